@@ -1,0 +1,38 @@
+"""ImageNet-S: prepare, pack, load, train and score large-scale unsupervised segmentation."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imagenets.data.datasets import ImageNetS as ImageNetS
+    from imagenets.data.shards import ShardReader as ShardReader
+    from imagenets.data.shards import ShardWriter as ShardWriter
+    from imagenets.errors import ImageNetSError as ImageNetSError
+    from imagenets.tiers import Tier as Tier
+
+_HOMES = {
+    "ImageNetS": "imagenets.data.datasets",
+    "ImageNetSError": "imagenets.errors",
+    "ShardReader": "imagenets.data.shards",
+    "ShardWriter": "imagenets.data.shards",
+    "Tier": "imagenets.tiers",
+}
+
+__all__ = ["ImageNetS", "ImageNetSError", "ShardReader", "ShardWriter", "Tier", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `import imagenets` stays instant."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("imagenets")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'imagenets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

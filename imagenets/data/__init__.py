@@ -1,0 +1,1 @@
+"""From raw ImageNet to batches: downloading, planning, packing, verifying, loading."""

@@ -1,0 +1,39 @@
+"""What the user is told when something is wrong: each message says what, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ImageNetSError(Exception):
+    """Base of every error that a user can cause or mend; the command line prints it and exits.
+
+    Attributes:
+        exit_code: What the command line returns: 1 for a failure, 2 for a usage error.
+    """
+
+    exit_code = 1
+
+
+class UsageError(ImageNetSError):
+    """The call itself is off: an unknown tier, a missing option, a value out of range."""
+
+    exit_code = 2
+
+
+class MissingError(ImageNetSError):
+    """Something that is needed is not there: a file, images of a class, a prepared set."""
+
+
+class CorruptError(ImageNetSError):
+    """Something is there but is not what it should be: wrong digest, broken image, bad mask."""
+
+
+class DownloadError(ImageNetSError):
+    """A file could not be fetched."""
+
+
+class BusyError(ImageNetSError):
+    """Another run holds what this one needs."""
+
+
+class DependencyError(ImageNetSError):
+    """An optional package is needed for what was asked; the message names the extra."""
