@@ -1,0 +1,58 @@
+"""SGD wrapped in LARC, and the cosine schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+class LarcSGD(torch.optim.SGD):
+    """SGD with momentum whose rate adapts to each parameter (LARC, You et al., arXiv:1708.03888).
+
+    Without clipping: a gradient g of parameter p becomes
+    (g + wd p) * trust |p| / (|g| + wd |p| + 1e-8) where both norms are non-zero, and stays g
+    elsewhere; then plain SGD runs without weight decay.
+
+    Args:
+        params: Parameters to train.
+        lr: Base rate.
+        momentum: Of SGD.
+        weight_decay: Enters through LARC alone.
+        trust: LARC's coefficient.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        trust: float = 0.001,
+    ) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=0.0)
+        self.decay = weight_decay
+        self.trust = trust
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it by None or not
+        """Scales the gradients in place, then takes SGD's step."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._scale(parameter, parameter.grad)
+        return super().step(closure)
+
+    def _scale(self, parameter: Tensor, grad: Tensor) -> None:
+        size, slope = parameter.norm(), grad.norm()
+        ratio = self.trust * size / (slope + self.decay * size + 1e-8)
+        live = (size > 0) & (slope > 0)  # stays on the device: no synchronisation
+        scaled = grad.add(parameter, alpha=self.decay).mul_(ratio)
+        grad.copy_(torch.where(live, scaled, grad))
+
+
+def cosine_rate(iteration: int, iterations: int, base: float, final: float) -> float:
+    """The rate of one iteration: half a cosine from `base` to `final`, no warm-up."""
+    return final + 0.5 * (base - final) * (1 + math.cos(math.pi * iteration / iterations))
