@@ -1,0 +1,193 @@
+"""What every figure is made of: pixel counts of each image by id, prediction and boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.errors import CorruptError, UsageError
+from imagenets.evaluation.boundary import boundary
+from imagenets.masks import IGNORED
+
+Array = npt.NDArray[np.integer[Any]]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+GT_EDGE = 1
+"""Bit of `Counts.edge`: the pixels lie on the boundary map of the ground truth."""
+
+PRED_EDGE = 2
+"""Bit of `Counts.edge`: the pixels lie on the boundary map of the prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sufficient statistics of some images: every figure follows from these few rows an image.
+
+    One row says how many pixels of one image have this ground truth, this prediction and these
+    boundary flags. Rows are sorted by image, then ground truth, prediction, flags. Ignored pixels
+    have no row; predictions outside 0..K are all written as K + 1.
+
+    Attributes:
+        images: Number of images, those without any row included.
+        num_classes: K; ids are 0..K.
+        image: Index of the image, int32.
+        gt: Ground-truth id 0..K, int32.
+        pred: Predicted id 0..K + 1, int32.
+        edge: GT_EDGE, PRED_EDGE, both or 0, int32.
+        pixels: Number of pixels, int64.
+    """
+
+    images: int
+    num_classes: int
+    image: Int32
+    gt: Int32
+    pred: Int32
+    edge: Int32
+    pixels: Int64
+
+    def relabelled(self, mapping: Int64) -> Counts:
+        """These counts with every predicted id i replaced by `mapping[i]`, i in 0..K.
+
+        Right for one-to-one mappings only: where two ids become one, the boundary between them
+        would vanish, so such a mapping must be applied to the masks themselves.
+        """
+        table = np.append(mapping, self.num_classes + 1).astype(np.int32)
+        return Counts(
+            self.images,
+            self.num_classes,
+            self.image,
+            self.gt,
+            table[self.pred],
+            self.edge,
+            self.pixels,
+        )
+
+
+def count(
+    pred: Array,
+    gt: Array,
+    num_classes: int,
+    *,
+    ignored: int = IGNORED,
+    boundaries: bool = True,
+    name: str = "mask",
+) -> Counts:
+    """Counts one image.
+
+    Args:
+        pred: H x W predicted ids; those outside 0..K count as nobody's area.
+        gt: H x W true ids 0..K, or `ignored`.
+        num_classes: K.
+        ignored: Id of the pixels that are left out.
+        boundaries: Whether to find the boundary flags; matching does without.
+        name: What to call the image in an error.
+
+    Returns:
+        The counts of this image, index 0.
+
+    Raises:
+        UsageError: Not two integer arrays of one H x W shape.
+        CorruptError: The ground truth holds an id that is neither 0..K nor `ignored`.
+    """
+    pred, gt = _checked(pred, name), _checked(gt, name)
+    if pred.shape != gt.shape:
+        raise UsageError(
+            f"{name}: the prediction is {pred.shape[1]} x {pred.shape[0]} pixels (W x H), the "
+            f"ground truth {gt.shape[1]} x {gt.shape[0]}. Scale predictions to the image's size."
+        )
+    if boundaries:
+        edge = boundary(gt).view(np.uint8) | boundary(pred).view(np.uint8) << 1
+        starts, lengths = runs(pred, gt, edge)
+        flags = edge.reshape(-1)[starts].astype(np.int64)
+    else:
+        starts, lengths = runs(pred, gt)
+        flags = np.zeros(len(starts), np.int64)
+    truth, guess = (a.reshape(-1)[starts].astype(np.int64) for a in (gt, pred))
+    kept = truth != ignored
+    truth, guess, flags, lengths = truth[kept], guess[kept], flags[kept], lengths[kept]
+    if truth.size and (truth.min() < 0 or truth.max() > num_classes):
+        odd = truth[(truth < 0) | (truth > num_classes)]
+        raise CorruptError(
+            f"{name}: the ground truth holds id {int(odd[0])}; with {num_classes} classes ids are "
+            f"0..{num_classes} and {ignored} (ignored). Check the number of classes."
+        )
+    guess[(guess < 0) | (guess > num_classes)] = num_classes + 1
+    keys, inverse = np.unique((truth * (num_classes + 2) + guess) << 2 | flags, return_inverse=True)
+    pixels = np.bincount(inverse.reshape(-1), lengths, len(keys)).astype(np.int64)
+    pairs = keys >> 2
+    return Counts(
+        1,
+        num_classes,
+        np.zeros(len(keys), np.int32),
+        (pairs // (num_classes + 2)).astype(np.int32),
+        (pairs % (num_classes + 2)).astype(np.int32),
+        (keys & 3).astype(np.int32),
+        pixels,
+    )
+
+
+def concatenate(parts: Sequence[Counts], num_classes: int) -> Counts:
+    """Joins counts of several batches of images, which keep their order."""
+    offsets = np.cumsum([0, *(part.images for part in parts)])
+
+    def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        columns = [getattr(part, name) for part in parts]
+        return np.concatenate([np.empty(0, dtype), *columns]).astype(dtype, copy=False)
+
+    image = [part.image + np.int32(start) for part, start in zip(parts, offsets, strict=False)]
+    return Counts(
+        int(offsets[-1]),
+        num_classes,
+        np.concatenate([np.empty(0, np.int32), *image]),
+        column("gt", np.int32),
+        column("pred", np.int32),
+        column("edge", np.int32),
+        column("pixels", np.int64),
+    )
+
+
+def masks_of(array: Any) -> Iterator[Array]:
+    """Yields the H x W arrays of one mask or a batch: NumPy, a tensor of any device, a list."""
+    if isinstance(array, (list, tuple)):
+        for item in array:
+            yield from masks_of(item)
+        return
+    if hasattr(array, "detach"):  # a torch tensor; torch itself is not needed here
+        array = array.detach().cpu().numpy()
+    array = np.asarray(array)
+    if array.ndim == 3:
+        yield from array
+    else:
+        yield array
+
+
+def _checked(array: Array, name: str) -> Array:
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise UsageError(
+            f"{name}: a mask must be an H x W integer array (or a batch N x H x W), this one has "
+            f"shape {array.shape} and type {array.dtype}."
+        )
+    return np.ascontiguousarray(array)
+
+
+def runs(*arrays: Array) -> tuple[Int64, Int64]:
+    """Starts and lengths of the stretches, in flat order, in which no array changes.
+
+    Masks are flat nearly everywhere: what follows then works on thousands of runs, not on
+    hundreds of thousands of pixels.
+    """
+    size = arrays[0].size
+    if size == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    changed = np.zeros(size, np.bool_)
+    changed[0] = True
+    for array in arrays:
+        flat = array.reshape(-1)
+        changed[1:] |= flat[1:] != flat[:-1]
+    starts = np.flatnonzero(changed).astype(np.int64, copy=False)
+    return starts, np.diff(starts, append=size)
