@@ -1,0 +1,310 @@
+"""Fetches a file: URL -> `.part`, continued where it broke off -> size and digest -> rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from imagenets.errors import CorruptError, DownloadError
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_BLOCK = 1 << 16
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds between two tries
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses worth another try
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is asked for, and the files beside the target that a download leaves on its way."""
+
+    url: str
+    target: Path
+    size: int | None
+    sha256: str | None
+    timeout: float
+    quiet: bool
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(self.target.name + ".part")
+
+    @property
+    def state(self) -> Path:
+        return self.target.with_name(self.target.name + ".part.json")
+
+    @property
+    def wrong(self) -> Path:
+        return self.target.with_name(self.target.name + ".wrong")
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Which version of the file a `.part` is the beginning of."""
+
+    url: str
+    etag: str = ""
+    modified: str = ""
+
+    @property
+    def validator(self) -> str:
+        """What `If-Range` takes: a strong ETag, else the date; empty when there is neither."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+
+class _PassingError(Exception):
+    """A failure that another try may mend; `wait` is what the server asks for, in seconds."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    sha256: str | None = None,
+    offline: bool = False,
+    retries: int = 5,
+    timeout: float = 30.0,
+    quiet: bool = False,
+) -> Path:
+    """Makes sure that a file is there: at once when it is already, else from its URL.
+
+    Args:
+        url: Where it is published; proxies are taken from the environment.
+        target: Where it goes. Replaced only by a file that passed its checks.
+        size: Its bytes, where they are pinned.
+        sha256: Its digest in hex, where it is pinned.
+        offline: Touch no network: raise unless the file is there.
+        retries: Further tries after one that brought nothing new.
+        timeout: Seconds without a byte after which a connection is given up.
+        quiet: Show no progress bar.
+
+    Returns:
+        `target`.
+
+    Raises:
+        DownloadError: It cannot be fetched; the message names URL and target.
+        CorruptError: What arrived has the wrong size or digest; it is kept as `<name>.wrong`.
+    """
+    job = _Job(url, target, size, sha256, timeout, quiet)
+    fault = _fault(target, size, sha256) if target.exists() else "is not there"
+    if fault is None:
+        return target
+    if offline:
+        raise DownloadError(
+            f"{target}: {fault}, and nothing is fetched offline. Fetch {url} on a machine with a "
+            f"network and put it at {target}."
+        )
+    if target.exists():
+        print(f"{target}: {fault}; it is fetched again", file=sys.stderr)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    continued = job.part.exists()
+    _transfer(job, retries)
+    if continued and _fault(job.part, size, sha256):
+        _discard(job)  # perhaps the old beginning was of another file: once more from the start
+        _transfer(job, retries)
+    _accept(job)
+    return target
+
+
+def _fault(path: Path, size: int | None, sha256: str | None) -> str | None:
+    """What is wrong with a file, None when it is as pinned (or nothing is pinned)."""
+    there = path.stat().st_size
+    if size is not None and there != size:
+        return f"has {there:,} bytes instead of {size:,}"
+    if sha256 is not None and (digest := _digest(path)) != sha256:
+        return f"has sha256 {digest} instead of {sha256}"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _accept(job: _Job) -> None:
+    """Renames what arrived to the target, or sets it aside and says why."""
+    fault = _fault(job.part, job.size, job.sha256)
+    job.state.unlink(missing_ok=True)
+    if fault is not None:
+        job.part.replace(job.wrong)
+        raise CorruptError(
+            f"{job.url}: what arrived {fault}; it is kept as {job.wrong}. Nothing else was "
+            f"changed. Try another mirror, or put the right file at {job.target}."
+        )
+    if job.target.exists():
+        job.target.replace(job.wrong)
+    job.part.replace(job.target)
+
+
+def _transfer(job: _Job, retries: int) -> None:
+    """Fills the `.part`, trying again; tries that brought the file further are not counted."""
+    failures, furthest = 0, _length(job.part)
+    while True:
+        try:
+            _attempt(job)
+            return
+        except _PassingError as error:
+            if _length(job.part) > furthest:
+                failures, furthest = 0, _length(job.part)
+            failures += 1
+            if failures > retries:
+                raise DownloadError(
+                    f"{job.url}: could not be fetched: {error} ({failures} tries). Check the "
+                    "network and the proxy settings (HTTPS_PROXY) and run the same command again "
+                    "to continue, or fetch it by other means "
+                    f"and put it at {job.target}."
+                ) from error
+            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
+            time.sleep(wait if error.wait is None else min(error.wait, _LONGEST_WAIT))
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _read_state(job: _Job) -> _State | None:
+    try:
+        return _State(**json.loads(job.state.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # not there, cut short, or of another version
+        return None
+
+
+def _discard(job: _Job) -> None:
+    job.part.unlink(missing_ok=True)
+    job.state.unlink(missing_ok=True)
+
+
+def _attempt(job: _Job) -> None:
+    """One request, from where the `.part` ends when that is sure to be of the same file."""
+    import requests  # takes a fifth of a second to import
+
+    have, state = _length(job.part), _read_state(job)
+    known = state is not None and state.url == job.url and state.validator
+    if have and not (known or job.sha256):
+        _discard(job)  # nothing would show that beginning and rest belong together
+        have = 0
+    headers = {"Accept-Encoding": "identity"}  # a compressed transfer could not be continued
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if state is not None and known:
+            headers["If-Range"] = state.validator
+    try:
+        with requests.get(job.url, headers=headers, stream=True, timeout=job.timeout) as response:
+            _receive(job, response, have, state)
+    except (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.MissingSchema,
+    ) as error:
+        raise DownloadError(f"{job.url}: not an address to fetch from ({error}).") from error
+    except requests.exceptions.RequestException as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise DownloadError(
+                f"{job.url}: the server's certificate is not trusted. Behind a proxy that replaces "
+                "certificates, set REQUESTS_CA_BUNDLE to its certificate; else fetch the file by "
+                f"other means and put it at {job.target}."
+            ) from error
+        raise _PassingError(_reason(error, job.timeout)) from error
+
+
+def _reason(error: Exception, timeout: float) -> str:
+    import requests
+
+    if isinstance(error, requests.exceptions.Timeout) or "timed out" in str(error):
+        return f"no byte arrived for {timeout:g} s"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy does not answer"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke"
+    return "no connection"
+
+
+def _receive(job: _Job, response: Response, have: int, state: _State | None) -> None:
+    """Writes a response to the `.part`, or turns its status into the right error."""
+    status = response.status_code
+    answered = _State(
+        job.url, response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
+    )
+    if status == 416 and have:
+        total = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if total.isdigit() and int(total) == have:
+            return  # all of it was there already
+        _discard(job)
+        raise _PassingError("the part that was there is longer than the file", wait=0)
+    if status == 206 and not _continues(response, have, state, answered):
+        _discard(job)
+        raise _PassingError("the server's file has changed since the first part", wait=0)
+    if status in _PASSING:
+        after = response.headers.get("Retry-After", "")
+        raise _PassingError(
+            f"the server answers {status}", float(after) if after.isdigit() else None
+        )
+    if status not in (200, 206):
+        raise DownloadError(
+            f"{job.url}: the server answers {status} {response.reason}. Check the address, choose "
+            f"another mirror, or fetch it by other means and put it at {job.target}."
+        )
+    if status == 200:
+        have = 0
+        _discard(job)  # the old part's state must not outlive it
+    job.state.write_text(json.dumps(asdict(answered)), "utf-8")
+    _write(job, response, have)
+
+
+def _continues(response: Response, have: int, state: _State | None, answered: _State) -> bool:
+    """Whether a partial answer begins where the part ends, and is of the same version."""
+    unit, _, span = response.headers.get("Content-Range", "").partition(" ")
+    if unit != "bytes" or span.partition("-")[0] != str(have):
+        return False
+    known = state.validator if state is not None and state.url == answered.url else ""
+    return not known or known in ("", answered.etag, answered.modified)
+
+
+def _write(job: _Job, response: Response, have: int) -> None:
+    """Appends the body to the `.part` and checks that all of it came."""
+    length = response.headers.get("Content-Length", "")
+    plain = response.headers.get("Content-Encoding", "identity") == "identity"
+    total = have + int(length) if length.isdigit() and plain else None
+    bar: tqdm[Any] = tqdm(
+        desc=job.target.name,
+        total=total or job.size,
+        initial=have,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=True if job.quiet else None,
+    )
+    try:
+        with bar, job.part.open("ab" if have else "wb") as file:
+            for block in response.iter_content(_BLOCK):
+                file.write(block)
+                bar.update(len(block))
+            file.flush()
+            with contextlib.suppress(OSError):  # some network file systems have no fsync
+                os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DownloadError(
+            f"{job.part}: the disk is full. Free some space and run the same command again: "
+            "it continues with what has arrived."
+        ) from error
+    if total is not None and _length(job.part) < total:
+        raise _PassingError("the connection broke")

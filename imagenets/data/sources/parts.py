@@ -1,0 +1,151 @@
+"""What every raw form is turned into: columns of images that lie in containers."""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.errors import MissingError
+
+STEM_DTYPE = np.dtype("S32")
+"""An image's identity: the stem of its ILSVRC file name, as bytes."""
+
+Stems = npt.NDArray[np.bytes_]
+Integers = npt.NDArray[np.int64]
+
+# `<stem>.JPEG`, or `<stem>_<wnid>.JPEG` as the Hugging Face archives name them.
+_IMAGE = re.compile(
+    rb"(n\d{8}_[0-9A-Za-z]{1,22}|ILSVRC2012_val_\d{8})((?:_n\d{8})?\.(?i:jpe?g|png))"
+)
+_PICTURE = re.compile(rb"(?!\._).*\.(?i:jpe?g|png|webp|bmp)", re.DOTALL)
+WNID = re.compile(rb"n\d{8}")
+
+
+def split_name(name: bytes) -> tuple[bytes, bytes] | None:
+    """Splits an ILSVRC file name (no folders) into stem and suffix; None when it is none."""
+    match = _IMAGE.fullmatch(name)
+    return (match[1], match[2]) if match else None
+
+
+def is_picture(name: bytes) -> bool:
+    """Whether a name looks like that of some image, whatever it is called."""
+    return _PICTURE.fullmatch(name) is not None
+
+
+class Location(NamedTuple):
+    """Where the bytes of an image lie.
+
+    Attributes:
+        path: The image file itself, or the archive that holds it.
+        offset: None when `path` is the image; else its first byte in a tar, its row in a
+            parquet file.
+        size: Bytes of the image; None where it is not known without reading (files, parquet).
+    """
+
+    path: Path
+    offset: int | None
+    size: int | None
+
+
+class Container(Protocol):
+    """A folder or an archive that holds images; opened when first read, in that process."""
+
+    path: str
+
+    def read(self, stem: bytes, offset: int, size: int) -> bytes:
+        """The encoded bytes of one image."""
+
+    def mask(self, stem: bytes, offset: int) -> bytes | None:
+        """The encoded bytes of its mask, None where the form has none."""
+
+    def locate(self, stem: bytes, offset: int, size: int) -> Location:
+        """Where the bytes lie."""
+
+    def size(self, stem: bytes, offset: int) -> int:
+        """Bytes of an image whose size was not recorded; -1 where it takes a read to know."""
+
+    def close(self) -> None:
+        """Lets go of what is open; the next read opens it again."""
+
+
+class Handle:
+    """A file descriptor that closes with its last reference.
+
+    Threads may share it (`pread` has no position), and so may a forked child.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.fd = -1  # stands even when `open` raises, for `__del__`
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise MissingError(
+                f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions."
+            ) from error
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class Columns:
+    """Grows the columns of a part without an object per image."""
+
+    def __init__(self) -> None:
+        self._stems = bytearray()
+        self._containers = array("i")
+        self._offsets = array("q")
+        self._sizes = array("q")
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def add(self, stem: bytes, container: int, offset: int, size: int) -> None:
+        """Appends one image; `size` -1 when it is not known."""
+        self._stems += stem.ljust(STEM_DTYPE.itemsize, b"\0")
+        self._containers.append(container)
+        self._offsets.append(offset)
+        self._sizes.append(size)
+
+    def arrays(self) -> tuple[Stems, npt.NDArray[np.int32], Integers, Integers]:
+        """Stems, container indices, offsets and sizes, each one-dimensional."""
+        return (
+            np.frombuffer(bytes(self._stems), STEM_DTYPE),
+            np.array(self._containers, np.int32),
+            np.array(self._offsets, np.int64),
+            np.array(self._sizes, np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The images that were found in one place, in one form.
+
+    Attributes:
+        kind: The raw form, one of `KINDS`.
+        path: What was looked at.
+        containers: Folders or archives.
+        stems: S32, one for each image, in any order.
+        container: int32, index into `containers`.
+        offsets: int64, what the container needs to find the image.
+        sizes: int64 bytes, -1 where not known.
+        strangers: Pictures whose names are no ILSVRC names; they cannot be identified.
+        example: The name of one of them.
+    """
+
+    kind: str
+    path: Path
+    containers: tuple[Container, ...]
+    stems: Stems
+    container: npt.NDArray[np.int32]
+    offsets: Integers
+    sizes: Integers
+    strangers: int = 0
+    example: str = field(default="")
