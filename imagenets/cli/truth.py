@@ -1,0 +1,86 @@
+"""Where the true masks come from: a folder, a prepared tree, or shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from imagenets.data.shards import MANIFEST, Manifest, ShardReader
+from imagenets.errors import CorruptError, MissingError
+from imagenets.evaluation.folders import Mask, Masks, list_masks
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMask:
+    """A mask in a shard: which file, which row of its table, and the sample's name."""
+
+    shard: Path
+    row: int
+    name: str
+
+    def read(self) -> memoryview:
+        """The encoded mask, checked against its checksum."""
+        data = _reader(self.shard).mask(self.row)
+        if data is None:
+            raise CorruptError(f"{self}: this sample has no mask. Run imagenets-prepare again.")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.name}"
+
+
+@lru_cache(maxsize=16)
+def _reader(shard: Path) -> ShardReader:
+    return ShardReader(shard, verify=True)
+
+
+def true_masks(folder: Path | None, root: Path, tier: str) -> Masks:
+    """Finds the true masks.
+
+    Args:
+        folder: The folder that holds them; None for the validation masks of the prepared set.
+        root: Root of the prepared set.
+        tier: Its name.
+
+    Returns:
+        Masks by name, sorted.
+
+    Raises:
+        MissingError: There is no such folder, or no prepared validation masks.
+    """
+    if folder is not None:
+        return list_masks(folder)
+    tree = root / f"ImageNetS{tier}" / "validation-segmentation"
+    shards = root / f"ImageNetS{tier}.shards"
+    if tree.is_dir():
+        return list_masks(tree)
+    if (shards / MANIFEST).is_file():
+        return _shard_masks(shards)
+    raise MissingError(
+        f"{root}: there is no prepared ImageNetS{tier} with validation masks. Give the folder of "
+        f"true masks with --gt, or prepare the set: imagenets-prepare --split {tier} --root {root}"
+    )
+
+
+def _shard_masks(folder: Path) -> Masks:
+    manifest = Manifest.load(folder)
+    if "validation" not in manifest.splits:
+        raise MissingError(
+            f"{folder}: this set was prepared without the validation split. Run "
+            f"imagenets-prepare --split {manifest.tier} --subsets validation, or give --gt."
+        )
+    found: dict[str, Mask] = {}
+    for shard in manifest.of_split("validation"):
+        path = folder / shard.file
+        for row, sample in enumerate(_reader(path).samples):
+            name = f"{sample['wnid'].decode()}/{sample['name'].decode()}"
+            found[name] = ShardMask(path, row, name)
+    return found
+
+
+def class_names(masks: Iterable[str], num_classes: int) -> list[str] | None:
+    """The class folders, sorted, where there is exactly one for each class; else None."""
+    folders = {name.rpartition("/")[0] for name in masks}
+    return sorted(folders) if len(folders) == num_classes and "" not in folders else None

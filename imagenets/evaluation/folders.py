@@ -1,0 +1,255 @@
+"""Masks in folders: who belongs to whom, what is wrong with them, what they count."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from imagenets import masks
+from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.evaluation.counts import Array, Counts, Int64, concatenate, count
+from imagenets.evaluation.matching import as_table
+
+_CHUNK = 32  # images a task: long enough to hide its dispatch, short enough for the progress bar
+
+_REMEDIES = {
+    "missing": "Write one prediction for every mask of the ground truth.",
+    "size": "Scale every prediction to its image's own size, with nearest neighbours.",
+    "unreadable": "Masks are RGB PNGs, id = R + 256 * G; imagenets.masks.encode writes them.",
+    "range": "Check --split and that ids are 0 (other) to the number of classes.",
+    "match": "Find the match on predictions of the same clustering.",
+}
+
+
+class Encoded(Protocol):
+    """An encoded mask that lies elsewhere than in a file; must be picklable, for the workers."""
+
+    def read(self) -> bytes | memoryview:
+        """The encoded mask."""
+
+    def __str__(self) -> str:
+        """What to call it in a message."""
+
+
+Mask = Path | Encoded
+Masks = Mapping[str, Mask]
+"""Masks by name: `<wnid>/<stem>`, or `<stem>` where they lie flat."""
+
+
+def list_masks(folder: Path) -> dict[str, Mask]:
+    """Finds the mask PNGs below a folder, `<wnid>/<stem>.png` or flat, sorted by name.
+
+    Raises:
+        MissingError: There is no such folder, or no PNG in it.
+    """
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: there is no such folder of masks. Check the path.")
+    found: dict[str, Mask] = {file[:-4]: folder / file for file in sorted(_pngs(folder, ""))}
+    if not found:
+        raise MissingError(
+            f"{folder}: there is no mask in it. Give the folder that holds <wnid>/<stem>.png."
+        )
+    return found
+
+
+def _pngs(folder: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _pngs(Path(entry.path), f"{prefix}{entry.name}/")
+            elif entry.name.lower().endswith(".png") and not entry.name.startswith("."):
+                yield prefix + entry.name
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why an image cannot be scored: `kind` is one of the keys of the remedies, `text` says it."""
+
+    kind: str
+    text: str
+
+
+class BadMasksError(CorruptError):
+    """Masks that cannot be scored; nothing was scored.
+
+    Attributes:
+        faults: All of them.
+    """
+
+    def __init__(self, faults: Sequence[Fault], images: int) -> None:
+        """Words the message: every fault on its line, then what to do."""
+        self.faults = list(faults)
+        kinds = Counter(fault.kind for fault in faults)
+        lines = [f"{len(faults)} fault(s) in the masks of {images} image(s); nothing was scored."]
+        lines += [f"  {fault.kind}: {fault.text}" for fault in faults]
+        lines += [f"{kind} ({number}): {_REMEDIES[kind]}" for kind, number in kinds.items()]
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a folder of predictions counts against a ground truth.
+
+    Attributes:
+        names: The images, in the order of the ground truth.
+        counts: One image index for each name.
+        extra: Names of predictions that have no ground truth; they were left out.
+    """
+
+    names: list[str]
+    counts: Counts
+    extra: list[str]
+
+
+def count_masks(
+    pred: Path | Masks,
+    truth: Path | Masks,
+    num_classes: int,
+    *,
+    matched: Mapping[int, int] | None = None,
+    boundaries: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Scored:
+    """Reads and counts all masks; the ground truth decides which images there are.
+
+    Args:
+        pred: Predicted masks, or the folder that holds them.
+        truth: True masks likewise.
+        num_classes: K.
+        matched: Replaces every predicted id before anything is counted.
+        boundaries: Whether boundary figures are wanted.
+        workers: Processes; all available cores by default.
+        progress: Whether a bar may show on a terminal.
+
+    Raises:
+        BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
+            range; all of them are listed.
+        MissingError: A folder is not there or is empty.
+        UsageError: Flat names are not unique.
+    """
+    preds = list_masks(pred) if isinstance(pred, Path) else pred
+    truths = list_masks(truth) if isinstance(truth, Path) else truth
+    partners, extra = pair(preds, truths)
+    faults = [
+        Fault("missing", f"{mask} has no prediction")
+        for name, mask in truths.items()
+        if partners[name] is None
+    ]
+    work = partial(
+        _count_chunk,
+        num_classes=num_classes,
+        table=None if matched is None else as_table(matched, num_classes),
+        boundaries=boundaries,
+    )
+    found = [(preds[partner], truths[name]) for name, partner in partners.items() if partner]
+    parts = []
+    for part, bad in _parallel(work, found, workers, progress):
+        parts.append(part)
+        faults += bad
+    if faults:
+        raise BadMasksError(faults, len(truths))
+    return Scored(list(truths), concatenate(parts, num_classes), extra)
+
+
+def pair(preds: Iterable[str], truths: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:
+    """Finds the prediction of every true mask: by name, or by stem where one side is flat.
+
+    Returns:
+        Name of each true mask -> that of its prediction or None, and the unused predictions.
+
+    Raises:
+        UsageError: Stems are needed, and two masks share one.
+    """
+    preds, truths = list(preds), list(truths)
+    nested = all("/" in name for name in (*preds, *truths))
+    by_key = _by_key(preds, nested)
+    pairs = {name: by_key.pop(key, None) for key, name in _by_key(truths, nested).items()}
+    return pairs, list(by_key.values())
+
+
+def _by_key(names: Sequence[str], nested: bool) -> dict[str, str]:
+    keys = {(name if nested else name.rpartition("/")[2]): name for name in names}
+    if len(keys) < len(names):
+        raise UsageError(
+            "masks lie flat on one side, and on the other two classes have a mask of the same "
+            "name. Give both as <wnid>/<stem>.png."
+        )
+    return keys
+
+
+Chunk = Sequence[tuple[Mask, Mask]]
+
+
+def _parallel(
+    work: partial[tuple[Counts, list[Fault]]], pairs: Chunk, workers: int | None, progress: bool
+) -> Iterator[tuple[Counts, list[Fault]]]:
+    """Counts in chunks, in order, in processes where that pays."""
+    from joblib import Parallel, cpu_count, delayed
+    from tqdm import tqdm
+
+    chunks = [pairs[i : i + _CHUNK] for i in range(0, len(pairs), _CHUNK)]
+    jobs = min(workers or cpu_count(), len(chunks) // 4)
+    results: Iterable[tuple[Counts, list[Fault]]]
+    if jobs <= 1:
+        results = map(work, chunks)
+    else:
+        results = Parallel(jobs, return_as="generator")(delayed(work)(chunk) for chunk in chunks)
+    hidden = None if progress else True  # None: hidden unless stderr is a terminal
+    with tqdm(total=len(pairs), unit="image", disable=hidden, file=sys.stderr) as bar:
+        for chunk, result in zip(chunks, results, strict=True):
+            bar.update(len(chunk))
+            yield result
+
+
+def _count_chunk(
+    pairs: Chunk,
+    *,
+    num_classes: int,
+    table: Int64 | None,
+    boundaries: bool,
+) -> tuple[Counts, list[Fault]]:
+    parts: list[Counts] = []
+    faults: list[Fault] = []
+    for pred_mask, true_mask in pairs:
+        bad: list[Fault] = []
+        gt = _decode(true_mask, num_classes, bad, ignored=masks.IGNORED)
+        pred = _decode(pred_mask, num_classes, bad)
+        if gt is not None and pred is not None and gt.shape != pred.shape:
+            sizes = " x ".join(map(str, pred.shape[::-1])), " x ".join(map(str, gt.shape[::-1]))
+            text = f"{pred_mask} is {sizes[0]} pixels (W x H), not {sizes[1]}"
+            bad.append(Fault("size", text))
+        if table is not None and pred is not None and not bad:
+            pred = table[pred]
+            if pred.min() < 0:
+                text = f"{pred_mask} holds ids for which the match has no class"
+                bad.append(Fault("match", text))
+        faults += bad
+        if gt is not None and pred is not None and not faults:  # else nothing will be scored
+            parts.append(count(pred, gt, num_classes, boundaries=boundaries))
+    return concatenate(parts, num_classes), faults
+
+
+def _decode(
+    mask: Mask, highest: int, faults: list[Fault], ignored: int = masks.OTHER
+) -> Array | None:
+    """Decodes a mask; None and a fault where that is impossible, a fault for ids out of range."""
+    try:
+        ids = masks.decode(mask if isinstance(mask, Path) else mask.read(), str(mask))
+    except (CorruptError, OSError) as error:
+        faults.append(Fault("unreadable", str(error)))
+        return None
+    if ids.max() > highest:
+        odd = np.unique(ids[(ids > highest) & (ids != ignored)]).tolist()
+        listed = ", ".join(map(str, odd[:5])) + (", ..." if len(odd) > 5 else "")
+        if odd:
+            faults.append(Fault("range", f"{mask} holds {listed}; ids are 0..{highest}"))
+    return ids
