@@ -1,0 +1,153 @@
+"""One sample's bytes, checked: an image that decodes, a mask of its size, both ready to store."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from imagenets import masks
+from imagenets.data.archive import decode_mask
+from imagenets.errors import CorruptError
+
+_ORIENTATION = 0x0112  # the EXIF tag
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded image: its bytes, its size in pixels as decoded, what is odd about it."""
+
+    data: bytes
+    width: int
+    height: int
+    oddities: tuple[str, ...] = ()
+
+
+def inspect(data: bytes, where: str, *, decode: bool = True) -> Picture:
+    """Reads an image's size and oddities.
+
+    Args:
+        data: The encoded image.
+        where: Names the image in errors.
+        decode: Whether to decode all of it; else only the header is read.
+
+    Raises:
+        CorruptError: It does not decode.
+    """
+    image = _open(data, where, decode=decode)
+    return Picture(data, *image.size, _oddities(image))
+
+
+def shrink(data: bytes, where: str, short_side: int, quality: int) -> tuple[Picture, Picture]:
+    """Re-encodes an image so that its short side has `short_side` pixels.
+
+    An image that is not larger is kept as it is: enlarging adds bytes, no detail.
+
+    Returns:
+        The image as it was, and as it is to be stored.
+
+    Raises:
+        CorruptError: It does not decode.
+    """
+    image = _open(data, where, decode=True)
+    width, height = image.size
+    original = Picture(data, width, height, _oddities(image))
+    if min(width, height) <= short_side:
+        return original, original
+    factor = short_side / min(width, height)
+    size = (max(short_side, round(width * factor)), max(short_side, round(height * factor)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # palettes with transparency and the like
+        small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=quality)
+    return original, Picture(buffer.getvalue(), *size)
+
+
+def store_mask(data: bytes, where: str, classes: int, original: Picture, stored: Picture) -> bytes:
+    """Re-encodes a mask into the PNG that decodes fastest, at the stored image's size.
+
+    Args:
+        data: The published PNG.
+        where: Names it in errors.
+        classes: Number of classes of the tier.
+        original: The raw image; the mask must have its size.
+        stored: The image as stored; the mask is brought to its size by nearest neighbour.
+
+    Raises:
+        CorruptError: It does not decode, has ids outside the tier, or another size.
+    """
+    ids = decode_mask(data, where, classes)
+    height, width = ids.shape
+    if (width, height) != (original.width, original.height):
+        raise CorruptError(
+            f"{where}: the mask has {width} x {height} pixels, its image "
+            f"{original.width} x {original.height}. One of the two is not the published file."
+        )
+    if (width, height) != (stored.width, stored.height):
+        rows = (np.arange(stored.height) * 2 + 1) * height // (2 * stored.height)
+        columns = (np.arange(stored.width) * 2 + 1) * width // (2 * stored.width)
+        ids = ids[rows[:, None], columns]
+    return fast_png(masks.to_rgb(ids))
+
+
+def fast_png(rgb: npt.NDArray[np.uint8]) -> bytes:
+    """Encodes H x W x 3 uint8 without row filters, lightly compressed.
+
+    Of all PNG variants this decodes fastest but for no compression at all (docs/prepare.md has
+    the figures): masks are flat areas, so filters only cost time.
+    """
+    height, width, _ = rgb.shape
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0, none
+    rows[:, 1:] = rgb.reshape(height, 3 * width)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _open(data: bytes, where: str, *, decode: bool) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd EXIF blocks; large images are refused by Pillow
+            image = Image.open(io.BytesIO(data))
+            if decode:
+                image.load()
+            return image
+    except UnidentifiedImageError:
+        raise CorruptError(f"{where}: not an image. Replace it with the original.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise CorruptError(
+            f"{where}: does not decode ({error}). Replace it with the original."
+        ) from error
+
+
+def _oddities(image: Image.Image) -> tuple[str, ...]:
+    odd = []
+    if image.format != "JPEG":
+        odd.append(f"{image.format} named JPEG")
+    if image.mode not in ("RGB", "L"):
+        odd.append(image.mode)
+    elif image.mode == "L":
+        odd.append("greyscale")
+    if "exif" in image.info and _orientation(image) not in (None, 1):
+        odd.append("EXIF orientation")
+    return tuple(odd)
+
+
+def _orientation(image: Image.Image) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return image.getexif().get(_ORIENTATION)
+        except (OSError, SyntaxError, ValueError, KeyError, struct.error):
+            return None  # a broken EXIF block turns nothing
