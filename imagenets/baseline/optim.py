@@ -43,7 +43,8 @@ class LarcSGD(torch.optim.SGD):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._scale(parameter, parameter.grad)
-        return super().step(closure)
+        taken: float | None = super().step(closure)
+        return taken
 
     def _scale(self, parameter: Tensor, grad: Tensor) -> None:
         size, slope = parameter.norm(), grad.norm()

@@ -89,13 +89,15 @@ class ResNet(nn.Module):
         expansion = 4 if bottleneck else 1
         block = Bottleneck if bottleneck else BasicBlock
         inputs = width
+        layers: list[nn.Sequential] = []
         for layer, count in enumerate(blocks):
             planes = width << layer
             rows: list[nn.Module] = []
             for i in range(count):
                 rows.append(block(inputs, planes, 2 if layer and not i else 1))
                 inputs = planes * expansion
-            setattr(self, f"layer{layer + 1}", nn.Sequential(*rows))
+            layers.append(nn.Sequential(*rows))
+        self.layer1, self.layer2, self.layer3, self.layer4 = layers
         self.features = inputs
         self.shallow = inputs // 2
 
@@ -106,7 +108,7 @@ class ResNet(nn.Module):
             N x F/2 x H/16 x W/16 and N x F x H/32 x W/32, sizes rounded up.
         """
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        third: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        third = self.layer3(self.layer2(self.layer1(x)))
         return third, self.layer4(third)
 
 

@@ -182,7 +182,8 @@ def apply(
     x = jitter(x, flat(params.jitters), flat(params.factors), flat(params.order))
     x = torch.where(flat(params.greys)[:, None, None, None], _luma(x), x)
     x = blur(x, flat(params.sigmas))
-    return normalise(x, mean, std).unflatten(0, params.flips.shape)
+    views: Tensor = normalise(x, mean, std).unflatten(0, params.flips.shape)
+    return views
 
 
 def resize_crop(image: Tensor, box: Sequence[int], size: int) -> Tensor:

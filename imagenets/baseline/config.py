@@ -1,0 +1,165 @@
+"""The settings of a run, and the published ones as presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from imagenets.data.augment import ViewGroup
+from imagenets.errors import UsageError
+
+STAGES = ("pretrain", "attention", "cluster", "pseudo", "finetune", "predict")
+"""The six steps of PASS, each reads the files of those before it."""
+
+PRETRAIN_STD = (0.228, 0.224, 0.225)
+"""The published steps 1 and 2 divide by this; all others by the usual (0.229, 0.224, 0.225)."""
+
+TRAINED = ("pretrain", "attention", "finetune")
+"""The steps that have epochs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one step is trained.
+
+    Attributes:
+        epochs: Passes over the training set.
+        base_rate: Learning rate at the start.
+        final_rate: Learning rate at the end of the cosine.
+        queue: Embeddings kept for the Sinkhorn assignment, 0 = none.
+        queue_from: Epoch from which the queue exists.
+        freeze: Iterations before the prototypes move.
+    """
+
+    epochs: int
+    base_rate: float
+    final_rate: float = 0.0006
+    queue: int = 0
+    queue_from: int = 0
+    freeze: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that decides the numbers of a run, data and device aside.
+
+    Attributes:
+        arch: Backbone, see `resnet.DEPTHS`.
+        hidden: Width of the heads.
+        prototypes: Number M of prototypes.
+        views: The crops of pretraining; the first group has the two aligned views.
+        attention_views: The crops of the attention step.
+        pretrain: Step 1.
+        attention: Step 2.
+        finetune: Step 5.
+        batch: Images a step.
+        side: Short side for clustering, labelling and inference, pixels.
+        crop: Centre crop for clustering and random crop for fine-tuning, pixels.
+        restarts: Runs of k-means, the best is kept.
+        seed: Of everything random.
+        pretrain_split: Where pretraining takes its images from.
+    """
+
+    arch: str
+    hidden: int
+    prototypes: int
+    views: tuple[ViewGroup, ...]
+    attention_views: tuple[ViewGroup, ...]
+    pretrain: Training
+    attention: Training
+    finetune: Training
+    batch: int = 256
+    side: int = 256
+    crop: int = 224
+    restarts: int = 30
+    seed: int = 10010
+    pretrain_split: str = "train"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts."""
+        return asdict(self)
+
+
+_TIER_300 = Config(
+    arch="resnet50",
+    hidden=2048,
+    prototypes=3000,
+    views=(ViewGroup(2, 224, (0.08, 1.0)),),
+    attention_views=(ViewGroup(2, 224, (0.08, 1.0)),),
+    pretrain=Training(100, 0.6, queue=3840, queue_from=15, freeze=5005),
+    attention=Training(20, 0.6, queue=3840),
+    finetune=Training(20, 0.6),
+)
+
+PRESETS: Mapping[str, Config] = MappingProxyType(
+    {
+        "pass50": Config(
+            arch="resnet18",
+            hidden=512,
+            prototypes=500,
+            views=(ViewGroup(2, 224, (0.14, 1.0)), ViewGroup(6, 96, (0.05, 0.14))),
+            attention_views=(ViewGroup(2, 224, (0.08, 1.0)),),
+            pretrain=Training(200, 0.6, queue=2048, queue_from=15, freeze=1001),
+            attention=Training(20, 6.0, queue=3840),
+            finetune=Training(20, 0.6),
+        ),
+        "pass300": _TIER_300,
+        "pass919": replace(_TIER_300, pretrain_split="train-full"),
+        # A small network and small crops: the whole road on two CPU cores in minutes.
+        "sample": Config(
+            arch="resnet18w05",
+            hidden=256,
+            prototypes=60,
+            views=(ViewGroup(2, 96, (0.2, 1.0)),),
+            attention_views=(ViewGroup(2, 96, (0.2, 1.0)),),
+            pretrain=Training(20, 0.6, freeze=60),
+            attention=Training(4, 0.6),
+            finetune=Training(6, 0.6),
+            batch=32,
+            side=160,
+            crop=128,
+        ),
+    }
+)
+
+
+def preset_for(tier: str) -> str:
+    """Name of the preset for a tier: the published one, or `sample` for a custom tier."""
+    name = f"pass{tier}"
+    return name if name in PRESETS else "sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the command line changes in a preset; None leaves a setting as it is."""
+
+    epochs: Mapping[str, int] = field(default_factory=dict)
+    batch: int | None = None
+    seed: int | None = None
+
+
+def make_config(preset: str, changes: Changes) -> Config:
+    """Builds the settings of a run from a preset.
+
+    Raises:
+        UsageError: There is no such preset or step, or a number is out of range.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
+    config = PRESETS[preset]
+    for stage, epochs in changes.epochs.items():
+        if stage not in TRAINED:
+            raise UsageError(f"{stage!r} has no epochs: choose among {', '.join(TRAINED)}.")
+        if epochs < 0:
+            raise UsageError(f"--epochs {stage}={epochs}: give 0 or more.")
+        training = replace(getattr(config, stage), epochs=epochs)
+        config = replace(config, **{stage: training})
+    if changes.batch is not None:
+        if changes.batch < 2:
+            raise UsageError(f"--batch-size {changes.batch}: batch norm needs 2 or more.")
+        config = replace(config, batch=changes.batch)
+    if changes.seed is not None:
+        config = replace(config, seed=changes.seed)
+    return config
