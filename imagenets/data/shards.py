@@ -8,13 +8,12 @@ docs/format.md describes the format for readers in other languages.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,34 +21,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.errors import CorruptError, MissingError, UsageError
-
-FORMAT_VERSION = 1
-"""Version of shards and manifests; other versions are refused."""
-
-SHARD_FORMAT = "imagenets-shard"
-MANIFEST_FORMAT = "imagenets-shards"
-MANIFEST = "manifest.json"
-
-SAMPLE_DTYPE = np.dtype(
-    [
-        ("name", "S32"),  # file stem, such as n04493381_27386
-        ("wnid", "S9"),  # class folder
-        ("class_id", "<i2"),  # 1 + rank of the class in the tier, 0 outside it
-        ("ilsvrc", "<i2"),  # rank of the image's own ILSVRC class in `source_classes`
-        ("width", "<u4"),
-        ("height", "<u4"),
-        ("image_offset", "<u8"),  # first byte within `images`
-        ("image_size", "<u4"),
-        ("image_crc32", "<u4"),
-        ("mask_offset", "<u8"),  # first byte within `masks`
-        ("mask_size", "<u4"),  # 0: this sample has no mask
-        ("mask_crc32", "<u4"),
-    ]
+from imagenets.data.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    REMEDY,
+    Manifest,
+    ShardInfo,
+    SplitInfo,
+    publish,
 )
-"""One row of a shard's `samples` table: 85 bytes, little-endian, no padding."""
+from imagenets.data.shard_index import (
+    SAMPLE_DTYPE,
+    SHARD_FORMAT,
+    ShardIndex,
+    existing,
+    read_index,
+    stamp,
+)
+from imagenets.errors import CorruptError, UsageError
 
-_REMEDY = "Delete this file and run imagenets-prepare again to pack it anew."
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "SAMPLE_DTYPE",
+    "Manifest",
+    "ShardInfo",
+    "ShardReader",
+    "ShardSample",
+    "ShardWriter",
+    "SplitInfo",
+    "write_shard",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def write_shard(
         raw.writelines(sample.mask for sample in samples if sample.mask)
         raw.flush()
         os.fsync(raw.fileno())
-    _publish(part, path)
+    publish(part, path)
 
 
 class ShardWriter:
@@ -145,21 +147,13 @@ class ShardWriter:
             self._samples = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """What a reader must know of a file; small, and safe to send to another process."""
-
-    samples: npt.NDArray[Any]
-    attributes: dict[str, str | int]
-    starts: dict[str, int | None]  # of `images` and `masks` in the file; None: not one byte range
-    stamp: tuple[int, int]  # size and time of change, to notice a file that was replaced
-
-
 class ShardReader:
     """Reads one shard; opens it when first needed, in the process that needs it.
 
     Encoded bytes come as views of the mapped file and stay valid after `close`. A pickled reader
-    carries its table but no handle, and after a fork the child maps the file for itself.
+    carries its table but no handle, and after a fork the child maps the file for itself. Where the
+    data cannot be mapped (another program has rewritten the file with chunks, say), samples are
+    read through HDF5, with a warning.
 
     Args:
         path: The shard.
@@ -169,8 +163,9 @@ class ShardReader:
     def __init__(self, path: Path | str, *, verify: bool = False) -> None:
         self.path = Path(path)
         self.verify = verify
-        self._index: _Index | None = None
-        self._handle: mmap.mmap | Any = None  # the map, or an open h5py.File where none can be had
+        self._index: ShardIndex | None = None
+        self._mappable: bool | None = None  # None: not tried yet
+        self._handle: Any = None  # a map of the file or, where that will not do, an h5py.File
         self._pid = -1
 
     @property
@@ -186,7 +181,13 @@ class ShardReader:
     @property
     def attributes(self) -> dict[str, str | int]:
         """The file's attributes: `format`, `version`, and what the writer was given."""
-        return dict(self._known().attributes)
+        self._known()
+        with _h5py_file(self.path) as file:
+            values = dict(file.attrs.items())
+        return {
+            key: value.decode() if isinstance(value, bytes) else int(value)
+            for key, value in values.items()
+        }
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -196,7 +197,8 @@ class ShardReader:
 
         Raises:
             IndexError: `index` is not in 0..len - 1.
-            CorruptError: The bytes do not have the recorded checksum (with `verify`).
+            CorruptError: The bytes do not have the recorded checksum (with `verify`), or the file
+                has changed since its table was read.
         """
         view = self._read("image", index)
         assert view is not None  # an empty image is refused at opening
@@ -221,9 +223,9 @@ class ShardReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None, "_pid": -1}
 
-    def _known(self) -> _Index:
+    def _known(self) -> ShardIndex:
         if self._index is None:
-            self._index = _read_index(self.path)
+            self._index = read_index(self.path)
         return self._index
 
     def _read(self, what: str, index: int) -> memoryview | None:
@@ -231,143 +233,64 @@ class ShardReader:
         if not 0 <= index < len(known.samples):
             raise IndexError(f"{self.path}: no sample {index}, there are {len(known.samples)}.")
         row = known.samples[index]
-        first, size = int(row[what + "_offset"]), int(row[what + "_size"])
-        if size == 0:
+        if not row[what + "_size"]:
             return None
-        start = known.starts[what + "s"]
-        handle = self._open(known)
-        if isinstance(handle, mmap.mmap) and start is not None:
-            view = memoryview(handle)[start + first : start + first + size]
-        else:
-            view = memoryview(handle[what + "s"][first : first + size])
+        view = _slice(self._open(known), known, what, row)
         if self.verify and zlib.crc32(view) != row[what + "_crc32"]:
             raise CorruptError(
                 f"{self.path}: sample {index} ({row['wnid'].decode()}/{row['name'].decode()}): "
-                f"the {what} does not have the checksum in the table. {_REMEDY}"
+                f"the {what} does not have the checksum in the table. {REMEDY}"
             )
         return view
 
-    def _open(self, known: _Index) -> Any:
+    def _open(self, known: ShardIndex) -> Any:
         """The handle of this process: what was opened before a fork is never used after it."""
         if self._handle is not None and self._pid == os.getpid():
             return self._handle
-        if None in known.starts.values():
-            import h5py
-
-            self._handle = h5py.File(self.path, "r", locking=False)
-        else:
-            with _existing(self.path).open("rb") as file:
-                if _stamp(file.fileno()) != known.stamp:
-                    raise CorruptError(
-                        f"{self.path}: the file has changed since it was opened. "
-                        "Open the set again."
-                    )
-                self._handle = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with existing(self.path).open("rb") as file:
+            if stamp(file.fileno()) != known.stamp:
+                raise CorruptError(
+                    f"{self.path}: the file has changed since it was opened. Open the set again."
+                )
+            handle: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if self._mappable is None:
+            self._mappable = self._can_map(handle, known)
+        self._handle = handle if self._mappable else _h5py_file(self.path)
         self._pid = os.getpid()
         return self._handle
 
-
-@dataclass(frozen=True, slots=True)
-class ShardInfo:
-    """One shard in a manifest: its file name, group, number of samples, size and SHA-256."""
-
-    file: str
-    group: str
-    samples: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SplitInfo:
-    """One split in a manifest: the groups it is made of, samples in all, whether it has masks."""
-
-    groups: list[str]
-    samples: int
-    masks: bool
+    def _can_map(self, mapped: mmap.mmap, known: ShardIndex) -> bool:
+        """Whether the map holds what HDF5 reads; checked once, on the first image and mask."""
+        right = known.starts is not None
+        for what in ("image", "mask"):
+            rows = known.samples[known.samples[what + "_size"] > 0][:1]
+            if right and len(rows):
+                view = _slice(mapped, known, what, rows[0])
+                if zlib.crc32(view) != rows[0][what + "_crc32"]:  # damaged, or the wrong place?
+                    with _h5py_file(self.path) as file:
+                        right = view == _slice(file, known, what, rows[0])
+        if not right:
+            warnings.warn(
+                f"{self.path}: its images or masks are not one byte range of the file, so they "
+                "are read through HDF5, which is slower. Prepare the set again to have them so.",
+                stacklevel=5,
+            )
+        return right
 
 
-@dataclass
-class Manifest:
-    """What a folder of shards holds; written last, so that its presence means a whole set.
+def _slice(handle: Any, known: ShardIndex, what: str, row: npt.NDArray[Any]) -> memoryview:
+    first, size = int(row[what + "_offset"]), int(row[what + "_size"])
+    if isinstance(handle, mmap.mmap):
+        assert known.starts is not None
+        first += known.starts[what + "s"]
+        return memoryview(handle)[first : first + size]
+    return memoryview(handle[what + "s"][first : first + size])
 
-    Attributes:
-        tier: Name of the tier.
-        classes: WordNet ids; class id = 1 + rank.
-        source_classes: WordNet ids that `ilsvrc` counts.
-        splits: The splits, by name.
-        shards: The files, in the order of the samples within each group.
-        options: How the images were stored.
-        lists: SHA-256 of each list used, by its path below the index folder.
-        archive: Name, bytes and md5 of the mask archive; None without one.
-    """
 
-    tier: str
-    classes: list[str]
-    source_classes: list[str]
-    splits: dict[str, SplitInfo]
-    shards: list[ShardInfo]
-    options: dict[str, Any] = field(default_factory=dict)
-    lists: dict[str, str] = field(default_factory=dict)
-    archive: dict[str, Any] | None = None
+def _h5py_file(path: Path) -> Any:
+    import h5py
 
-    @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Reads `<folder>/manifest.json`.
-
-        Raises:
-            MissingError: There is none: the folder holds no finished set.
-            CorruptError: It is cut off, of another version, or not a manifest.
-        """
-        path = folder / MANIFEST
-        try:
-            content = json.loads(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingError(
-                f"{path}: not found, so this folder holds no finished set. "
-                "Run imagenets-prepare (again) to finish it."
-            ) from None
-        except ValueError as error:
-            raise CorruptError(f"{path}: not valid JSON ({error}). {_REMEDY}") from None
-        try:
-            _check_version(path, content.pop("format"), content.pop("version"), MANIFEST_FORMAT)
-            splits = {name: SplitInfo(**split) for name, split in content.pop("splits").items()}
-            shards = [ShardInfo(**shard) for shard in content.pop("shards")]
-            manifest = cls(splits=splits, shards=shards, **content)
-            manifest._check()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CorruptError(f"{path}: not a complete manifest ({error}). {_REMEDY}") from None
-        return manifest
-
-    def save(self, folder: Path) -> None:
-        """Writes `<folder>/manifest.json` in one step; equal manifests give equal bytes."""
-        content = {"format": MANIFEST_FORMAT, "version": FORMAT_VERSION, **asdict(self)}
-        part = folder / (MANIFEST + ".part")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(part, folder / MANIFEST)
-
-    def of_split(self, split: str) -> list[ShardInfo]:
-        """The shards of a split, group by group.
-
-        Raises:
-            KeyError: The set has no such split.
-        """
-        groups = self.splits[split].groups
-        return [shard for group in groups for shard in self.shards if shard.group == group]
-
-    def _check(self) -> None:
-        for shard in self.shards:
-            if Path(shard.file).name != shard.file:
-                raise ValueError(f"{shard.file!r} is not a plain file name")
-        for name, split in self.splits.items():
-            found = sum(shard.samples for shard in self.of_split(name))
-            if found != split.samples:
-                raise ValueError(
-                    f"split {name} has {split.samples} samples, its shards have {found}"
-                )
+    return h5py.File(path, "r", locking=False)
 
 
 def _table(samples: Sequence[ShardSample]) -> npt.NDArray[Any]:
@@ -411,107 +334,3 @@ def _reserve(file: Any, name: str, size: int) -> int:
     space = h5py.h5s.create_simple((size,))
     data = h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_U8LE, space, plan)
     return int(data.get_offset() or 0)  # an empty dataset lies nowhere
-
-
-def _publish(part: Path, path: Path) -> None:
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name survives a power cut, too
-    finally:
-        os.close(folder)
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise MissingError(f"{path}: this shard is missing. Run imagenets-prepare again.")
-    return path
-
-
-def _stamp(fd: int) -> tuple[int, int]:
-    stat = os.fstat(fd)
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _check_version(path: Path, form: object, version: object, wanted: str) -> None:
-    if form != wanted:
-        raise CorruptError(f"{path}: its format is {form!r}, not {wanted!r}. {_REMEDY}")
-    if version != FORMAT_VERSION:
-        raise CorruptError(
-            f"{path}: format version {version}, this release reads version {FORMAT_VERSION}. "
-            "Install the release that wrote it, or prepare the set again."
-        )
-
-
-def _read_index(path: Path) -> _Index:
-    import h5py
-
-    with _existing(path).open("rb", buffering=0) as raw:
-        stamp = _stamp(raw.fileno())
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                attributes = {key: _plain(value) for key, value in file.attrs.items()}
-                _check_version(
-                    path, attributes.get("format"), attributes.get("version"), SHARD_FORMAT
-                )
-                samples = file["samples"]
-                if samples.dtype != SAMPLE_DTYPE:
-                    raise CorruptError(f"{path}: `samples` has other columns. {_REMEDY}")
-                table, crc32 = samples[()], int(samples.attrs["crc32"])
-                lengths = {name: _length(path, file[name]) for name in ("images", "masks")}
-                starts = {name: _start(raw.fileno(), file[name]) for name in lengths}
-        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CorruptError(f"{path}: not a readable shard ({error}). {_REMEDY}") from error
-    if zlib.crc32(table.tobytes()) != crc32:
-        raise CorruptError(f"{path}: the table `samples` is damaged. {_REMEDY}")
-    for what in ("image", "mask"):
-        _check_ranges(path, table, what, lengths[what + "s"])
-    for name in (name for name, start in starts.items() if start is None):
-        warnings.warn(
-            f"{path}: `{name}` is not one byte range of the file, so it is read through HDF5, "
-            "which is slower. Pack the set again to get shards that can be mapped.",
-            stacklevel=4,
-        )
-    return _Index(table, attributes, starts, stamp)
-
-
-def _plain(value: Any) -> str | int:
-    return value.decode() if isinstance(value, bytes) else int(value)
-
-
-def _length(path: Path, data: Any) -> int:
-    if data.dtype != np.uint8 or data.ndim != 1:
-        raise CorruptError(f"{path}: `{data.name[1:]}` is not a row of bytes. {_REMEDY}")
-    return int(data.shape[0])
-
-
-def _start(fd: int, data: Any) -> int | None:
-    """Where a dataset's bytes start in the file, None unless reading there gives its content."""
-    length = int(data.shape[0])
-    if length == 0:
-        return 0
-    start = data.id.get_offset()
-    if start is None or start + length > os.fstat(fd).st_size:
-        return None
-    for first in {0, max(0, length - 512)}:
-        piece = data[first : min(length, first + 512)].tobytes()
-        if os.pread(fd, len(piece), start + first) != piece:
-            return None
-    return int(start)
-
-
-def _check_ranges(path: Path, table: npt.NDArray[Any], what: str, length: int) -> None:
-    """Holds that the encoded files lie end to end, in the table's order, and fill the dataset."""
-    sizes = table[what + "_size"].astype(np.uint64)
-    ends = np.cumsum(sizes)
-    wrong = (table[what + "_offset"] != ends - sizes) | (ends > length)
-    if what == "image":
-        wrong |= sizes == 0
-    if wrong.any():
-        index = int(np.argmax(wrong))
-        row = table[index]
-        raise CorruptError(
-            f"{path}: sample {index} ({row['wnid'].decode()}/{row['name'].decode()}): the {what} "
-            f"lies outside its place ({row[what + '_size']} bytes at {row[what + '_offset']} of "
-            f"{length}). {_REMEDY}"
-        )
