@@ -161,6 +161,43 @@ def test_counts_are_exact_beyond_float32():
     assert evaluator.pixels[0, 0, 2].tolist() == [2, 2 * (4096**2 - 1)]
 
 
+def test_published_mode_counts_as_float32_does(images):
+    exact, published = Evaluator(5), Evaluator(5, published=True)
+    other = Evaluator(5, published=True)
+    for pred, gt in images:
+        exact.update(pred, gt)
+        published.update(pred, gt)
+        other.update(pred, gt)
+    close(published.compute(), exact.compute(), tolerance=1e-4)
+    large = Evaluator(5, published=True)
+    large.update(np.ones((4096, 4096), np.uint8), np.ones((4096, 4096), np.uint8))
+    large.update(np.ones((1, 1), int), np.ones((1, 1), int))
+    assert large.pixels[0, 0, 2, 1] == 2**24  # one more pixel is lost
+    published.merge(other)
+    assert published.images == exact.images * 2
+    with pytest.raises(UsageError, match="published convention"):
+        published.compute("skip")
+    with pytest.raises(UsageError, match="cannot merge"):
+        published.merge(exact)
+
+
+def test_conventions_for_absent_ids():
+    evaluator = Evaluator(3)
+    gt = np.zeros((10, 10), int)
+    gt[:5] = 1  # class 1 alone: a size of 50
+    pred = gt.copy()
+    pred[9] = 2
+    evaluator.update(pred, gt)
+    figures = {absent: evaluator.compute(absent) for absent in ("published", "skip", "zero")}
+    iou = 100 * 40 / 50  # of other; class 1 has 100
+    assert figures["published"]["mIoU"] == pytest.approx((iou + 100) / 4)
+    assert figures["skip"]["mIoU"] == pytest.approx((iou + 100) / 2)
+    assert figures["zero"]["mIoU"] == pytest.approx((iou + 100) / 4)
+    assert figures["published"]["ML"] == figures["skip"]["ML"] == pytest.approx((iou + 100) / 2)
+    assert figures["zero"]["ML"] == pytest.approx((iou + 100) / 4)
+    assert figures["published"]["S"] == figures["zero"]["S"] == 0
+
+
 def test_an_ignored_image_counts_as_an_image_and_nothing_else():
     evaluator = Evaluator(2)
     evaluator.update(np.ones((4, 5), int), np.full((4, 5), masks.IGNORED))
@@ -224,11 +261,14 @@ def test_boundary_width_rounds_like_python():
 def test_golden_figures(case, kind):
     folder = GOLDEN / case
     matched = matching.load(folder / "match.json", 50)
-    evaluator = Evaluator(50)
-    for path in sorted((folder / "gt").rglob("*.png")):
-        pred = masks.decode(folder / "pred" / path.relative_to(folder / "gt"))
+    exact, published = Evaluator(50), Evaluator(50, published=True)
+    for line in (folder / "names.txt").read_text().splitlines():
+        name = line.split()[1]
+        pred, gt = masks.decode(folder / "pred" / name), masks.decode(folder / "gt" / name)
         if kind == "matched":
             pred = matching.apply(matched, pred)
-        evaluator.update(pred, masks.decode(path))
+        exact.update(pred, gt)
+        published.update(pred, gt)
     expected = json.loads((folder / "expected.json").read_text())[kind]
-    close(evaluator.compute(), expected, tolerance=1e-5)  # theirs are float32
+    close(exact.compute(), expected, tolerance=1e-5)  # theirs are float32
+    assert published.compute() == expected  # to the last bit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,24 @@ class Counts:
             self.edge,
             self.pixels,
         )
+
+    def select(self, rows: slice, image: Int32, images: int) -> Counts:
+        """Some rows, as those of `images` images that are numbered anew."""
+        return Counts(
+            images,
+            self.num_classes,
+            image,
+            self.gt[rows],
+            self.pred[rows],
+            self.edge[rows],
+            self.pixels[rows],
+        )
+
+    def split(self) -> Iterator[Counts]:
+        """Yields the counts of each image by itself, in order."""
+        ends = np.searchsorted(self.image, np.arange(self.images + 1))
+        for start, end in pairwise(ends.tolist()):
+            yield self.select(slice(start, end), np.zeros(end - start, np.int32), 1)
 
 
 def count(

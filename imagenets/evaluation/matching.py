@@ -59,6 +59,10 @@ class CoOccurrence:
             raise UsageError(f"cannot merge {other.num_classes} classes with {self.num_classes}.")
         self.matrix += other.matrix
 
+    def state(self) -> list[Int64]:
+        """The array whose sum is the sum of accumulators; changing it changes this one."""
+        return [self.matrix]
+
 
 def _presence(counts: Counts, ids: npt.NDArray[np.int32]) -> Any:
     """Sparse 0/1 matrix, images x K: which of the ids 1..K each image holds."""

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
-from imagenets.evaluation.counts import (
-    GT_EDGE,
-    PRED_EDGE,
-    Counts,
-    Int64,
-    concatenate,
-    count,
-    masks_of,
-)
-from imagenets.masks import IGNORED, OTHER
-
-BUCKETS = ("S", "MS", "ML", "L")
-"""Object sizes: a class covers up to 5, 25, 50 percent of its image, or more."""
-
-BUCKET_LIMITS = (5, 25, 50)
-"""Upper limits of the first three buckets, in percent of the pixels that are not ignored."""
-
-BETA2 = 0.3
-"""Weight of recall against precision in the F-measure."""
+from imagenets.evaluation.counts import Counts, concatenate, count, masks_of
+from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
+from imagenets.masks import IGNORED
 
 _FIXED = 1 << 40  # F-measures are summed as multiples of 2^-40: exact in any order
 
-Float = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+Absent = Literal["published", "skip", "zero"]
 
 
 class Figures(TypedDict):
@@ -51,29 +36,39 @@ class Figures(TypedDict):
     IoUs: list[float]
 
 
+SCALARS = tuple(name for name in Figures.__annotations__ if name != "IoUs")
+"""The names of the figures that are one number."""
+
+
 class Evaluator:
     """Accumulates every figure; images may come in any order and in any number of parts.
 
     Example:
-        >>> evaluator = Evaluator(num_classes=50)
-        >>> evaluator.update(pred, gt)  # H x W ids, as often as there are images
-        >>> evaluator.compute()["mIoU"]
+        >>> evaluator = Evaluator(num_classes=2)
+        >>> evaluator.update(np.array([[0, 1], [2, 2]]), np.array([[0, 1], [1, 2]]))
+        >>> round(evaluator.compute()["mIoU"], 2)
+        66.67
 
     Attributes:
         num_classes: K; ids are 0 (other) to K.
-        images: Number of images so far.
-        pixels: int64, 5 x 2 x 3 x (K + 1): [all, S, MS, ML, L] x [areas, boundaries] x
-            [predicted, true, both] x id.
+        ignored: Ground-truth id that is left out.
+        published: Whether sums are kept in float32, as the published code keeps them.
+        pixels: 5 x 2 x 3 x (K + 1): [all, S, MS, ML, L] x [areas, boundaries] x
+            [predicted, true, both] x id; int64, float32 in published mode.
         confusion: int64, (K + 1) x (K + 2): pixels by true and predicted id, the last column for
             predictions outside 0..K.
     """
 
-    def __init__(self, num_classes: int, *, ignored: int = IGNORED) -> None:
+    def __init__(
+        self, num_classes: int, *, ignored: int = IGNORED, published: bool = False
+    ) -> None:
         """Starts at nothing.
 
         Args:
             num_classes: K, the number of classes without other.
-            ignored: Ground-truth id that is left out; must lie above K.
+            ignored: Ground-truth id that is left out; must not be one of 0..K.
+            published: Reproduces the published code's float32 sums, in the order in which images
+                are added, and its rounding. Otherwise sums are exact and the order is no matter.
 
         Raises:
             UsageError: K is below 1, or `ignored` is one of the classes.
@@ -85,11 +80,17 @@ class Evaluator:
             )
         self.num_classes = num_classes
         self.ignored = ignored
-        self.images = 0
-        self.pixels = np.zeros((1 + len(BUCKETS), 2, 3, num_classes + 1), np.int64)
+        self.published = published
+        dtype = np.float32 if published else np.int64
+        self.pixels: Array = np.zeros((1 + len(BUCKETS), 2, 3, num_classes + 1), dtype)
         self.confusion = np.zeros((num_classes + 1, num_classes + 2), np.int64)
-        self._hits = 0
-        self._fmeasure = 0
+        self._images = np.zeros(1, np.int64)
+        self._sums: Array = np.zeros(2, dtype)  # of hits and of F-measures
+
+    @property
+    def images(self) -> int:
+        """Number of images so far."""
+        return int(self._images[0])
 
     def update(self, pred: Any, gt: Any) -> None:
         """Adds one image or a batch.
@@ -114,159 +115,89 @@ class Evaluator:
 
     def add(self, counts: Counts) -> None:
         """Adds images that were counted before."""
-        self._same(counts.num_classes)
-        self.images += counts.images
-        self.pixels += totals(counts)
+        self._same(counts.num_classes == self.num_classes)
+        self._images += counts.images
         np.add.at(self.confusion, (counts.gt, counts.pred), counts.pixels)
-        self._hits += int(hits(counts).sum())
-        self._fmeasure += int(np.rint(fmeasures(counts) * _FIXED).astype(np.int64).sum())
+        if self.published:
+            for image in counts.split():
+                self.pixels += totals(image).astype(np.float32)
+                found = hits(image)[0], fmeasures(image, np.float32)[0]
+                self._sums += np.array(found, np.float32)
+        else:
+            self.pixels += totals(counts)
+            fixed = np.rint(fmeasures(counts) * _FIXED).astype(np.int64)
+            self._sums += np.array([hits(counts).sum(), fixed.sum()], np.int64)
 
     def merge(self, other: Evaluator) -> None:
-        """Adds what another evaluator has seen; the order makes no difference at all."""
-        self._same(other.num_classes)
-        self.images += other.images
-        self.pixels += other.pixels
-        self.confusion += other.confusion
-        self._hits += other._hits
-        self._fmeasure += other._fmeasure
-
-    def compute(self) -> Figures:
-        """The figures so far.
+        """Adds what another evaluator has seen; the order makes no difference at all.
 
         Raises:
-            UsageError: Nothing was added yet.
+            UsageError: It has another number of classes or another mode.
+        """
+        self._same(other.num_classes == self.num_classes and other.published == self.published)
+        for own, more in zip(self.state(), other.state(), strict=True):
+            own += more
+
+    def state(self) -> list[Array]:
+        """The arrays whose sums are the sums of evaluators; changing them changes this one."""
+        return [self._images, self.pixels, self.confusion, self._sums]
+
+    def compute(self, absent: Absent = "published") -> Figures:
+        """The figures so far.
+
+        Args:
+            absent: What an id counts that is absent from the ground truth. "published": 0 in mIoU
+                and mBIoU, left out in the sizes. "skip": left out everywhere. "zero": 0
+                everywhere, the convention of the published upper bounds by size.
+
+        Raises:
+            UsageError: Nothing was added yet, or published mode with another convention.
         """
         if not self.images:
             raise UsageError("there is nothing to compute figures from: no image was added.")
-        return figures(self.pixels, self._hits / self.images, self._fmeasure / _FIXED / self.images)
+        if self.published:
+            from imagenets.evaluation.published import published_figures
 
-    def _same(self, num_classes: int) -> None:
-        if num_classes != self.num_classes:
-            raise UsageError(f"cannot merge {num_classes} classes with {self.num_classes}.")
+            if absent != "published":
+                raise UsageError("published mode knows only the published convention of absence.")
+            means = (self._sums / self.images).astype(np.float32)
+            return published_figures(self.pixels, means)
+        accuracy, fmeasure = self._sums / np.array([1, _FIXED]) / self.images
+        values = scalars(self.pixels, absent)
+        values |= {"Acc": 100 * accuracy, "FMeasure": 100 * fmeasure}
+        result: dict[str, Any] = {name: float(values[name]) for name in SCALARS}
+        result["IoUs"] = (100 * ious(self.pixels[0, 0])).tolist()
+        return cast(Figures, result)
+
+    def _same(self, same: bool) -> None:
+        if not same:
+            raise UsageError("cannot merge evaluators of other numbers of classes or modes.")
 
 
-def figures(pixels: npt.NDArray[Any], accuracy: float, fmeasure: float) -> Figures:
-    """Figures from totals.
+def scalars(pixels: Array, absent: Absent = "published") -> dict[str, Array]:
+    """The figures that follow from pixel totals: all of `SCALARS` but Acc and FMeasure.
 
     Args:
-        pixels: 5 x 2 x 3 x (K + 1) as in `Evaluator.pixels`.
-        accuracy: Image accuracy, 0..1.
-        fmeasure: Mean F-measure, 0..1.
-    """
-    whole = ious(pixels[0])  # 2 x (K + 1)
-    result: dict[str, Any] = {
-        "Acc": 100 * accuracy,
-        "mIoU": 100 * float(whole[0].mean()),
-        "mBIoU": 100 * float(whole[1].mean()),
-        "FMeasure": 100 * fmeasure,
-    }
-    for kind, prefix in enumerate(("", "B")):
-        for bucket, name in enumerate(BUCKETS, start=1):
-            present = pixels[bucket, kind, 1] > 0
-            values = ious(pixels[bucket, kind])[present]
-            result[prefix + name] = 100 * float(values.mean()) if values.size else 0.0
-    result["IoUs"] = [100 * float(value) for value in whole[0]]
-    return cast(Figures, result)
-
-
-def ious(pixels: npt.NDArray[Any]) -> Float:
-    """TP / (T + P - TP + 1e-10) along the last axis, from [..., (T, P, TP), id] pixel totals."""
-    predicted, true, both = (pixels[..., i, :].astype(np.float64) for i in range(3))
-    result: Float = both / (predicted + true - both + 1e-10)
-    return result
-
-
-def totals(counts: Counts) -> Int64:
-    """Sums counts over their images to the totals that `Evaluator.pixels` holds."""
-    ids = counts.num_classes + 1
-    result = np.zeros((1 + len(BUCKETS), 2, 3, ids), np.int64)
-    for index, (_, row, label) in entries(counts).items():
-        sums = np.bincount(label, counts.pixels[row], ids)  # float64: exact up to 2^53 pixels
-        result[index] = sums.astype(np.int64)
-    return result
-
-
-Entry = tuple[npt.NDArray[np.int32], Int64, npt.NDArray[np.int32]]
-
-
-def entries(counts: Counts) -> dict[tuple[int, int, int], Entry]:
-    """Which rows of the counts enter which total.
+        pixels: ... x 5 x 2 x 3 x (K + 1) as in `Evaluator.pixels`; leading axes are kept.
+        absent: As in `Evaluator.compute`.
 
     Returns:
-        (bucket, kind, which) as in `Evaluator.pixels` -> (image, row, id), arrays of one length.
+        Percent, float64, of the shape of the leading axes.
     """
-    shares = bucket_rows(counts)
-    inside = counts.pred <= counts.num_classes
-    correct = counts.gt == counts.pred
-    gt_edge, pred_edge = counts.edge & GT_EDGE > 0, counts.edge & PRED_EDGE > 0
-    columns = {
-        (0, 0): (inside, counts.pred),
-        (0, 1): (np.ones(len(inside), np.bool_), counts.gt),
-        (0, 2): (correct, counts.gt),
-        (1, 0): (inside & pred_edge, counts.pred),
-        (1, 1): (gt_edge, counts.gt),
-        (1, 2): (correct & gt_edge & pred_edge, counts.gt),
-    }
     result = {}
-    for bucket in range(1 + len(BUCKETS)):
-        for (kind, which), (mask, label) in columns.items():
-            row = np.flatnonzero(mask & shares[bucket])
-            result[bucket, kind, which] = (counts.image[row], row, label[row])
+    for kind, prefix in enumerate(("", "B")):
+        for bucket, name in enumerate(("IoU", *BUCKETS)):
+            part = pixels[..., bucket, kind, :, :]
+            skip = absent == "skip" or (absent == "published" and bucket > 0)
+            counted = part[..., 1, :] > 0 if skip else np.ones(part[..., 1, :].shape, np.bool_)
+            total = np.where(counted, ious(part), 0.0).sum(axis=-1)
+            label = f"m{prefix}IoU" if bucket == 0 else prefix + name
+            result[label] = 100 * total / np.maximum(counted.sum(axis=-1), 1)
     return result
 
 
-def bucket_rows(counts: Counts) -> npt.NDArray[np.bool_]:
-    """Which rows belong to [all, S, MS, ML, L]: 5 x rows.
-
-    In an image a class has the size v = ceil(100 * its pixels / pixels not ignored). A bucket
-    takes the pixels of its classes and those of other, in images that have a class of it.
-    """
-    ids = counts.num_classes + 1
-    key = counts.image.astype(np.int64) * ids + counts.gt
-    keys, inverse = np.unique(key, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    area = np.bincount(inverse, counts.pixels, len(keys)).astype(np.int64)
-    whole = np.bincount(counts.image, counts.pixels, counts.images).astype(np.int64)
-    percent = -(-100 * area // whole[keys // ids])  # ceil, in integers
-    size = (1 + np.searchsorted(BUCKET_LIMITS, percent))[inverse]
-    is_other = counts.gt == OTHER
-    rows = np.ones((1 + len(BUCKETS), len(key)), np.bool_)
-    for bucket in range(1, 1 + len(BUCKETS)):
-        own = ~is_other & (size == bucket)
-        has = np.zeros(counts.images, np.bool_)
-        has[counts.image[own]] = True
-        rows[bucket] = own | (is_other & has[counts.image])
-    return rows
-
-
-def hits(counts: Counts) -> npt.NDArray[np.bool_]:
-    """Whether each image's largest predicted class (other excluded) is in its ground truth.
-
-    Of two classes of the same area the lower id counts as the larger.
-    """
-    ids = counts.num_classes + 1
-    rows = np.flatnonzero((counts.pred != OTHER) & (counts.pred < ids))
-    keys, inverse = np.unique(
-        counts.image[rows].astype(np.int64) * ids + counts.pred[rows], return_inverse=True
-    )
-    area = np.bincount(inverse.reshape(-1), counts.pixels[rows], len(keys))
-    order = np.lexsort((keys % ids, -area, keys // ids))
-    best = keys[order][np.unique(keys[order] // ids, return_index=True)[1]]
-    present = counts.image.astype(np.int64) * ids + counts.gt
-    result = np.zeros(counts.images, np.bool_)
-    result[best[np.isin(best, present)] // ids] = True
-    return result
-
-
-def fmeasures(counts: Counts) -> Float:
-    """F-measure of each image: foreground (any id but other) against foreground, beta^2 = 0.3."""
-
-    def area(rows: npt.NDArray[np.bool_]) -> Float:
-        return np.bincount(counts.image[rows], counts.pixels[rows], counts.images).astype(float)
-
-    predicted, true = counts.pred != OTHER, counts.gt != OTHER
-    both = area(predicted & true)
-    precision = both / (area(predicted) + 1e-20)
-    recall = both / (area(true) + 1e-20)
-    result: Float = (1 + BETA2) * precision * recall / (BETA2 * precision + recall + 1e-20)
+def ious(pixels: Array) -> npt.NDArray[np.float64]:
+    """TP / (T + P - TP + 1e-10) along the last axis, from [..., (T, P, TP), id] pixel totals."""
+    predicted, true, both = (pixels[..., i, :].astype(np.float64) for i in range(3))
+    result: npt.NDArray[np.float64] = both / (predicted + true - both + 1e-10)
     return result

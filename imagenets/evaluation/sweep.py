@@ -12,8 +12,10 @@ import numpy.typing as npt
 from imagenets.errors import CorruptError, UsageError
 from imagenets.evaluation.counts import Int64, masks_of, runs
 from imagenets.evaluation.matching import Match, as_table, match
-from imagenets.evaluation.metrics import Float, ious
+from imagenets.evaluation.metrics import ious
 from imagenets.masks import IGNORED, OTHER
+
+Float = npt.NDArray[np.float64]
 
 THRESHOLDS = tuple(step / 100 for step in range(81))
 """The published thresholds: 0.00 to 0.80 by 0.01."""
@@ -101,8 +103,19 @@ class ThresholdSweep:
         same = np.array_equal(self.thresholds, other.thresholds)
         if not same or other.num_classes != self.num_classes:
             raise UsageError("cannot merge sweeps of other thresholds or numbers of classes.")
-        self._pixels.add(*other._pixels.total())
-        self._images.add(*other._images.total())
+        for own, more in zip((self._pixels, self._images), other.tallies(), strict=True):
+            own.add(*more)
+
+    def tallies(self) -> list[tuple[Int64, Int64]]:
+        """What was counted, as sparse keys and numbers."""
+        return [self._pixels.total(), self._images.total()]
+
+    def replace(self, shares: Sequence[list[tuple[Int64, Int64]]]) -> None:
+        """Forgets what was counted and takes the sum of these tallies instead."""
+        self._pixels, self._images = _Tally(), _Tally()
+        for pixels, images in shares:
+            self._pixels.add(*pixels)
+            self._images.add(*images)
 
     def compute(self) -> SweepResult:
         """Scores all thresholds.

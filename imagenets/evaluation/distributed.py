@@ -1,0 +1,50 @@
+"""Sums accumulators over the ranks of a `torch.distributed` group."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.errors import UsageError
+from imagenets.evaluation.sweep import ThresholdSweep
+
+
+@runtime_checkable
+class Summable(Protocol):
+    """What `Evaluator` and `CoOccurrence` offer: the arrays that add up."""
+
+    def state(self) -> list[npt.NDArray[Any]]:
+        """The arrays themselves, not copies."""
+
+
+def all_reduce(accumulator: Summable | ThresholdSweep, group: Any = None) -> None:
+    """Makes the accumulator of every rank hold what all ranks have seen together.
+
+    Call it once, on every rank, when each rank has seen its own share of the images. Sums of
+    integers do not depend on how the images were shared out (but see `published`, whose float32
+    sums do). Samplers that pad the last batch with repeated images must be told not to.
+
+    Args:
+        accumulator: An `Evaluator`, `CoOccurrence` or `ThresholdSweep`, alike on all ranks.
+        group: Process group; the default one if None.
+
+    Raises:
+        UsageError: No process group was set up.
+    """
+    import torch
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        raise UsageError("all_reduce needs torch.distributed.init_process_group to be called.")
+    if isinstance(accumulator, ThresholdSweep):  # sparse: the ranks hold different keys
+        shares: list[Any] = [None] * dist.get_world_size(group)
+        dist.all_gather_object(shares, accumulator.tallies(), group=group)
+        accumulator.replace(shares)
+        return
+    device = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
+    for array in accumulator.state():
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        dist.all_reduce(tensor, group=group)
+        array[...] = tensor.cpu().numpy()
