@@ -6,14 +6,24 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
-from imagenets.data.sources.parts import Columns, Location, Part, is_picture, split_name
+from imagenets.data.sources.parts import (
+    STEM_DTYPE,
+    Location,
+    Part,
+    is_picture,
+    split_name,
+    split_names,
+)
 from imagenets.errors import MissingError
 
 
 class Folder:
     """A folder of image files; the offset of an image is the rank of its suffix."""
+
+    has_masks = False
 
     def __init__(self, path: str, suffixes: tuple[str, ...]) -> None:
         self.path = path
@@ -56,6 +66,21 @@ def _unreadable(path: str, error: OSError) -> MissingError:
     )
 
 
+def listing(folder: bytes) -> list[bytes]:
+    """The sorted names in a folder, as bytes: they need not be UTF-8.
+
+    Raises:
+        MissingError: It cannot be listed.
+    """
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError as error:
+        raise MissingError(
+            f"{os.fsdecode(folder)}: cannot be listed ({error.strerror}). "
+            "Check the path and its permissions."
+        ) from error
+
+
 def scan(kind: str, path: Path, folders: Iterable[bytes]) -> Part:
     """Lists the images of some folders, by name alone: no file is opened or asked for its size.
 
@@ -67,19 +92,29 @@ def scan(kind: str, path: Path, folders: Iterable[bytes]) -> Part:
     Returns:
         One container for each folder that holds images.
     """
-    columns = Columns()
     containers: list[Folder] = []
-    strangers = 0
-    example = ""
+    stems, counts, ranks = [np.empty(0, STEM_DTYPE)], [0], [np.empty(0, np.int64)]
+    strangers: list[bytes] = []
     for folder in tqdm(folders, f"list {path.name}", unit="folder", disable=None, delay=1):
-        suffixes: dict[bytes, int] = {}
-        for name in sorted(os.listdir(folder)):  # noqa: PTH208 - bytes: names need not be UTF-8
-            if parts := split_name(name):
-                suffix = suffixes.setdefault(parts[1], len(suffixes))
-                columns.add(parts[0], len(containers), suffix, -1)
-            elif is_picture(name):
-                strangers += 1
-                example = example or os.fsdecode(folder + b"/" + name)
-        if suffixes:
+        names = listing(folder)
+        images = split_names(names)
+        if len(images) < len(names):
+            others = (name for name in names if split_name(name) is None)
+            strangers += [folder + b"/" + name for name in others if is_picture(name)]
+        if images:
+            suffixes = {suffix: rank for rank, suffix in enumerate({s: 0 for _, s in images})}
+            stems.append(np.array([stem for stem, _ in images], STEM_DTYPE))
+            ranks.append(np.array([suffixes[suffix] for _, suffix in images], np.int64))
+            counts.append(len(images))
             containers.append(Folder(os.fsdecode(folder), tuple(map(os.fsdecode, suffixes))))
-    return Part(kind, path, tuple(containers), *columns.arrays(), strangers, example)
+    return Part(
+        kind,
+        path,
+        tuple(containers),
+        np.concatenate(stems),
+        np.repeat(np.arange(-1, len(containers), dtype=np.int32), counts),
+        np.concatenate(ranks),
+        np.full(sum(counts), -1, np.int64),
+        len(strangers),
+        os.fsdecode(strangers[0]) if strangers else "",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from imagenets.data.sources.parts import STEM_DTYPE, Container, Integers, Locati
 
 _MOST_OPEN = 16
 """Archives that one process holds open at a time."""
+
+_MANY = 4
+"""More archives than this in one folder are described as the folder."""
 
 
 class RawImages:
@@ -42,7 +46,10 @@ class RawImages:
         self._containers: tuple[Container, ...] = tuple(
             c for part in parts for c in part.containers
         )
-        self._found = [(part.kind, part.path, len(part.stems)) for part in parts]
+        self._found = [
+            (kind, path, sum(len(part.stems) for part in group))
+            for (kind, path), group in _grouped(parts).items()
+        ]
         self._open: dict[int, None] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,6 +67,11 @@ class RawImages:
     def has_validation(self) -> bool:
         """Whether any validation image is there."""
         return self._first_training > 0
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether some source holds masks beside its images."""
+        return any(container.has_masks for container in self._containers)
 
     @property
     def _first_training(self) -> int:
@@ -194,13 +206,26 @@ def _joined(
     )
 
 
+def _grouped(parts: Sequence[Part]) -> dict[tuple[str, Path], list[Part]]:
+    """Parts by form and path; those of many archives in one folder by the folder."""
+    beside = Counter((part.kind, part.path.parent) for part in parts)
+    groups: dict[tuple[str, Path], list[Part]] = {}
+    for part in parts:
+        many = beside[part.kind, part.path.parent] > _MANY
+        groups.setdefault((part.kind, part.path.parent if many else part.path), []).append(part)
+    return groups
+
+
 def _notes(parts: Sequence[Part], duplicates: int) -> tuple[str, ...]:
-    notes = [
-        f"{part.path}: {part.strangers:,} pictures have no ILSVRC file name and are left out, "
-        f"such as {part.example}"
-        for part in parts
-        if part.strangers
-    ]
+    notes = []
+    for (_, path), group in _grouped(parts).items():
+        strangers = sum(part.strangers for part in group)
+        example = next((part.example for part in group if part.example), "")
+        if strangers:
+            such = f" (such as {example})" if example else ""
+            notes.append(
+                f"{path}: {strangers:,} pictures have no ILSVRC file name{such} and are left out"
+            )
     if duplicates:
         notes.append(f"{duplicates:,} images are there more than once: the first given is taken")
     return tuple(notes)

@@ -7,25 +7,31 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from imagenets.data.sources import folders, tars
+from imagenets.data.sources import folders, parquets, tars
 from imagenets.data.sources.images import RawImages
 from imagenets.data.sources.parts import WNID, Part, split_name
 from imagenets.errors import MissingError, UsageError
 
-KINDS = ("folders", "flat", "tar", "kaggle")
+KINDS = ("folders", "flat", "tar", "kaggle", "parquet", "webdataset")
 """The raw forms, as `--source-kind` names them."""
 
 FORMS = """\
   class folders      train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, or either of them
   flat validation    val/ILSVRC2012_val_*.JPEG
   official archives  ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, or a folder of <wnid>.tar
-  Kaggle             ILSVRC/Data/CLS-LOC/{train/<wnid>,val}"""
+  Kaggle             ILSVRC/Data/CLS-LOC/{train/<wnid>,val}
+  parquet            train-*.parquet, validation-*.parquet that keep the ILSVRC file names
+  WebDataset         *.tar whose keys are the ILSVRC file names
+Any of them, or the folder that holds it; train and validation may be given as two paths."""
 """What is taken, for messages."""
 
+_TARS = ("tar", "webdataset")
+_DEEPEST = 2
 _KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", ".")
 _SPLITS = ("train", "val", "validation")
+_HUB = ("data", "default")  # where repositories of the Hugging Face Hub keep their files
 # Beside the archives that are wanted often lie those of the test set, the boxes, the dogs.
-_OTHER_TARS = re.compile(rb".*(_test|_bbox|_devkit|_train_t3).*")
+_OTHERS = re.compile(rb"(test-|.*(_test|_bbox|_devkit|_train_t3|-test-)).*")
 
 
 def open_sources(
@@ -59,13 +65,23 @@ def open_sources(
 def _look(path: Path, kind: str | None, cache: Path | None) -> Iterator[Part]:
     """Every part that a path holds, in every form or in the one that is asked for."""
     if path.is_file():
-        yield tars.scan(path, cache)
+        yield _look_file(path, kind, cache)
         return
     kaggle = next((path / k for k in _KAGGLE if _is_kaggle(path / k)), None)
     if kaggle is not None and kind in (None, "kaggle"):
-        yield from _look_folder("kaggle", kaggle, "kaggle", cache)
+        yield from _look_folder(kaggle, "kaggle", cache, "kaggle")
     elif kind != "kaggle":
-        yield from _look_folder(None, path, kind, cache)
+        yield from _look_folder(path, kind, cache)
+
+
+def _look_file(path: Path, kind: str | None, cache: Path | None) -> Part:
+    """The part that a file holds, by its first bytes."""
+    with path.open("rb") as file:
+        parquet = file.read(4) == b"PAR1"
+    if kind not in (None, "parquet") if parquet else kind not in (None, *_TARS):
+        found = "a parquet file" if parquet else "a single file"
+        raise MissingError(f"{path}: {found}, but the source kind is {kind}. Leave that out.")
+    return parquets.scan(path, [path]) if parquet else tars.scan(path, cache)
 
 
 def _is_kaggle(path: Path) -> bool:
@@ -73,45 +89,53 @@ def _is_kaggle(path: Path) -> bool:
 
 
 def _look_folder(
-    label: str | None, path: Path, kind: str | None, cache: Path | None, within: bool = False
+    path: Path, kind: str | None, cache: Path | None, label: str | None = None, depth: int = 0
 ) -> Iterator[Part]:
     """The parts of a folder: files first (they can be linked), then archives.
 
     Args:
-        label: The form to report for files; None to tell by their layout.
         path: The folder.
         kind: The form asked for, None for all.
         cache: Folder of the kept indexes.
-        within: Whether this is a split's own folder, whose subfolders may have any name.
+        label: The form to report for files; None to tell by their layout.
+        depth: How many folders with known names lead here from the path that was given.
     """
-    names = sorted(os.listdir(os.fsencode(path)))  # noqa: PTH208 - bytes: names need not be UTF-8
-    if not within:
-        for split in _SPLITS:
-            if (path / split).is_dir():
-                yield from _look_folder(label, path / split, kind, cache, within=True)
+    names = folders.listing(os.fsencode(path))
+    here = os.fsencode(path) + b"/"
+    unlike = [n for n in names if split_name(n) is None]  # asks no image whether it is a folder
+    inside = {n for n in unlike if os.path.isdir(here + n)}  # noqa: PTH112
+    for name in (*_SPLITS, *_HUB):
+        if os.fsencode(name) in inside and depth < _DEEPEST:
+            yield from _look_folder(path / name, kind, cache, label, depth + 1)
     if kind in (None, "folders", "kaggle"):
-        within = within or path.name in _SPLITS
-        classes = [n for n in names if WNID.fullmatch(n) or (within and b"." not in n)]
-        whole = [os.fsencode(path / os.fsdecode(n)) for n in classes]
-        inside = [folder for folder in whole if os.path.isdir(folder)]  # noqa: PTH112
-        if inside:
-            yield folders.scan(label or "folders", path, inside)
-    if kind in (None, "flat", "kaggle") and any(split_name(name) for name in names):
+        # Within a split's own folder the subfolders may have any name: the files' names count.
+        loose = path.name in _SPLITS
+        chosen = (n for n in names if n in inside and (WNID.fullmatch(n) or loose))
+        classes = [here + name for name in chosen]
+        if classes:
+            yield folders.scan(label or "folders", path, classes)
+    if kind in (None, "flat", "kaggle") and len(unlike) < len(names):
         yield folders.scan(label or "flat", path, [os.fsencode(path)])
-    if kind in (None, "tar"):
-        for name in names:
-            if name.endswith(b".tar") and not _OTHER_TARS.fullmatch(name):
-                yield tars.scan(path / os.fsdecode(name), cache)
+    archives = [path / os.fsdecode(n) for n in unlike if not _OTHERS.fullmatch(n)]
+    if kind in (None, *_TARS):
+        for archive in archives:
+            if archive.suffix == ".tar":
+                yield tars.scan(archive, cache)
+    files = [archive for archive in archives if archive.suffix == ".parquet"]
+    if kind in (None, "parquet") and files:
+        yield parquets.scan(path, files)
 
 
 def _nothing(path: Path, kind: str | None, found: list[Part]) -> MissingError:
-    for part in found:
-        if part.strangers:
-            return MissingError(
-                f"{part.path}: holds {part.strangers:,} pictures, but under names such as "
-                f"{part.example}, by which they cannot be identified: ImageNet-S needs the ILSVRC "
-                "file names (n01440764_10026.JPEG, ILSVRC2012_val_00000293.JPEG). "
-                "Give a copy that keeps them."
-            )
+    """Why a path gives no image: pictures without identity, or nothing that is known."""
+    strangers = sum(part.strangers for part in found)
+    if strangers:
+        example = next((part.example for part in found if part.example), "")
+        names = f"under names such as {example}" if example else "without file names"
+        return MissingError(
+            f"{path}: holds {strangers:,} pictures, but {names}, so they cannot be identified: "
+            "ImageNet-S needs the ILSVRC file names (n01440764_10026.JPEG, "
+            "ILSVRC2012_val_00000293.JPEG). Give a copy that keeps them."
+        )
     as_kind = f" as {kind}" if kind else ""
     return MissingError(f"{path}: no raw ImageNet is found there{as_kind}. Taken are\n{FORMS}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from array import array
-from dataclasses import dataclass, field
+import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ Integers = npt.NDArray[np.int64]
 _IMAGE = re.compile(
     rb"(n\d{8}_[0-9A-Za-z]{1,22}|ILSVRC2012_val_\d{8})((?:_n\d{8})?\.(?i:jpe?g|png))"
 )
+_IMAGES = re.compile(rb"(?<![^/])" + _IMAGE.pattern + rb"(?![^/])")
 _PICTURE = re.compile(rb"(?!\._).*\.(?i:jpe?g|png|webp|bmp)", re.DOTALL)
 WNID = re.compile(rb"n\d{8}")
 
@@ -32,6 +33,18 @@ def split_name(name: bytes) -> tuple[bytes, bytes] | None:
     """Splits an ILSVRC file name (no folders) into stem and suffix; None when it is none."""
     match = _IMAGE.fullmatch(name)
     return (match[1], match[2]) if match else None
+
+
+def stem_of(path: bytes) -> bytes | None:
+    """The stem in a path or key, whose suffix may be missing; None when it holds none."""
+    name = path[path.rfind(b"/") + 1 :]
+    parts = split_name(name) or split_name(name + b".JPEG")
+    return parts[0] if parts else None
+
+
+def split_names(names: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """The stem and suffix of every ILSVRC file name among `names`, in order, fast."""
+    return _IMAGES.findall(b"/".join(names))  # no name holds a slash
 
 
 def is_picture(name: bytes) -> bool:
@@ -58,6 +71,7 @@ class Container(Protocol):
     """A folder or an archive that holds images; opened when first read, in that process."""
 
     path: str
+    has_masks: bool
 
     def read(self, stem: bytes, offset: int, size: int) -> bytes:
         """The encoded bytes of one image."""
@@ -96,31 +110,26 @@ class Handle:
 
 
 class Columns:
-    """Grows the columns of a part without an object per image."""
+    """Grows the columns of a part, packed: no object stays per image."""
+
+    _ROW = struct.Struct("<32siqq")
+    _DTYPE = np.dtype([("stem", STEM_DTYPE), ("container", "<i4"), ("at", "<i8"), ("size", "<i8")])
 
     def __init__(self) -> None:
-        self._stems = bytearray()
-        self._containers = array("i")
-        self._offsets = array("q")
-        self._sizes = array("q")
-
-    def __len__(self) -> int:
-        return len(self._offsets)
+        self._rows = bytearray()
 
     def add(self, stem: bytes, container: int, offset: int, size: int) -> None:
         """Appends one image; `size` -1 when it is not known."""
-        self._stems += stem.ljust(STEM_DTYPE.itemsize, b"\0")
-        self._containers.append(container)
-        self._offsets.append(offset)
-        self._sizes.append(size)
+        self._rows += self._ROW.pack(stem, container, offset, size)
 
     def arrays(self) -> tuple[Stems, npt.NDArray[np.int32], Integers, Integers]:
         """Stems, container indices, offsets and sizes, each one-dimensional."""
+        rows = np.frombuffer(bytes(self._rows), self._DTYPE)
         return (
-            np.frombuffer(bytes(self._stems), STEM_DTYPE),
-            np.array(self._containers, np.int32),
-            np.array(self._offsets, np.int64),
-            np.array(self._sizes, np.int64),
+            np.ascontiguousarray(rows["stem"]),
+            rows["container"].astype(np.int32),
+            rows["at"].astype(np.int64),
+            rows["size"].astype(np.int64),
         )
 
 
@@ -137,7 +146,7 @@ class Part:
         offsets: int64, what the container needs to find the image.
         sizes: int64 bytes, -1 where not known.
         strangers: Pictures whose names are no ILSVRC names; they cannot be identified.
-        example: The name of one of them.
+        example: The name of one of them; empty when they have none.
     """
 
     kind: str
@@ -148,4 +157,4 @@ class Part:
     offsets: Integers
     sizes: Integers
     strangers: int = 0
-    example: str = field(default="")
+    example: str = ""

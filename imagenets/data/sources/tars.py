@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import sys
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -35,6 +35,8 @@ _VERSION = 1  # of the index files: others are built anew
 
 class Tar:
     """A tar whose images are read by offset and size."""
+
+    has_masks = False
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -84,17 +86,18 @@ class _Builder:
 
     def add(self, member: Member) -> None:
         """Takes a member that is an image; counts pictures that cannot be identified."""
-        name = member.name.rpartition(b"/")[2]
-        parts = split_name(name)
-        if parts is None:
+        path, flag, offset, size, link = member
+        name = path[path.rfind(b"/") + 1 :]
+        if parts := split_name(name):
+            if flag in _REGULAR:
+                self.columns.add(parts[0], 0, offset, size)
+            elif flag == b"1":
+                self.links.append((parts[0], link.rpartition(b"/")[2]))
+        elif flag in _REGULAR:
             self.sidecars |= name.endswith((b".cls", b".json"))
-            if is_picture(name) and member.flag in _REGULAR:
+            if is_picture(name):
                 self.strangers += 1
-                self.example = self.example or os.fsdecode(member.name)
-        elif member.flag == b"1":
-            self.links.append((parts[0], member.link.rpartition(b"/")[2]))
-        elif member.flag in _REGULAR:
-            self.columns.add(parts[0], 0, member.offset, member.size)
+                self.example = self.example or os.fsdecode(path)
 
     def part(self, path: Path) -> Part:
         """The archive's images; a hard link stands for the member that it names."""
@@ -153,14 +156,14 @@ def _build(path: Path, size: int) -> Part:
         total=size, desc=f"index {path.name}", unit="B", unit_scale=True, disable=None, delay=1
     ) as bar:
         for member in walk(handle.fd, 0, size, str(path)):
-            name = member.name.rpartition(b"/")[2]
-            if _INNER.fullmatch(name):
-                what = f"{path}: member {os.fsdecode(member.name)}"
-                for inner in walk(handle.fd, member.offset, member.offset + member.size, what):
+            name, _, offset, length, _ = member
+            if _INNER.fullmatch(name[name.rfind(b"/") + 1 :]):
+                what = f"{path}: member {os.fsdecode(name)}"
+                for inner in walk(handle.fd, offset, offset + length, what):
                     builder.add(inner)
             else:
                 builder.add(member)
-            bar.update(member.offset + member.size - bar.n)
+            bar.update(offset + length - bar.n)
     return builder.part(path)
 
 
@@ -200,16 +203,15 @@ def _save(kept: Path, part: Part, key: dict[str, Any]) -> None:
     meta = {"key": key, "kind": part.kind, "strangers": part.strangers, "example": part.example}
     columns = {"stems": part.stems, "offsets": part.offsets, "sizes": part.sizes}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    temporary: Path | None = None
+    temporary = kept.with_suffix(".tmp")  # always the same: a killed run leaves no heap of them
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
+        with temporary.open("wb") as file:
             np.savez(file, meta=text, **columns)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(kept)
     except OSError as error:
-        if temporary is not None:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         print(f"{kept}: the index is not kept ({error.strerror})", file=sys.stderr)

@@ -10,24 +10,16 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from imagenets.errors import CorruptError
 
 BLOCK = 512
 _END = bytes(BLOCK)
 _PADDING = 4 << 20  # more than any blocking factor in use leaves after the end mark
+Member = tuple[bytes, bytes, int, int, bytes]
+"""Path within the archive, type flag, first byte and size of the data, target of a link."""
+
 _NO_DATA = b"123456"  # links, devices, folders, pipes: no data whatever their size field says
-
-
-class Member(NamedTuple):
-    """One member: path within the archive, type flag, first byte and size of its data."""
-
-    name: bytes
-    flag: bytes
-    offset: int
-    size: int
-    link: bytes
 
 
 def walk(fd: int, begin: int, end: int, what: str) -> Iterator[Member]:
@@ -52,25 +44,29 @@ def walk(fd: int, begin: int, end: int, what: str) -> Iterator[Member]:
         if not _intact(header):
             raise _damaged(position - begin, what, last)
         flag, size = header[156:157], _number(header[124:136])
-        size = int(extra.get("size", size)) if flag not in b"Lx" else size
         offset = position + BLOCK
-        name = extra.get("path") or header[:100].split(b"\0", 1)[0]
         if flag in _NO_DATA:
             size = 0
+        elif flag not in b"LKx" and "size" in extra:
+            size = int(extra["size"])
+        name = extra.get("path") or header[:100].partition(b"\0")[0]
         if size < 0 or offset + size > end:
             raise _cut(what, f"at member {_text(name)}", offset + size - begin, end - begin)
-        if flag == b"S":
-            raise CorruptError(
-                f"{what}: member {_text(name)} is sparse, which is not read in place. "
-                "Pack the archive again without --sparse, or unpack it and give the folder."
-            )
-        if flag == b"L":
-            extra["path"] = os.pread(fd, size, offset).rstrip(b"\0")
+        if flag == b"L" or flag == b"K":
+            long = os.pread(fd, size, offset).rstrip(b"\0")
+            extra["path" if flag == b"L" else "linkpath"] = long
         elif flag == b"x":
             extra.update(_pax(os.pread(fd, size, offset)))
-        elif flag not in b"Kg":
-            yield Member(name, flag, offset, size, header[157:257].split(b"\0", 1)[0])
-            extra, last = {}, name
+        elif flag == b"S":
+            raise _sparse(what, name)
+        elif flag != b"g":
+            link = (
+                extra.get("linkpath") or header[157:257].split(b"\0", 1)[0] if flag == b"1" else b""
+            )
+            yield name, flag, offset, size, link
+            last = name
+            if extra:
+                extra = {}
         position = offset + -(-size // BLOCK) * BLOCK
     after = f"after member {_text(last)}" if last else "at its start"
     if position < end or position == begin:
@@ -115,10 +111,17 @@ def _pax(data: bytes) -> dict[str, bytes]:
         if not length.isdigit() or int(length) <= len(length) + 1:
             break
         key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
-        if key == b"path" or (key == b"size" and value.isdigit()):
+        if key in (b"path", b"linkpath") or (key == b"size" and value.isdigit()):
             found[key.decode("ascii")] = value
         data = data[int(length) :]
     return found
+
+
+def _sparse(what: str, name: bytes) -> CorruptError:
+    return CorruptError(
+        f"{what}: member {_text(name)} is sparse, which is not read in place. "
+        "Pack the archive again without --sparse, or unpack it and give the folder."
+    )
 
 
 def _check_tail(position: int, end: int, what: str, last: bytes) -> None:
