@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagenets.cli import add_root, run
-from imagenets.errors import UsageError
+from imagenets.cli.tables import report_table, verdict_lines
+from imagenets.errors import CorruptError, UsageError
 from imagenets.tiers import SPLITS, TIERS
 
 if TYPE_CHECKING:
-    from imagenets.data.prepare import Report, Request
+    from imagenets.data.prepare import Request
+    from imagenets.data.workers import Pool
 
 _WHERE = """\
 Where to get it: https://image-net.org/download (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar),
@@ -57,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         "--sample",
         action="store_true",
         help="generate a small set, serve it from the loopback, and prepare it like a real one",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check what is packed in --root (all tiers, or that of --split) and do nothing else",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -126,6 +133,9 @@ def _command(arguments: argparse.Namespace) -> None:
         with hold(root):
             _sample(root, arguments)
         return
+    if arguments.verify:
+        _verify(root, arguments)
+        return
     names = _tiers(arguments.split)
     for name in names:
         check_name(name, arguments.index, root / "downloads")
@@ -143,7 +153,7 @@ def _prepare(names: Sequence[str], request: Request, as_json: bool) -> None:
         print(json.dumps({"tiers": [asdict(report) for report in reports]}, indent=1))
     else:
         for report in reports:
-            print(_table(report))
+            print(report_table(report))
 
 
 def _sample(root: Path, arguments: argparse.Namespace) -> None:
@@ -167,6 +177,23 @@ def _sample(root: Path, arguments: argparse.Namespace) -> None:
     )
 
 
+def _verify(root: Path, arguments: argparse.Namespace) -> None:
+    from imagenets.data.verify import prepared_sets, verify
+
+    folders = prepared_sets(root)
+    if arguments.split not in (None, "all"):
+        folders = [root / f"ImageNetS{arguments.split}.shards"]
+    verdicts = [verify(folder, _pool(arguments)) for folder in folders]
+    if arguments.json:
+        sets = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
+        print(json.dumps({"sets": sets}, indent=1))
+    else:
+        print("\n".join(verdict_lines(verdict) for verdict in verdicts))
+    faults = sum(len(verdict.faults) for verdict in verdicts)
+    if faults:
+        raise CorruptError(f"{root}: {faults:,} faults. Mend them with --repair.")
+
+
 def _tiers(split: str | None) -> list[str]:
     if split is None:
         raise UsageError("--split is missing: choose 50, 300, 919, all or a custom tier.")
@@ -177,10 +204,7 @@ def _request(root: Path, arguments: argparse.Namespace) -> Request:
     from imagenets.data.lists import Origin
     from imagenets.data.pack import Options
     from imagenets.data.prepare import Request
-    from imagenets.data.workers import Pool, default_workers
 
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"--workers {arguments.workers}: at least 1 is needed.")
     return Request(
         root=root,
         imagenet=_imagenet(arguments.imagenet),
@@ -191,9 +215,17 @@ def _request(root: Path, arguments: argparse.Namespace) -> Request:
         layout=arguments.layout,
         subsets=tuple(arguments.subsets) if arguments.subsets else None,
         options=Options(decode=not arguments.no_decode),
-        pool=Pool(arguments.workers or default_workers()),
+        pool=_pool(arguments),
         allow_missing=arguments.allow_missing,
     )
+
+
+def _pool(arguments: argparse.Namespace) -> Pool:
+    from imagenets.data.workers import Pool, default_workers
+
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError(f"--workers {arguments.workers}: at least 1 is needed.")
+    return Pool(arguments.workers or default_workers())
 
 
 def _imagenet(paths: list[Path] | None) -> tuple[Path, ...]:
@@ -212,25 +244,6 @@ def _imagenet(paths: list[Path] | None) -> tuple[Path, ...]:
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - keeps links as they are
-
-
-def _table(report: Report) -> str:
-    what = "nothing to do: prepared before" if report.done_before else f"in {report.seconds:.1f} s"
-    lines = [
-        f"ImageNet-S tier {report.tier}: {report.classes} classes, {what}",
-        f"  {'split':<12}{'images':>12}{'masks':>10}{'missing':>10}",
-    ]
-    for name, split in report.splits.items():
-        counts = f"{split['images']:>12,}{split['masks']:>10,}{split['missing']:>10,}"
-        lines.append(f"  {name:<12}{counts}")
-    if report.shards:
-        size = report.shards["bytes"] / 1e6
-        lines.append(
-            f"  shards: {report.shards['path']} ({report.shards['files']} files, {size:,.1f} MB)"
-        )
-    if report.tree:
-        lines.append(f"  tree:   {report.tree}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
