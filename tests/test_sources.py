@@ -484,6 +484,18 @@ def test_parquet(tmp_path: Path, name: str) -> None:
     assert copy.read(0) == TRAIN["n02085620_1"]
 
 
+def test_storage_order_is_that_of_the_files(tmp_path: Path) -> None:
+    shuffled = {f"n01440764_{i * 7 % 100}": b"%d" % i for i in range(100)}
+    for k in range(2):
+        half = dict(list(shuffled.items())[k * 50 :][:50])
+        write_parquet(tmp_path / f"train-{k}.parquet", hub_rows(half, "{stem}.JPEG"), group=10)
+    images = open_sources([tmp_path])
+    positions = np.arange(100)[::-1]
+    order = images.storage_order(positions)
+    assert sorted(order) == list(range(100))
+    assert [images.read(p) for p in positions[order]] == list(shuffled.values())
+
+
 def test_mirror_with_masks(tmp_path: Path) -> None:
     path = tmp_path / "validation-00000-of-00004.parquet"
     rows: list[dict[str, object]] = [

@@ -143,6 +143,18 @@ class RawImages:
             sizes[index] = container.size(stem, offset)
         return sizes
 
+    def storage_order(self, positions: npt.ArrayLike) -> Integers:
+        """The order in which images lie, archive by archive and front to back.
+
+        Reading in it spares a disk its seeks, and a parquet file from being decoded many times:
+        its row groups (a hundred images, in no order of names) can be read only as a whole.
+
+        Returns:
+            int64 indices into `positions`.
+        """
+        wanted = np.asarray(positions, np.int64)
+        return np.lexsort((self._offsets[wanted], self._container[wanted]))
+
     def take(self, positions: npt.ArrayLike) -> RawImages:
         """A look-up over some images only, so that a worker is sent no more than it needs.
 
