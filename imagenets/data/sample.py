@@ -85,16 +85,18 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
     Raises:
         UsageError: The folder holds a `raw` or `index` that is not from here.
     """
-    marker = folder / MARKER
-    if marker.is_file():
-        facts = json.loads(marker.read_text("utf-8"))
-        if facts["seed"] == seed:
-            return _sample_set(folder, facts["archive"])
-        _remove(folder, facts["archive"])
+    marker = _read_marker(folder)
+    if marker is not None:
+        old = _sample_set(folder, marker["archive"])
+        whole = old.raw.is_dir() and old.index.is_dir() and old.archive.is_file()
+        if whole and marker["seed"] == seed:
+            return old
+        _remove(folder, old)
     taken = [path for path in (folder / "raw", folder / "index") if path.exists()]
     if taken:
         raise UsageError(
-            f"{taken[0]}: is in the way and was not generated here. Choose another folder."
+            f"{taken[0]}: is in the way and was not generated here. "
+            "Delete it, or choose another folder."
         )
     part = folder / ".sample.part"  # moved into place when whole
     shutil.rmtree(part, ignore_errors=True)
@@ -104,7 +106,8 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
     for name in ("raw", "index", archive):
         (part / name).rename(folder / name)
     part.rmdir()
-    marker.write_text(json.dumps({"seed": seed, "archive": archive}) + "\n", "utf-8")
+    content = json.dumps({"archive": archive, "seed": seed}) + "\n"
+    (folder / MARKER).write_text(content, "utf-8")
     return _sample_set(folder, archive)
 
 
@@ -133,11 +136,19 @@ def _sample_set(folder: Path, archive: str) -> SampleSet:
     return SampleSet(NAME, folder / "raw", folder / "index", folder / archive)
 
 
-def _remove(folder: Path, archive: str) -> None:
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / MARKER).read_text("utf-8"))
+        return {"seed": content["seed"], "archive": Path(content["archive"]).name}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _remove(folder: Path, old: SampleSet) -> None:
     (folder / MARKER).unlink()
-    for name in ("raw", "index"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / archive).unlink(missing_ok=True)
+    for path in (old.raw, old.index):
+        shutil.rmtree(path, ignore_errors=True)
+    old.archive.unlink(missing_ok=True)
 
 
 def _photos(seed: int) -> list[_Photo]:
@@ -149,15 +160,17 @@ def _photos(seed: int) -> list[_Photo]:
     for dst, wnid in enumerate(WNIDS):
         ids = np.sort(rng.choice(np.arange(1, 20_000), TRAIN, replace=False)).tolist()
         semi = set(rng.choice(ids, SEMI, replace=False).tolist())
-        stems = [(f"{wnid}_{i}", "train-semi" if i in semi else "train") for i in ids]
-        for split, images in (("validation", VALIDATION), ("test", TEST)):
-            stems += [(f"ILSVRC2012_val_{next(numbers):08d}", split) for _ in range(images)]
-        for position, (stem, split) in enumerate(stems):
-            pair = position % 6 == 4  # one in six holds a second, smaller object
-            other = int((dst + rng.integers(1, len(WNIDS))) % len(WNIDS))
-            apart = split in ("validation", "test") and position % 12 == 4  # one each a class
-            second = other if pair else None
-            photos.append(_Photo(split, stem, dst, other if apart else dst, second, len(photos)))
+        images = {"train": [f"{wnid}_{i}" for i in ids]}
+        for split, many in (("validation", VALIDATION), ("test", TEST)):
+            images[split] = [f"ILSVRC2012_val_{next(numbers):08d}" for _ in range(many)]
+        chosen = {f"{wnid}_{i}" for i in semi}
+        for split, stems in images.items():
+            for rank, stem in enumerate(stems):
+                other = int((dst + rng.integers(1, len(WNIDS))) % len(WNIDS))
+                second = other if rank % 6 == 4 else None  # one in six: a second, smaller object
+                src = other if split != "train" and rank == 4 else dst  # ILSVRC named that one
+                place = "train-semi" if stem in chosen else split
+                photos.append(_Photo(place, stem, dst, src, second, len(photos)))
     return photos
 
 

@@ -134,7 +134,7 @@ def _table(path: Path, file: Any) -> npt.NDArray[Any]:
         raise CorruptError(f"{path}: `samples` has other columns than this version. {REMEDY}")
     table = np.empty(data.shape, SAMPLE_DTYPE)
     data.read(h5s.ALL, h5s.ALL, table, mtype=_row_type())
-    if zlib.crc32(table.view(np.uint8)) != _attribute(data, "crc32", "<u4"):
+    if zlib.crc32(table.tobytes()) != _attribute(data, "crc32", "<u4"):
         raise CorruptError(f"{path}: the table `samples` is damaged. {REMEDY}")
     return table
 
