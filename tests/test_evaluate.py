@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from imagenets import masks
-from imagenets.cli.evaluate import main
+from imagenets.cli.evaluate import SORT_KEYS, main
 from imagenets.data.shards import Manifest, ShardInfo, ShardSample, SplitInfo, write_shard
+from imagenets.evaluation import matching
 from imagenets.evaluation.metrics import Evaluator
+from imagenets.evaluation.tables import CLASS_KEYS
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 K = 3
@@ -75,7 +78,7 @@ def test_the_table_names_figures_and_classes(folders, capsys):
     out = capsys.readouterr().out
     assert f"{expected(pred, gt)['mIoU']:.2f}" in out
     assert "6 images, 3 classes" in out
-    assert "n00000002" in out
+    assert "best   3 n00000003" in out
 
 
 def test_a_found_match_is_written_and_can_be_given(folders, tmp_path, capsys):
@@ -172,6 +175,9 @@ def test_a_match_that_lacks_ids_lists_the_masks(folders, tmp_path, capsys):
         ({"--split": "1000"}, 2, "1 to 999"),
         ({"--workers": "0"}, 2, "at least 1"),
         ({"--match": "nowhere.json"}, 1, "nowhere.json"),
+        ({"--csv": "nowhere/out.csv"}, 1, "there is no folder nowhere"),
+        ({"--bootstrap": "1"}, 2, "at least 2"),
+        ({"--bootstrap": "9", "--level": "2"}, 2, "between 0 and 1"),
     ],
 )
 def test_bad_calls_say_what_to_do(folders, tmp_path, capsys, monkeypatch, change, code, words):
@@ -242,3 +248,106 @@ def test_golden_folders(case, capsys):
         assert set(figures) == set(expected[kind])
         for name, value in expected[kind].items():
             assert figures[name] == pytest.approx(value, abs=1e-3), name
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_of_classes_and_images(folders, tmp_path, capsys):
+    pred, gt = folders
+    files = {"--csv": tmp_path / "classes.csv", "--per-image": tmp_path / "images.csv"}
+    options = (word for option in files.items() for word in option)
+    figures = score(capsys, "--pred", pred, "--gt", gt, "--split", K, *options)
+    classes = read_csv(files["--csv"])
+    assert [float(row["iou"]) for row in classes] == figures["IoUs"]
+    assert [row["name"] for row in classes] == ["other", *(f"n0000000{i}" for i in (1, 2, 3))]
+    assert [row["images"] for row in classes] == ["6", "2", "2", "2"]
+    images = read_csv(files["--per-image"])
+    values = [float(row["iou"]) for row in images]
+    assert values == sorted(values)
+    name = images[0]["name"]
+    p, g = masks.decode(pred / f"{name}.png"), masks.decode(gt / f"{name}.png")
+    kept = g != masks.IGNORED
+    ids = np.unique(g[kept])
+    one = [(kept & (p == i) & (g == i)).sum() / (kept & ((p == i) | (g == i))).sum() for i in ids]
+    assert values[0] == pytest.approx(100 * np.mean(one))
+    assert int(images[0]["pixels"]) == kept.sum()
+    evaluator = Evaluator(K)
+    evaluator.update(p, g)
+    assert float(images[0]["biou"]) == pytest.approx(evaluator.compute("skip")["mBIoU"])
+    assert float(images[0]["fmeasure"]) == pytest.approx(evaluator.compute()["FMeasure"])
+
+
+def test_the_class_table_is_sorted(folders, capsys):
+    assert SORT_KEYS == CLASS_KEYS
+    pred, gt = folders
+    common = ["--pred", str(pred), "--gt", str(gt), "--split", str(K), "--per-class"]
+    for more, order in (
+        ([], [0, 1, 2, 3]),
+        (["--sort", "iou"], np.argsort(expected(pred, gt)["IoUs"]).tolist()),
+        (["--sort", "pixels", "--descending"], [0, 3, 2, 1]),
+    ):
+        assert main([*common, *more]) == 0
+        lines = capsys.readouterr().out.split("  id  ")[1].splitlines()[1:]
+        assert [int(line.split()[0]) for line in lines] == order
+
+
+def test_intervals_are_in_the_table_and_in_json(folders, capsys):
+    pred, gt = folders
+    common = ("--pred", pred, "--gt", gt, "--split", K, "--bootstrap", 50)
+    found = score(capsys, *common)
+    item = found["intervals"]["mIoU"]
+    assert item["estimate"] == pytest.approx(found["mIoU"])
+    assert item["low"] < item["high"]
+    assert len(found["intervals"]["IoUs"]) == K + 1
+    assert main([*map(str, common), "--level", "0.8"]) == 0
+    assert "80 % interval" in capsys.readouterr().out
+
+
+def test_published_mode_rounds_as_float32(folders, capsys):
+    pred, gt = folders
+    plain = score(capsys, "--pred", pred, "--gt", gt, "--split", K)
+    rounded = score(capsys, "--pred", pred, "--gt", gt, "--split", K, "--published")
+    assert rounded["IoUs"][0] == float(np.float32(rounded["IoUs"][0])) != plain["IoUs"][0]
+    assert rounded["mIoU"] == pytest.approx(plain["mIoU"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["pixel", "majority"])
+def test_other_matchings_are_named_as_such(folders, tmp_path, capsys, kind):
+    pred, gt = folders
+    for path in pred.rglob("*.png"):
+        ids = masks.decode(path)
+        ids[:8] = np.where(ids[:8] == 1, 2, ids[:8])  # class 1 in two categories
+        write(path, ids)
+    file = tmp_path / "match.json"
+    command = ["--pred", pred, "--gt", gt, "--split", K, "--find-match", file, "--matching", kind]
+    assert main([*map(str, command), "--json"]) == 0
+    out = capsys.readouterr()
+    assert f"{kind} matching is not the benchmark's" in out.err
+    matched = matching.load(file, K)
+    evaluator, seen = Evaluator(K), Evaluator(K)
+    for path in sorted(gt.rglob("*.png")):
+        mask, true = masks.decode(pred / path.relative_to(gt)), masks.decode(path)
+        evaluator.update(matching.apply(matched, mask), true)
+        seen.update(mask, true)
+    matrix = matching.pixel_matrix(seen.confusion)
+    assert matched == (matching.match if kind == "pixel" else matching.match_majority)(matrix)
+    assert json.loads(out.out) == evaluator.compute()
+
+
+def test_two_predictions_are_compared(folders, tmp_path, capsys):
+    pred, gt = folders
+    better = tmp_path / "better"
+    for path in pred.rglob("*.png"):
+        ids = masks.decode(gt / path.relative_to(pred))
+        write(better / path.relative_to(pred), np.where(ids == masks.IGNORED, 0, ids))
+    command = ["compare", pred, better, "--gt", gt, "--split", K, "--bootstrap", 200]
+    assert main([*map(str, command), "--json"]) == 0
+    item = json.loads(capsys.readouterr().out)["mIoU"]
+    assert item["a"] == pytest.approx(expected(pred, gt)["mIoU"])
+    assert item["b"] == pytest.approx(100)
+    assert item["p"] < 0.1  # 6 images: 2 of 64 swaps
+    assert main([*map(str, command), "--find-match"]) == 0
+    assert "B - A" in capsys.readouterr().out

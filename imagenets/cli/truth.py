@@ -1,4 +1,4 @@
-"""Where the true masks come from: a folder, a prepared tree, or shards."""
+"""What the prepared set (or a folder, or lists) says: true masks, images and their sizes."""
 
 from __future__ import annotations
 
@@ -78,6 +78,39 @@ def _shard_masks(folder: Path) -> Masks:
             name = f"{sample['wnid'].decode()}/{sample['name'].decode()}"
             found[name] = ShardMask(path, row, name)
     return found
+
+
+def image_sizes(
+    root: Path, tier: str, split: str, index: Path | None
+) -> dict[str, tuple[int, int] | None]:
+    """The images of a split, `<wnid>/<stem>`, with (width, height) where images are at hand.
+
+    Args:
+        root: Root of the prepared set.
+        tier: Its name.
+        split: Name of the split.
+        index: Folder with the lists, instead of the prepared set.
+
+    Raises:
+        MissingError: Neither a prepared split nor its lists are there.
+    """
+    from imagenets.data.lists import read_lists
+    from imagenets.data.stores import open_store
+    from imagenets.tiers import get_tier, list_paths
+
+    if index is None:
+        try:
+            _, store = open_store(root, split, tier, "auto")
+        except MissingError:
+            index = root / "downloads"
+            if not all((index / path).is_file() for path in list_paths(tier).values()):
+                raise
+        else:
+            sizes = store.sizes().tolist()
+            return {store.name(i): (width, height) for i, (width, height) in enumerate(sizes)}
+    records = read_lists(get_tier(tier, index), index).splits[split]
+    rows = zip(records.wnids.tolist(), records.stems.tolist(), strict=True)
+    return {f"{wnid.decode()}/{stem.decode()}": None for wnid, stem in rows}
 
 
 def class_names(masks: Iterable[str], num_classes: int) -> list[str] | None:

@@ -54,9 +54,14 @@ class Counts:
     def relabelled(self, mapping: Int64) -> Counts:
         """These counts with every predicted id i replaced by `mapping[i]`, i in 0..K.
 
-        Right for one-to-one mappings only: where two ids become one, the boundary between them
-        would vanish, so such a mapping must be applied to the masks themselves.
+        Raises:
+            UsageError: The mapping is not one to one. Where two ids become one, the boundary
+                between them vanishes, so such a mapping must be applied to the masks themselves.
         """
+        if not np.array_equal(np.sort(mapping), np.arange(self.num_classes + 1)):
+            raise UsageError(
+                "this match is not one to one: apply it to the masks, then count again."
+            )
         table = np.append(mapping, self.num_classes + 1).astype(np.int32)
         return Counts(
             self.images,
@@ -67,6 +72,12 @@ class Counts:
             self.edge,
             self.pixels,
         )
+
+    def confusion(self) -> Int64:
+        """(K + 1) x (K + 2) pixels by true and predicted id; the last column is outside 0..K."""
+        result = np.zeros((self.num_classes + 1, self.num_classes + 2), np.int64)
+        np.add.at(result, (self.gt, self.pred), self.pixels)
+        return result
 
     def select(self, rows: slice, image: Int32, images: int) -> Counts:
         """Some rows, as those of `images` images that are numbered anew."""

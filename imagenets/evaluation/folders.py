@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from imagenets import masks
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation.counts import Array, Counts, Int64, concatenate, count
 from imagenets.evaluation.matching import as_table
-
-_CHUNK = 32  # images a task: long enough to hide its dispatch, short enough for the progress bar
+from imagenets.evaluation.parallel import in_chunks
 
 _REMEDIES = {
     "missing": "Write one prediction for every mask of the ground truth.",
@@ -152,7 +150,7 @@ def count_masks(
     )
     found = [(preds[partner], truths[name]) for name, partner in partners.items() if partner]
     parts = []
-    for part, bad in _parallel(work, found, workers, progress):
+    for part, bad in in_chunks(work, found, workers, progress):
         parts.append(part)
         faults += bad
     if faults:
@@ -187,27 +185,6 @@ def _by_key(names: Sequence[str], nested: bool) -> dict[str, str]:
 
 
 Chunk = Sequence[tuple[Mask, Mask]]
-
-
-def _parallel(
-    work: partial[tuple[Counts, list[Fault]]], pairs: Chunk, workers: int | None, progress: bool
-) -> Iterator[tuple[Counts, list[Fault]]]:
-    """Counts in chunks, in order, in processes where that pays."""
-    from joblib import Parallel, cpu_count, delayed
-    from tqdm import tqdm
-
-    chunks = [pairs[i : i + _CHUNK] for i in range(0, len(pairs), _CHUNK)]
-    jobs = min(workers or cpu_count(), len(chunks) // 4)
-    results: Iterable[tuple[Counts, list[Fault]]]
-    if jobs <= 1:
-        results = map(work, chunks)
-    else:
-        results = Parallel(jobs, return_as="generator")(delayed(work)(chunk) for chunk in chunks)
-    hidden = None if progress else True  # None: hidden unless stderr is a terminal
-    with tqdm(total=len(pairs), unit="image", disable=hidden, file=sys.stderr) as bar:
-        for chunk, result in zip(chunks, results, strict=True):
-            bar.update(len(chunk))
-            yield result
 
 
 def _count_chunk(

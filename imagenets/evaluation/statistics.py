@@ -126,3 +126,30 @@ def fmeasures(
     recall = both / (area(true) + dtype(1e-20))
     weighted = dtype(BETA2) * precision + recall + dtype(1e-20)
     return dtype(1 + BETA2) * precision * recall / weighted
+
+
+def image_ious(counts: Counts) -> npt.NDArray[np.float64]:
+    """Mean IoU and mean boundary IoU of each image, over the ids in its ground truth.
+
+    Returns:
+        images x 2, 0..1; NaN where an image has no such pixels.
+    """
+    ids = counts.num_classes + 1
+    found = entries(counts)
+    result = np.full((counts.images, 2), np.nan)
+    for kind in (0, 1):
+        parts = [found[0, kind, which] for which in range(3)]
+        keys = [image.astype(np.int64) * ids + label for image, _, label in parts]
+        known, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+        sizes = np.cumsum([len(key) for key in keys[:2]])
+        predicted, true, both = (
+            np.bincount(where, counts.pixels[row], len(known))
+            for where, (_, row, _) in zip(np.split(inverse.reshape(-1), sizes), parts, strict=True)
+        )
+        counted = true > 0
+        iou = both[counted] / (predicted + true - both)[counted]
+        image = known[counted] // ids
+        number = np.bincount(image, minlength=counts.images)
+        total = np.bincount(image, iou, counts.images)
+        result[number > 0, kind] = total[number > 0] / number[number > 0]
+    return result

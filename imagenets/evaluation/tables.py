@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
-from imagenets.evaluation.metrics import Figures
+import numpy as np
+
+from imagenets.evaluation.bootstrap import Difference, Interval
+from imagenets.evaluation.counts import Counts
+from imagenets.evaluation.metrics import SCALARS, Figures, ious
+from imagenets.evaluation.statistics import fmeasures, hits, image_ious, totals
+from imagenets.masks import OTHER
 
 _HEADINGS = {
     "mIoU": "mean IoU over other and all classes",
@@ -12,33 +21,167 @@ _HEADINGS = {
     "FMeasure": "foreground F-measure",
     "Acc": "image-level accuracy",
 }
+_SHOWN = 5  # best and worst classes in the short table
 
 
-def figures_text(figures: Figures, images: int, classes: Sequence[str] | None = None) -> str:
-    """The figures as an aligned table, with the classes that score best and worst.
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One id: its name, IoUs in percent, areas in pixels, images whose ground truth has it."""
+
+    id: int
+    name: str
+    iou: float
+    biou: float
+    pixels: int
+    predicted: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image: mean IoUs over the ids of its ground truth, F-measure (percent), and more.
+
+    `hit` says whether its largest predicted class is in the ground truth, `pixels` how many are
+    not ignored. A figure is NaN where the ground truth has no such pixels.
+    """
+
+    name: str
+    iou: float
+    biou: float
+    fmeasure: float
+    hit: int
+    pixels: int
+
+
+CLASS_KEYS = tuple(field.name for field in fields(ClassRow))
+
+
+def class_rows(counts: Counts, classes: Sequence[str] | None = None) -> list[ClassRow]:
+    """What is to be said of each id 0..K.
+
+    Args:
+        counts: Of all images.
+        classes: Names of the classes 1..K, if known.
+    """
+    pixels = totals(counts)[0]  # [area, boundary] x [predicted, true, both] x id
+    values = 100 * ious(pixels)
+    ids = counts.num_classes + 1
+    seen = np.unique(counts.image.astype(np.int64) * ids + counts.gt) % ids
+    images = np.bincount(seen, minlength=ids)
+    names = ["other", *(classes or [""] * counts.num_classes)]
+    return [
+        ClassRow(
+            i,
+            names[i],
+            float(values[0, i]),
+            float(values[1, i]),
+            int(pixels[0, 1, i]),
+            int(pixels[0, 0, i]),
+            int(images[i]),
+        )
+        for i in range(ids)
+    ]
+
+
+def image_rows(counts: Counts, names: Sequence[str]) -> list[ImageRow]:
+    """What is to be said of each image, the worst IoU first, those without any last."""
+    values = 100 * image_ious(counts)
+    f, hit = 100 * fmeasures(counts), hits(counts)
+    pixels = np.bincount(counts.image, counts.pixels, counts.images)
+    rows = [
+        ImageRow(
+            name,
+            float(values[i, 0]),
+            float(values[i, 1]),
+            float(f[i]),
+            int(hit[i]),
+            int(pixels[i]),
+        )
+        for i, name in enumerate(names)
+    ]
+    return sorted(rows, key=lambda row: (np.isnan(row.iou), row.iou, row.name))
+
+
+def write_csv(rows: Sequence[ClassRow | ImageRow], path: Path) -> None:
+    """Writes rows under the names of their fields, numbers in full precision."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in fields(rows[0])])
+        writer.writerows(astuple(row) for row in rows)
+
+
+def class_text(rows: Sequence[ClassRow], key: str = "id", descending: bool = False) -> str:
+    """All ids as an aligned table, sorted by one of `CLASS_KEYS`."""
+    ranked = sorted(rows, key=lambda row: (getattr(row, key), row.id), reverse=descending)
+    width = max(len(row.name) for row in rows)
+    lines = [
+        f"{'id':>4}  {'class':<{max(width, 5)}} {'IoU':>7} {'BIoU':>7} "
+        f"{'pixels':>12} {'predicted':>12} {'images':>7}"
+    ]
+    lines += [
+        f"{row.id:>4}  {row.name:<{max(width, 5)}} {row.iou:7.2f} {row.biou:7.2f} "
+        f"{row.pixels:>12,} {row.predicted:>12,} {row.images:>7,}"
+        for row in ranked
+    ]
+    return "\n".join(lines)
+
+
+def figures_text(figures: Figures, images: int, rows: Sequence[ClassRow] = ()) -> str:
+    """The figures as an aligned table.
 
     Args:
         figures: In percent.
-        images: Number of images.
-        classes: Names of the classes 1..K, if known.
+        images: Number of images; 0 where it is not known.
+        rows: Of all ids: the classes that score best and worst are shown if they are given.
     """
     values = dict(figures)
-    lines = [f"{images} images, {len(figures['IoUs']) - 1} classes", ""]
+    number = f"{images:,} images, " if images else ""
+    lines = [f"{number}{len(figures['IoUs']) - 1} classes", ""]
     lines += [f"{name:<9}{values[name]:8.2f}  {text}" for name, text in _HEADINGS.items()]
     lines += ["", f"{'object size':<14}{'S':>8}{'MS':>8}{'ML':>8}{'L':>8}"]
     for title, prefix in (("IoU", ""), ("boundary IoU", "B")):
         row = "".join(f"{values[prefix + size]:8.2f}" for size in ("S", "MS", "ML", "L"))
         lines.append(f"{title:<14}{row}")
-    ranked = sorted(enumerate(figures["IoUs"]), key=lambda item: (-item[1], item[0]))
-    shown = min(5, len(ranked) // 2)
-    for title, part in (("best", ranked[:shown]), ("worst", ranked[len(ranked) - shown :])):
-        listed = ", ".join(f"{class_name(i, classes)} {value:.1f}" for i, value in part)
-        lines.append(f"{title:<7}{listed}")
+    if rows:
+        lines += ["", *_extremes(rows)]
     return "\n".join(lines)
 
 
-def class_name(index: int, classes: Sequence[str] | None) -> str:
-    """What to call an id: other, its class where known, or the number."""
-    if index == 0:
-        return "other"
-    return f"{index} {classes[index - 1]}" if classes else str(index)
+def _extremes(rows: Sequence[ClassRow]) -> list[str]:
+    present = [row for row in rows if row.pixels and row.id != OTHER]
+    ranked = sorted(present, key=lambda row: (-row.iou, row.id))
+    shown = min(_SHOWN, len(ranked) // 2)
+    lines = [f"{len(present)} of {len(rows) - 1} classes are in the ground truth"]
+    for title, part in (("worst", ranked[::-1][:shown]), ("best", ranked[:shown])):
+        listed = ", ".join(f"{f'{row.id} {row.name}'.strip()} {row.iou:.1f}" for row in part)
+        lines.append(f"{title:<7}{listed}")
+    return lines
+
+
+def interval_text(found: Mapping[str, Interval | list[Interval]], level: float) -> str:
+    """The bootstrap's intervals as an aligned table."""
+    lines = [
+        f"{'figure':<9}{'value':>8}  {f'{100 * level:g} % interval':^17} {'error':>7} {'bias':>7}"
+    ]
+    for name in SCALARS:
+        item = found[name]
+        assert isinstance(item, Interval)
+        between = f"{item.low:.2f} to {item.high:.2f}"
+        lines.append(
+            f"{name:<9}{item.estimate:8.2f}  {between:^17} {item.error:7.2f} {item.bias:7.2f}"
+        )
+    return "\n".join(lines)
+
+
+def difference_text(found: Mapping[str, Difference], level: float) -> str:
+    """A comparison as an aligned table; figures that differ at 1 - level are starred."""
+    title = f"{100 * level:g} % interval"
+    lines = [f"{'figure':<9}{'A':>8}{'B':>8}{'B - A':>8}  {title:^19} {'p':>7}"]
+    for name, item in found.items():
+        star = " *" if item.p <= 1 - level else ""
+        between = f"{item.low:+.2f} to {item.high:+.2f}"
+        lines.append(
+            f"{name:<9}{item.a:8.2f}{item.b:8.2f}{item.b - item.a:+8.2f}  {between:^19} "
+            f"{item.p:7.4f}{star}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""`imagenets-evaluate submit`: builds a submission, or checks one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from imagenets.cli import add_root, run
+from imagenets.cli.evaluate import number_of_classes
+from imagenets.errors import MissingError, UsageError
+from imagenets.evaluation.protocols import PROTOCOLS
+
+METHOD_OPTIONS = ("training-data", "training-scheme", "networks", "link", "description")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+    return run(partial(_submit, _parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "imagenets-evaluate submit",
+        description="Builds a submission archive and checks it, or checks someone's archive. "
+        "The images and their sizes come from the prepared set; without one the lists give the "
+        "names, and sizes are not checked.",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--pred", type=Path, metavar="DIR", help="folder of predicted masks")
+    what.add_argument("--check", type=Path, metavar="ZIP", help="an archive to check")
+    parser.add_argument("--split", required=True, metavar="N", help="tier: 50, 300, 919, custom")
+    parser.add_argument(
+        "--subset",
+        choices=("test", "validation"),
+        default="test",
+        help="whose images it covers (default: test)",
+    )
+    parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="what it is entered for")
+    parser.add_argument("--match", type=Path, metavar="FILE", help="goes in as match.json")
+    parser.add_argument("--method-name", metavar="TEXT", help="goes into method.txt")
+    for name in METHOD_OPTIONS:
+        parser.add_argument(f"--{name}", default="", metavar="TEXT", help="likewise")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("submission.zip"),
+        metavar="ZIP",
+        help="archive to write (default: submission.zip)",
+    )
+    parser.add_argument(
+        "--index",
+        type=Path,
+        metavar="PATH",
+        help="folder with the lists, instead of a prepared set",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
+    )
+    add_root(parser)
+    return parser
+
+
+def _submit(arguments: argparse.Namespace) -> None:
+    from imagenets.cli.truth import image_sizes
+    from imagenets.evaluation import matching
+    from imagenets.evaluation.submission import BadSubmissionError, Method, build, check
+
+    num_classes = number_of_classes(arguments.split)
+    protocol = PROTOCOLS[arguments.protocol] if arguments.protocol else None
+    if arguments.pred and (protocol is None or not (arguments.method_name or "").strip()):
+        raise UsageError("a submission needs --protocol and --method-name.")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError(f"--workers {arguments.workers}: give at least 1.")
+    images = image_sizes(arguments.root, arguments.split, arguments.subset, arguments.index)
+    if None in images.values():
+        print("note: only lists are at hand, so sizes are not checked", file=sys.stderr)
+    if arguments.check:
+        faults = check(arguments.check, images, num_classes, protocol, workers=arguments.workers)
+        if faults:
+            raise BadSubmissionError(arguments.check, faults)
+        print(f"{arguments.check}: a valid submission of {len(images)} masks")
+    else:
+        assert protocol is not None
+        if not arguments.out.parent.is_dir():
+            raise MissingError(f"{arguments.out}: there is no folder {arguments.out.parent}.")
+        fields = [getattr(arguments, name.replace("-", "_")) for name in METHOD_OPTIONS]
+        extra = build(
+            arguments.pred,
+            images,
+            num_classes,
+            protocol,
+            Method(arguments.method_name, *fields),
+            arguments.out,
+            matched=matching.load(arguments.match, num_classes) if arguments.match else None,
+            workers=arguments.workers,
+        )
+        for name in extra:
+            print(f"warning: {name}.png is of no image of the split, left out", file=sys.stderr)
+        print(f"{arguments.out}: a valid submission of {len(images)} masks")
+    if protocol:
+        print(protocol.text())
