@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imagenets.data.prepare import Report
+    from imagenets.data.survey import Survey
     from imagenets.data.verify import Verdict
 
 
@@ -20,8 +21,8 @@ def report_table(report: Report) -> str:
         counts = f"{split['images']:>12,}{split['masks']:>10,}{split['missing']:>10,}"
         lines.append(f"  {name:<12}{counts}")
     if report.shards:
-        count, size = report.shards["files"], report.shards["bytes"] / 1e6
-        lines.append(f"  shards: {report.shards['path']} ({count} files, {size:,.1f} MB)")
+        count, size = report.shards["files"], _size(report.shards["bytes"])
+        lines.append(f"  shards: {report.shards['path']} ({count:,} files, {size})")
     if report.tree:
         lines.append(f"  tree:   {report.tree}")
     return "\n".join(lines)
@@ -34,3 +35,40 @@ def verdict_lines(verdict: Verdict) -> str:
         return f"{verdict.folder}: sound ({counts})"
     lines = [f"{verdict.folder}: {len(verdict.faults):,} faults ({counts})"]
     return "\n".join([*lines, *(f"  {fault}" for fault in verdict.faults)])
+
+
+def survey_table(survey: Survey) -> str:
+    """What a run would find and take, one line a split."""
+    lines = [
+        f"ImageNet-S tier {survey.tier}, not prepared (--dry-run)",
+        f"  {'split':<12}{'expected':>12}{'found':>12}{'missing':>10}{'to write':>12}",
+    ]
+    for name, split in survey.splits.items():
+        expected = "?" if split.expected is None else f"{split.expected:,}"
+        counts = f"{expected:>12}{split.found:>12,}{split.missing:>10,}{_size(split.bytes):>12}"
+        lines.append(f"  {name:<12}{counts}")
+        lines += [f"    missing: {lost}" for lost in split.missing_names[:_SHOWN]]
+        if len(split.missing_names) > _SHOWN:
+            lines.append(f"    and {len(split.missing_names) - _SHOWN:,} more (--json has all)")
+    if survey.archive:
+        lines.append(f"  masks: {survey.archive}")
+    lines.append(
+        f"  to write: about {_size(survey.bytes)}, free: {_size(survey.free)}, "
+        f"time: about {_time(survey.seconds)}"
+    )
+    if survey.bytes > survey.free:
+        lines.append("  This does not fit: choose another --root, fewer --subsets, or --resize.")
+    return "\n".join(lines)
+
+
+_SHOWN = 10
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

@@ -123,13 +123,12 @@ def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
     return known or get_tier(name, downloads)
 
 
-def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
-    """Finds a tier's mask archive: given, already downloaded, or fetched now.
+def local_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
+    """A tier's mask archive where it needs no download: given, told by content, or there already.
 
     Raises:
-        UsageError: A custom tier's archive is not given.
         MissingError: An archive that was named is not there.
-        DownloadError: It cannot be fetched.
+        CorruptError: It is no zip.
     """
     from imagenets.data.archive import holds_tier
 
@@ -139,11 +138,23 @@ def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
     for path in origin.annotations:
         if holds_tier(path, tier.folder):
             return path
-    name = tier.archive or (origin.archive if origin.mirror else None)
+    if name := _archive_name(tier, origin):
+        return downloads / name if (downloads / name).is_file() else None
+    return next(iter(sorted(downloads.glob(f"{tier.folder}-*.zip"))), None)
+
+
+def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
+    """Finds a tier's mask archive: given, already downloaded, or fetched now.
+
+    Raises:
+        UsageError: A custom tier's archive is not given.
+        MissingError: An archive that was named is not there.
+        DownloadError: It cannot be fetched.
+    """
+    if path := local_archive(tier, origin, downloads):
+        return path
+    name = _archive_name(tier, origin)
     if name is None:
-        kept = sorted(downloads.glob(f"{tier.folder}-*.zip"))
-        if kept:
-            return kept[0]
         raise UsageError(
             f"tier {tier.name} is a custom one, so its mask archive is not published: give it with "
             f"--annotations {tier.folder}-<md5>.zip, or prepare only --subsets train test."
@@ -155,6 +166,10 @@ def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
         print(f"{given}: no archive of tier {tier.name}; taking the published", file=sys.stderr)
     base = (origin.mirror or ARCHIVES_URL).rstrip("/")
     return fetch(f"{base}/{name}", downloads / name, offline=origin.offline)
+
+
+def _archive_name(tier: Tier, origin: Origin) -> str | None:
+    return tier.archive or (origin.archive if origin.mirror else None)
 
 
 def read_lists(tier: Tier, downloads: Path) -> Lists:

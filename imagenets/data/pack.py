@@ -7,12 +7,10 @@ manifest is written last.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,18 +20,11 @@ import numpy as np
 
 from imagenets.data.archive import Digest, MaskArchive
 from imagenets.data.lists import sha256
+from imagenets.data.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.data.pictures import inspect, shrink, store_mask
 from imagenets.data.plan import GROUPS, Plan, SplitPlan
-from imagenets.data.shards import (
-    FORMAT_VERSION,
-    MANIFEST,
-    Manifest,
-    ShardInfo,
-    ShardSample,
-    SplitInfo,
-    write_shard,
-)
-from imagenets.data.workers import Pool, leave_if_orphaned
+from imagenets.data.shards import ShardSample, write_shard
+from imagenets.data.workers import Pool
 from imagenets.errors import CorruptError, ImageNetSError, UsageError
 from imagenets.tiers import SPLITS
 
@@ -105,7 +96,6 @@ class _Job:
     classes: int
     options: Options
     archive: MaskArchive | None
-    lock: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +158,7 @@ def pack(
     old = _old_manifest(folder, plan, digest, options)
     folder.mkdir(parents=True, exist_ok=True)
     state.mkdir(parents=True, exist_ok=True)
-    job = _Job(plan.tier.name, len(plan.classes), options, archive, state / "workers.lock")
-    _wait_for_workers(job.lock)
+    job = _Job(plan.tier.name, len(plan.classes), options, archive)
     for leftover in [*folder.glob("*.part"), *state.glob("*.part")]:
         leftover.unlink()
     tasks = list(_tasks(plan, images, digest, folder, state, options))
@@ -220,31 +209,28 @@ def _tasks(
 
 def _pack_shard(job: _Job, task: _Task) -> tuple[Record | None, list[str]]:
     """Packs one shard; returns its record, or None and what is wrong with which images."""
-    with _working(job.lock):
-        faults: list[str] = []
-        oddities: Counter[str] = Counter()
-        samples: dict[int, ShardSample] = {}
-        positions = task.images.find(task.rows.stems)
-        for row in np.argsort(positions, kind="stable").tolist():  # in the order of the archive
-            leave_if_orphaned()
-            try:
-                samples[row], odd = _sample(job, task, row, int(positions[row]))
-                oddities.update(odd)
-            except ImageNetSError as error:
-                faults.append(str(error))
-        task.images.close()
-        if job.archive:
-            job.archive.close()
-        if faults:
-            return None, faults
-        ordered = [samples[row] for row in range(len(task.rows))]
-        leave_if_orphaned()
-        write_shard(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
-        size, digest = task.path.stat().st_size, sha256(task.path)
-        info = ShardInfo(task.path.name, task.rows.name, len(ordered), size, digest)
-        record = Record(task.key, info, job.options.decode, dict(sorted(oddities.items())))
-        record.save(task.record)
-        return record, []
+    faults: list[str] = []
+    oddities: Counter[str] = Counter()
+    samples: dict[int, ShardSample] = {}
+    positions = task.images.find(task.rows.stems)
+    for row in np.argsort(positions, kind="stable").tolist():  # in the order of the archive
+        try:
+            samples[row], odd = _sample(job, task, row, int(positions[row]))
+            oddities.update(odd)
+        except ImageNetSError as error:
+            faults.append(str(error))
+    task.images.close()
+    if job.archive:
+        job.archive.close()
+    if faults:
+        return None, faults
+    ordered = [samples[row] for row in range(len(task.rows))]
+    write_shard(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
+    size, digest = task.path.stat().st_size, sha256(task.path)
+    info = ShardInfo(task.path.name, task.rows.name, len(ordered), size, digest)
+    record = Record(task.key, info, job.options.decode, dict(sorted(oddities.items())))
+    record.save(task.record)
+    return record, []
 
 
 def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSample, tuple[str, ...]]:
@@ -329,23 +315,10 @@ def _raise_faults(faults: list[str], report: Path) -> None:
     if not faults:
         report.unlink(missing_ok=True)
         return
-    faults.sort()
+    faults = sorted(set(faults))  # an image may be in two splits
     report.write_text("\n".join(faults) + "\n", "utf-8")
     more = f" All are listed in {report}." if len(faults) > _SHOWN else ""
     raise CorruptError(
         f"{len(faults)} of the images cannot be packed: {' '.join(faults[:_SHOWN])}{more} What is "
         "sound is packed and kept: run the same command again when they are mended."
     )
-
-
-@contextmanager
-def _working(lock: Path) -> Iterator[None]:
-    """Shows that a worker is at work, so that a later run waits for one whose master was killed."""
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
-
-
-def _wait_for_workers(lock: Path) -> None:
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # they notice within one image that they are orphans

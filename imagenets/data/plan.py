@@ -163,15 +163,20 @@ def make_plan(tier: Tier, lists: Lists, images: RawImages, subsets: Sequence[str
             f"tier {tier.name} has no split {strange[0]!r}: choose from {' '.join(tier.splits)}."
         )
     maker = _Maker(tier, lists, images)
-    members = tuple(
-        member for split in MASKED_SPLITS for member in _members(tier, split, lists.splits[split])
-    )
+    members = mask_members(tier, lists)
     source_classes = maker.source_classes
     plan = Plan(tier, lists.classes, source_classes, {}, {}, {}, dict(lists.digests), members)
     for split in SPLITS:
         if split in wanted:
             maker.add(plan, split)
     return plan
+
+
+def mask_members(tier: Tier, lists: Lists) -> tuple[str, ...]:
+    """Every member that a tier's mask archive must have."""
+    return tuple(
+        member for split in MASKED_SPLITS for member in _members(tier, split, lists.splits[split])
+    )
 
 
 def servable(tier: Tier, images: RawImages) -> list[str]:

@@ -5,25 +5,37 @@ Lists, then the plan (what is missing is told first), then masks, tree and shard
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagenets.data import archive as masks
-from imagenets.data.lists import Origin, fetch_archive, fetch_lists, read_lists, sha256
+from imagenets.data.lists import (
+    Origin,
+    fetch_archive,
+    fetch_lists,
+    local_archive,
+    read_lists,
+    sha256,
+)
+from imagenets.data.manifest import MANIFEST, Manifest
 from imagenets.data.pack import Options, pack
-from imagenets.data.plan import Plan, make_plan, servable
-from imagenets.data.shards import MANIFEST
+from imagenets.data.plan import Plan, make_plan, mask_members, servable
 from imagenets.data.state import FOLDER, Finished, folder_times, signature
+from imagenets.data.survey import Survey, survey
 from imagenets.data.tree import Link, build_tree, class_folders
+from imagenets.data.verify import Verdict
 from imagenets.data.workers import Pool
 from imagenets.tiers import Tier
 
 if TYPE_CHECKING:
     from imagenets.data.sources import RawImages
+
+Masks = tuple[masks.MaskArchive, masks.Digest]
 
 Layout = Literal["shards", "tree", "both"]
 
@@ -144,6 +156,64 @@ def prepare_tier(name: str, request: Request, sources: Callable[[], RawImages]) 
     return Report(**done.report)
 
 
+def survey_tier(name: str, request: Request, sources: Callable[[], RawImages]) -> Survey:
+    """Says what preparing a tier would take; fetches its lists, but no masks.
+
+    Raises:
+        ImageNetSError: Lists or sources are not to be had.
+    """
+    tier = fetch_lists(name, request.origin, request.downloads)
+    plan = plan_tier(tier, request, sources())
+    archive = None
+    if any(split.masks is not None for split in plan.splits.values()):
+        there = local_archive(tier, request.origin, request.downloads)
+        archive = str(there) if there else f"{tier.archive or 'an archive'}, to be downloaded"
+    return survey(
+        plan,
+        sources(),
+        request.root,
+        request.layout,
+        request.link,
+        request.options,
+        request.pool.workers,
+        archive,
+    )
+
+
+def download_tier(name: str, request: Request) -> list[Path]:
+    """Fetches and checks a tier's lists and masks, and nothing else; returns the files.
+
+    Raises:
+        ImageNetSError: They cannot be had, or are not what they should be.
+    """
+    tier = fetch_lists(name, request.origin, request.downloads)
+    lists = read_lists(tier, request.downloads)
+    archive, _ = _checked_masks(tier, mask_members(tier, lists), len(lists.classes), request)
+    kept = request.downloads / (tier.archive or archive.path.name)
+    if not kept.exists():  # it was given: a folder that is carried elsewhere needs it, too
+        part = kept.with_name(kept.name + ".copy")
+        shutil.copyfile(archive.path, part)
+        part.replace(kept)
+    return [*(request.downloads / entry.path for entry in tier.lists), kept]
+
+
+def repair_tier(verdict: Verdict, request: Request, sources: Callable[[], RawImages]) -> Report:
+    """Packs the bad shards of a set anew, with the options and splits that it has.
+
+    Raises:
+        ImageNetSError: What went into the set can no longer be had.
+    """
+    manifest = Manifest.load(verdict.folder)
+    options = Options(**manifest.options, decode=request.options.decode)
+    state = request.state / f"ImageNetS{verdict.tier}"
+    for file in verdict.bad_shards:
+        (verdict.folder / file).unlink(missing_ok=True)
+        (state / f"{file}.json").unlink(missing_ok=True)
+    subsets = tuple(manifest.splits)
+    again = replace(request, layout="shards", subsets=subsets, options=options)
+    return prepare_tier(verdict.tier, again, sources)
+
+
 def plan_tier(tier: Tier, request: Request, images: RawImages) -> Plan:
     """Plans a tier's splits from lists that are there already; says what to know about it."""
     lists = read_lists(tier, request.downloads)
@@ -186,7 +256,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
     """Checks the masks, then writes tree and shards."""
     tier = plan.tier
     state = request.state / tier.folder
-    found = _masks(plan, request, state)
+    found = _masks(plan, request)
     splits = {
         name: {
             "images": len(split),
@@ -220,18 +290,18 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
     return done
 
 
-def _masks(
-    plan: Plan, request: Request, state: Path
-) -> tuple[masks.MaskArchive, masks.Digest] | None:
+def _masks(plan: Plan, request: Request) -> Masks | None:
     """The mask archive, its content checked once; None when no split of the plan has masks."""
     if all(split.masks is None for split in plan.splits.values()):
         return None
-    path = fetch_archive(plan.tier, request.origin, request.downloads)
-    archive = masks.MaskArchive(path)
+    return _checked_masks(plan.tier, plan.members, len(plan.classes), request)
+
+
+def _checked_masks(tier: Tier, members: tuple[str, ...], classes: int, request: Request) -> Masks:
+    archive = masks.MaskArchive(fetch_archive(tier, request.origin, request.downloads))
+    state = request.state / tier.folder
     state.mkdir(parents=True, exist_ok=True)
-    digest = masks.check(
-        archive, plan.members, len(plan.classes), state / "archive.json", request.pool
-    )
+    digest = masks.check(archive, members, classes, state / "archive.json", request.pool)
     if warning := digest.warning():
         say(f"warning: {warning}")
     return archive, digest

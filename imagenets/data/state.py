@@ -14,9 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagenets.data.workers import wait_for_orphans
 from imagenets.errors import BusyError
 
 FOLDER = ".prepare"
+
+WORKERS = "workers"
+"""File in it that workers hold a shared lock on."""
 
 _WNID = re.compile(r"n\d{8}")
 _DEPTH = 5  # of folders looked at for changes: the Kaggle layout needs four
@@ -36,6 +40,7 @@ def hold(root: Path) -> Iterator[None]:
     holder = folder / "holder.json"
     try:
         with FileLock(folder / "lock", timeout=0):
+            wait_for_orphans(folder / WORKERS)
             facts = {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),

@@ -18,7 +18,7 @@ import numpy as np
 
 from imagenets.data.archive import MaskArchive
 from imagenets.data.plan import Plan, SplitPlan
-from imagenets.data.workers import Pool, leave_if_orphaned
+from imagenets.data.workers import Pool
 from imagenets.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,6 @@ def _fill_images(task: _Class, link: Link) -> Counts:
     positions = task.images.find(task.rows.stems)
     order = np.argsort(positions, kind="stable")  # archives are read from front to back
     for row in order.tolist():
-        leave_if_orphaned()
         name = f"{task.rows.stems[row].decode()}.JPEG"
         position = int(positions[row])
         path, offset, _ = task.images.location(position)

@@ -11,8 +11,9 @@ from typing import Any
 
 from imagenets.data.archive import decode_mask
 from imagenets.data.lists import sha256
-from imagenets.data.shards import Manifest, ShardInfo, ShardReader
-from imagenets.data.workers import Pool, leave_if_orphaned
+from imagenets.data.manifest import Manifest, ShardInfo
+from imagenets.data.shards import ShardReader
+from imagenets.data.workers import Pool
 from imagenets.errors import ImageNetSError, MissingError
 
 
@@ -127,7 +128,6 @@ def _check_shard(facts: _Facts, info: ShardInfo) -> list[Fault]:
 def _check_samples(facts: _Facts, info: ShardInfo, reader: ShardReader) -> Iterator[Fault]:
     before = (b"", b"")
     for index, row in enumerate(reader.samples):
-        leave_if_orphaned()
         name = f"{row['wnid'].decode()}/{row['name'].decode()}"
         here = (bytes(row["wnid"]), bytes(row["name"]))
         for what in _check_sample(facts, info, reader, index, row):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from imagenets.errors import DependencyError, UsageError
+
+_LOOK = 0.2
+"""Seconds between two looks of a worker at whether its master is still there."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -26,11 +32,13 @@ class Pool:
         workers: Processes; 1 means this one.
         backend: `loky` (processes of this machine) or `dask` (those of `scheduler`).
         scheduler: Address of the Dask scheduler, such as `tcp://host:8786`.
+        lock: File that workers hold a shared lock on while they work, for `wait_for_orphans`.
     """
 
     workers: int = 1
     backend: Literal["loky", "dask"] = "loky"
     scheduler: str | None = None
+    lock: Path | None = None
 
     def map(
         self,
@@ -71,7 +79,7 @@ class Pool:
             return
         from joblib import Parallel, delayed
 
-        call = partial(_call, os.getpid(), function)
+        call = partial(_call, os.getpid(), self.lock, function)
         with ExitStack() as stack:
             stack.enter_context(self._cluster())
             jobs = None if self.backend == "dask" else min(self.workers, len(tasks))
@@ -108,21 +116,38 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def leave_if_orphaned() -> None:
-    """Ends this worker process if the command that started it is gone (killed)."""
-    if _master is not None and os.getppid() != _master:
-        os._exit(1)  # nobody is left to hear of an exception
-
-
-_master: int | None = None  # in a worker process of this machine: who started it
+def wait_for_orphans(lock: Path) -> None:
+    """Waits until the workers of a run that was killed have noticed it and are gone."""
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _call(
-    master: int, function: Callable[[Task], Result], number: int, task: Task
+    master: int,
+    lock: Path | None,
+    function: Callable[[Task], Result],
+    number: int,
+    task: Task,
 ) -> tuple[int, Result]:
-    global _master
+    """Runs one task in a worker, which goes when its master does and leaves Ctrl-C to it."""
     if os.getppid() == master:
-        _master = master
+        _follow(master)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who waits for us
-    return number, function(task)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if lock is None:
+        return number, function(task)
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # a new run waits for it before it writes anything
+        return number, function(task)
+
+
+@cache
+def _follow(master: int) -> None:
+    """Ends this worker soon after its master is gone (killed), whatever it is doing then."""
+
+    def watch() -> None:
+        while os.getppid() == master:
+            time.sleep(_LOOK)
+        os._exit(1)  # nobody is left to hear of an exception
+
+    threading.Thread(target=watch, daemon=True).start()
