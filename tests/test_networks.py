@@ -64,7 +64,8 @@ TOLERANCE = 1e-4
 # Training mode on two images and 1 x 1 maps: 53 batch norms over as few as four values each
 # amplify rounding. The recorded float32 numbers of resnet50 lie up to 1.2e-3 (0.6 % of the
 # largest entry) from the same step in float64, so nothing can agree with them more closely.
-STEP_TOLERANCE = {"resnet18": 1e-4, "resnet50": 1e-2}
+# Norms of gradients lose one more digit on the way back.
+STEP_TOLERANCE = {"resnet18": 1e-4, "resnet50": 6e-3}
 
 
 def close(actual: torch.Tensor, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
@@ -132,7 +133,7 @@ def test_pretraining_step_agrees(arch: str, golden: dict[str, np.ndarray]) -> No
         -1.0 if parameters[name].grad is None else parameters[name].grad.norm().item()
         for name in published[f"{arch}/pretrain/parameters"]
     ]
-    np.testing.assert_allclose(norms, want["grad_norms"], rtol=2 * tolerance, atol=1e-4)
+    np.testing.assert_allclose(norms, want["grad_norms"], rtol=10 * tolerance, atol=1e-4)
 
 
 @needs_golden

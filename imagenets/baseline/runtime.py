@@ -24,6 +24,7 @@ from imagenets.data.loader import Batch, Loader
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 Step = Callable[[Batch, torch.Generator, int], dict[str, Tensor]]
 """(batch, generator, iteration) -> losses; runs backward itself. The first is the total."""
@@ -74,9 +75,14 @@ class Run:
         """Half precision on a GPU, where it is faster; nothing on the CPU."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def place(self, network: nn.Module) -> Any:
-        """Moves a network to the device, in the memory layout convolutions are fastest in."""
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types only some forms
+    def place(self, network: N) -> N:
+        """Moves a network to the device, on a GPU in the layout its convolutions like best."""
+        network = network.to(self.device)
+        if self.device.type == "cuda":
+            for parameter in network.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        return network
 
 
 def pick_device(name: str) -> torch.device:
