@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from imagenets.data.shards import (
     write_shard,
 )
 from imagenets.errors import CorruptError, ImageNetSError, MissingError, UsageError
-from imagenets.tiers import list_paths
+from imagenets.tiers import Tier, ilsvrc_classes, list_paths
 
 CLASSES = ("n90000001", "n90000002", "n90000003")
 SOURCES = (*CLASSES, "n90000009")  # the last is outside the tier
@@ -250,11 +251,10 @@ def ident(samples: list[Any]) -> list[Any]:
     return samples
 
 
-@pytest.mark.parametrize("layout", ["shards", "tree"])
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize(
+    ("layout", "context"), [("shards", "fork"), ("tree", "fork"), ("shards", "spawn")]
+)
 def test_workers_read_the_same(made: Path, layout: Any, context: str) -> None:
-    if context == "spawn" and layout == "tree":
-        pytest.skip("starting workers afresh takes seconds; over shards it is tried")
     dataset = ImageNetS(made, "validation", 3, layout=layout)
     before = [
         dataset[index] for index in range(len(dataset))
@@ -301,34 +301,35 @@ def test_only_so_many_shards_stay_open(made: Path, monkeypatch: pytest.MonkeyPat
         assert dataset[index]["name"] == dataset.names[index]
         handles = [reader._handle for reader in dataset._store._readers]  # type: ignore[attr-defined]
         assert sum(handle is not None for handle in handles) == 1
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert not copy._store._mapped
 
 
 # ---- train-full --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set named 919 of two classes, a merged one and one outside, as shards and as a tree."""
-    root = tmp_path_factory.mktemp("full")
+MERGED = {"n04493381": "n02808440"}
+
+
+@pytest.fixture
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tier of two ILSVRC classes, beside one merged into the first and one outside."""
+    monkeypatch.setattr(stores, "TIERS", {"2": Tier("2", (), None, {"train-full": 8}, MERGED)})
     rng = np.random.default_rng(1)
-    classes, sources = (
-        ("n02808440", "n03773504"),
-        ("n02808440", "n03773504", "n04009552", "n04493381"),
-    )
+    classes = ("n02808440", "n03773504")
     groups: dict[str, list[ShardSample]] = {"train": [], "train-rest": []}
-    for wnid in sources:
-        folder = "n02808440" if wnid == "n04493381" else wnid  # merged in the released classes
+    for wnid in (*classes, "n04009552", "n04493381"):
+        folder = MERGED.get(wnid, wnid)
         class_id = classes.index(folder) + 1 if folder in classes else 0
         for number in range(2):
             data, width, height = jpeg(rng)
-            stem = f"{wnid}_{number}"
-            sample = ShardSample(stem, folder, class_id, sources.index(wnid), width, height, data)
+            rank = ilsvrc_classes().index(wnid)
+            sample = ShardSample(f"{wnid}_{number}", folder, class_id, rank, width, height, data)
             groups["train" if class_id else "train-rest"].append(sample)
-            path = root / "ImageNetS919" / "train-full" / wnid / f"{stem}.JPEG"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            write_tree(tmp_path / "ImageNetS2", "train-full", [replace(sample, wnid=wnid)])
     groups["train"].sort(key=lambda sample: (sample.wnid, sample.name))
-    shards = root / "ImageNetS919.shards"
+    write_tree(tmp_path / "ImageNetS2", "train", groups["train"])
+    shards = tmp_path / "ImageNetS2.shards"
     shards.mkdir()
     infos = []
     for group, samples in groups.items():
@@ -338,35 +339,43 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train": SplitInfo(["train"], 6, masks=False),
         "train-full": SplitInfo(["train", "train-rest"], 8, masks=False),
     }
-    Manifest("919", list(classes), list(sources), splits, infos).save(shards)
-    return root
+    Manifest("2", list(classes), list(ilsvrc_classes()), splits, infos).save(shards)
+    return tmp_path
 
 
-def test_train_full_has_ilsvrcs_own_folders_in_canonical_order(full: Path) -> None:
-    dataset = ImageNetS(full, "train-full")
-    files = sorted((full / "ImageNetS919" / "train-full").rglob("*.JPEG"))
+@pytest.mark.parametrize("layout", ["shards", "tree"])
+def test_train_full_has_ilsvrcs_own_folders_in_canonical_order(full: Path, layout: Any) -> None:
+    dataset = ImageNetS(full, "train-full", 2, layout=layout)
+    files = sorted((full / "ImageNetS2" / "train-full").rglob("*.JPEG"))
     assert list(dataset.names) == [f"{path.parent.name}/{path.stem}" for path in files]
     assert dataset.class_ids.tolist() == [1, 1, 2, 2, 0, 0, 1, 1]
-    assert dataset.ilsvrc.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [ilsvrc_classes()[rank] for rank in dataset.ilsvrc] == [n[:9] for n in dataset.names]
     for sample, path, size in zip(dataset, files, dataset.sizes, strict=True):
         with Image.open(path) as image:
-            np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), np.asarray(image))
-            assert tuple(size) == image.size
-    assert [name[:9] for name in ImageNetS(full, "train").names] == ["n02808440"] * 4 + [
-        "n03773504"
-    ] * 2
+            pixels = np.asarray(image.convert("RGB"))
+        np.testing.assert_array_equal(sample["image"].permute(1, 2, 0), pixels)
+        assert tuple(size) == image.size
+    train = ImageNetS(full, "train", 2, layout=layout)
+    assert [name[:9] for name in train.names] == ["n02808440"] * 4 + ["n03773504"] * 2
+    assert [ilsvrc_classes()[rank] for rank in train.ilsvrc] == [n[10:19] for n in train.names]
 
 
 def test_train_full_belongs_to_919(made: Path) -> None:
     with pytest.raises(MissingError, match="without the split train-full"):
         ImageNetS(made, "train-full", 3)
-    with pytest.raises(UsageError, match="train-full belongs to tier 919"):
+    with pytest.raises(UsageError, match="no split 'train-full' of tier 50"):
         ImageNetS(made, "train-full", 50)
 
 
 def test_an_official_tree_without_lists_does_not_guess_class_ids(full: Path) -> None:
-    with pytest.raises(MissingError, match=r"0 classes of 919.*categories_im919"):
-        ImageNetS(full, "train-full", layout="tree")
+    shutil.rmtree(full / "ImageNetS2" / "train" / "n03773504")
+    with pytest.raises(MissingError, match=r"1 classes of 2.*categories_im2"):
+        ImageNetS(full, "train-full", 2, layout="tree")
+
+
+def test_a_class_that_is_not_counted_has_rank_minus_one() -> None:
+    ranks = stores._ranks(("a", "c"), np.array([b"b", b"c", b"a", b"d"]))
+    assert ranks.tolist() == [-1, 1, 0, -1]
 
 
 # ---- what is told when something is wrong ------------------------------------------------------

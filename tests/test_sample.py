@@ -97,6 +97,9 @@ def test_the_archive_is_named_by_its_md5_and_holds_the_listed_masks(made: Sample
         for wnid, stem in zip(lists.splits[split].wnids, lists.splits[split].stems, strict=True)
     }
     assert set(read_masks(made)) == wanted
+    with zipfile.ZipFile(made.archive) as archive:
+        facts = {(info.date_time, info.external_attr) for info in archive.infolist()}
+    assert facts == {((2022, 1, 1, 0, 0, 0), 0o644 << 16)}
 
 
 def test_masks_fit_their_images_and_the_largest_class_names_the_folder(made: SampleSet) -> None:

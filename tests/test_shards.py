@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagenets import ShardReader, ShardWriter
+from imagenets.data import shard_index
 from imagenets.data.shards import (
     SAMPLE_DTYPE,
     Manifest,
@@ -117,6 +118,7 @@ def test_attributes_and_layout_are_as_documented(shard: Path) -> None:
         assert file["samples"].dtype == SAMPLE_DTYPE
         for name in ("images", "masks"):
             assert file[name].chunks is None
+            assert not file[name].id.get_create_plist().get_obj_track_times()
             assert file[name].id.get_offset() is not None
         assert file["images"][:5].tobytes() == make_samples(1)[0].image[:5]
         assert file["images"].shape == (file["samples"]["image_size"].sum(),)
@@ -267,6 +269,19 @@ def test_offsets_that_hdf5_gets_wrong_are_noticed(
     with pytest.warns(UserWarning, match="not one byte range"):
         reader.image(0)
     assert read_all(reader) == make_samples(9)
+
+
+def test_an_offset_beyond_the_file_is_none() -> None:
+    """A split file's offsets count in another file than the one that is mapped."""
+
+    class Data:
+        shape = (90,)
+
+        def get_offset(self) -> int:
+            return 20
+
+    assert shard_index._start(109, Data()) is None
+    assert shard_index._start(110, Data()) == 20
 
 
 def test_verify_names_the_damaged_sample(shard: Path, tmp_path: Path) -> None:

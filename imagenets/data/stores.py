@@ -74,10 +74,10 @@ def open_store(root: Path, split: str, tier: str, layout: str) -> tuple[str, Sto
         CorruptError: A file of it is damaged.
     """
     root, tier = _resolve(root, tier)
-    if split not in SPLITS or (split == "train-full" and tier in TIERS and tier != "919"):
+    splits = TIERS[tier].splits if tier in TIERS else SPLITS
+    if split not in splits:
         raise UsageError(
-            f"there is no split {split!r} of tier {tier}: choose from {', '.join(SPLITS)} "
-            "(train-full belongs to tier 919)."
+            f"there is no split {split!r} of tier {tier}: choose from {', '.join(splits)}."
         )
     if layout not in ("auto", "shards", "tree"):
         raise UsageError(f"there is no layout {layout!r}: choose auto, shards or tree.")
@@ -231,9 +231,9 @@ class TreeStore:
         self._codes = np.repeat(np.arange(len(stems), dtype=np.int16), counts)
         self._stems = np.array([stem for part in stems for stem in part], np.bytes_)
         own = self._read_lists(root, tier)
-        classes = dict(TIERS[tier].merges) if tier in TIERS else {}
+        merges = TIERS[tier].merges if tier in TIERS else {}
         ids = {wnid: rank for rank, wnid in enumerate(self.classes, 1)}
-        by_folder = [ids.get(classes.get(wnid, wnid), 0) for wnid in self._folders]
+        by_folder = [ids.get(merges.get(wnid, wnid), 0) for wnid in self._folders]
         self.class_ids = np.array(by_folder, np.int16)[self._codes]
         self.ilsvrc = _ranks(self.source_classes, own)
 
