@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from imagenets.errors import DependencyError, UsageError
+from imagenets.errors import DependencyError, MissingError, UsageError
 
 _LOOK = 0.2
 """Seconds between two looks of a worker at whether its master is still there."""
@@ -106,7 +106,7 @@ class Pool:
         try:
             stack.enter_context(client(self.scheduler))
         except (OSError, ValueError) as error:
-            raise UsageError(f"{self.scheduler}: no Dask scheduler answers ({error}).") from None
+            raise MissingError(f"{self.scheduler}: no Dask scheduler answers ({error}).") from None
         stack.enter_context(parallel_config(backend="dask"))
         return stack
 
