@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.optimize import linprog
 
 from imagenets import masks
 from imagenets.errors import CorruptError, UsageError
@@ -39,6 +40,15 @@ def test_the_total_is_the_largest_and_ties_stay_put(matrix):
     best = max(value(order) for order in permutations(range(size)))
     assert value([found[i + 1] - 1 for i in range(size)]) == best
     assert matching.total(matrix, found) == best[0]
+
+
+def test_a_large_total_equals_that_of_linear_programming():
+    rng = np.random.default_rng(0)
+    matrix = rng.poisson(0.3, (25, 25)) + np.eye(25, dtype=int)[rng.permutation(25)] * 3
+    sums = np.concatenate([np.kron(np.eye(25), np.ones(25)), np.tile(np.eye(25), 25)])
+    solved = linprog(-matrix.reshape(-1), A_eq=sums, b_eq=np.ones(50), method="highs")
+    assert matching.total(matrix, match(matrix)) == round(-solved.fun)
+    assert match(matrix) == match(matrix.astype(np.int32))
 
 
 def test_co_occurrence_counts_images_not_pixels():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -241,6 +241,9 @@ small_masks = hnp.arrays(
 
 
 @given(small_masks, st.integers(1, 4), st.integers(1, 9))
+@example(np.zeros((1, 1), np.uint16), 1, 1)
+@example(np.full((7, 3), masks.IGNORED, np.uint16), 1, 1)
+@example(np.full((5, 5), masks.IGNORED, np.uint16), 2, 3)
 @settings(deadline=None, max_examples=200)
 def test_boundaries_equal_erosion_class_by_class(blocks, distance, scale):
     mask = np.kron(blocks, np.ones((scale, scale), np.uint16))

@@ -130,13 +130,11 @@ def count(
             f"{name}: the prediction is {pred.shape[1]} x {pred.shape[0]} pixels (W x H), the "
             f"ground truth {gt.shape[1]} x {gt.shape[0]}. Scale predictions to the image's size."
         )
-    if boundaries:
-        edge = boundary(gt).view(np.uint8) | boundary(pred).view(np.uint8) << 1
-        starts, lengths = runs(pred, gt, edge)
-        flags = edge.reshape(-1)[starts].astype(np.int64)
-    else:
-        starts, lengths = runs(pred, gt)
-        flags = np.zeros(len(starts), np.int64)
+    edges = [boundary(gt), boundary(pred)] if boundaries else []
+    starts, lengths = runs(pred, gt, *edges)
+    flags = np.zeros(len(starts), np.int64)
+    for bit, edge in zip((GT_EDGE, PRED_EDGE), edges, strict=False):
+        flags[edge.reshape(-1)[starts]] |= bit
     truth, guess = (a.reshape(-1)[starts].astype(np.int64) for a in (gt, pred))
     kept = truth != ignored
     truth, guess, flags, lengths = truth[kept], guess[kept], flags[kept], lengths[kept]
@@ -205,7 +203,7 @@ def _checked(array: Array, name: str) -> Array:
     return np.ascontiguousarray(array)
 
 
-def runs(*arrays: Array) -> tuple[Int64, Int64]:
+def runs(*arrays: npt.NDArray[Any]) -> tuple[Int64, Int64]:
     """Starts and lengths of the stretches, in flat order, in which no array changes.
 
     Masks are flat nearly everywhere: what follows then works on thousands of runs, not on

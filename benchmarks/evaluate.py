@@ -1,0 +1,265 @@
+"""How fast the figures are: against the published method and against reading the PNGs.
+
+    python benchmarks/evaluate.py            # a minute
+    python benchmarks/evaluate.py --full     # and a whole 919 validation: 12,419 images, memory
+
+Generated masks of 500 x 375 pixels, 919 classes, 1 to 4 objects an image, read from the disk cache.
+All ratios are of one run, on the same files, with the same number of processes:
+
+- floor: reading and decoding both PNGs of each image, nothing else;
+- ours: all figures, from `count_masks`;
+- rival: the published method written plainly: each class mask of an image is eroded by itself, and
+  areas are added up in float32 histograms, for all images and again for each of the four sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import scipy
+from joblib.externals.loky import get_reusable_executor
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from imagenets import masks
+from imagenets.evaluation.counts import concatenate, count
+from imagenets.evaluation.folders import Mask, count_masks
+from imagenets.evaluation.matching import CoOccurrence, match
+from imagenets.evaluation.metrics import Evaluator
+from imagenets.evaluation.parallel import in_chunks
+from imagenets.evaluation.sweep import ThresholdSweep
+
+K, WIDTH, HEIGHT, FILES, FULL = 919, 500, 375, 128, 12_419
+
+
+def draw(rng: np.random.Generator) -> np.ndarray:
+    """A mask of 1 to 4 wobbly blobs, and a rim of ignored pixels around one of them."""
+    image = Image.new("I", (WIDTH, HEIGHT), masks.OTHER)
+    pen = ImageDraw.Draw(image)
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    for number in range(rng.integers(1, 5)):
+        centre = rng.uniform(60, 440), rng.uniform(50, 325)
+        wobble = sum(rng.normal(0, 0.12) * np.sin(k * angle + rng.uniform(0, 7)) for k in (2, 3, 5))
+        radius = rng.uniform(20, 150) * (1 + wobble)
+        points = np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle)])
+        outline = masks.IGNORED if number == 0 and rng.random() < 0.3 else None
+        pen.polygon(list(map(tuple, points.T)), int(rng.integers(1, K + 1)), outline, 3)
+    return np.asarray(image).astype(np.uint16)
+
+
+def write(folder: Path) -> list[tuple[Path, Path]]:
+    """Writes FILES pairs of (prediction, truth); predictions are shifted, some classes wrong."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for i in range(FILES):
+        gt = draw(rng)
+        pred = np.roll(gt, rng.integers(-9, 10, 2), axis=(0, 1))
+        pred[pred == masks.IGNORED] = masks.OTHER
+        if rng.random() < 0.4:
+            pred = np.where(pred == pred.max(), rng.integers(1, K + 1), pred)
+        paths = folder / f"pred-{i}.png", folder / f"gt-{i}.png"
+        for path, ids in zip(paths, (pred, gt), strict=True):
+            path.write_bytes(masks.encode(ids))
+        pairs.append(paths)
+    return pairs
+
+
+def decode_only(pairs: Sequence[tuple[Path, Path]]) -> int:
+    """The floor."""
+    return sum(masks.decode(path).size for pair in pairs for path in pair)
+
+
+def eroded(ids: np.ndarray) -> np.ndarray:
+    """Boundary map, class by class: id + 1 on the boundary, 0 elsewhere."""
+    steps = max(1, round(0.03 * math.hypot(*ids.shape)))
+    result = np.zeros(ids.shape, np.int64)
+    for value in np.unique(ids):
+        mask = ids == value
+        inner = ndimage.binary_erosion(mask, np.ones((3, 3)), steps, border_value=0)
+        result[mask & ~inner] = value + 1
+    return result
+
+
+def areas(pred: np.ndarray, gt: np.ndarray, low: int) -> np.ndarray:
+    """Float32 histograms of prediction, truth and both, over the ids from `low`."""
+    both = pred[pred == gt]
+    histograms = [
+        np.bincount(ids[(ids >= low) & (ids <= K + low)] - low, minlength=K + 1)
+        for ids in (pred, gt, both)
+    ]
+    return np.stack(histograms).astype(np.float32)
+
+
+def rival(pairs: Sequence[tuple[Path, Path]]) -> np.ndarray:
+    """The published method on some images: float32 totals, 5 x 2 x 3 x (K + 1)."""
+    totals = np.zeros((5, 2, 3, K + 1), np.float32)
+    for paths in pairs:
+        pred, gt = (masks.decode(path).astype(np.int64) for path in paths)
+        pred_edge, gt_edge = eroded(pred), eroded(gt)
+        kept = gt != masks.IGNORED
+        sizes = {int(c): math.ceil(100 * (gt == c).sum() / kept.sum()) for c in np.unique(gt[kept])}
+        for bucket, (low, high) in enumerate([(-1, 100), (0, 5), (5, 25), (25, 50), (50, 100)]):
+            own = [c for c, size in sizes.items() if c and low < size <= high]
+            if not own and bucket:
+                continue
+            inside = kept & np.isin(gt, [0, *own]) if bucket else kept
+            totals[bucket, 0] += areas(pred[inside], gt[inside], 0)
+            totals[bucket, 1] += areas(pred_edge[inside], gt_edge[inside], 1)
+    return totals
+
+
+def ours(pairs: Sequence[tuple[Path, Path]], workers: int, progress: bool = False) -> Evaluator:
+    """All figures."""
+    preds: dict[str, Mask] = {f"{i:06}": pred for i, (pred, _) in enumerate(pairs)}
+    truths: dict[str, Mask] = {f"{i:06}": gt for i, (_, gt) in enumerate(pairs)}
+    evaluator = Evaluator(K)
+    evaluator.add(count_masks(preds, truths, K, workers=workers, progress=progress).counts)
+    evaluator.compute()
+    return evaluator
+
+
+def elapsed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one run."""
+    start = clock()
+    work()
+    return clock() - start
+
+
+def line(name: str, seconds: Sequence[float], images: int) -> str:
+    """Images a second, and the spread of the runs."""
+    middle = statistics.median(seconds)
+    spread = 100 * (max(seconds) - min(seconds)) / middle
+    rate = images / middle
+    return f"{name:<34}{middle:9.3f} s {rate:10.1f} images/s   spread {spread:.0f} %"
+
+
+def speed(pairs: list[tuple[Path, Path]], workers: int, runs: int) -> None:
+    """Floor, ours and rival, in turns, so that other load on the machine meets all alike."""
+    many, some = pairs * 4, pairs * 2  # enough tasks for every worker
+    works: dict[str, tuple[Callable[[], object], int]] = {
+        "floor: decode both PNGs": (
+            lambda: list(in_chunks(decode_only, many, workers, progress=False)),
+            len(many),
+        ),
+        "ours: all figures": (lambda: ours(many, workers), len(many)),
+        "rival: the published method": (
+            lambda: list(in_chunks(rival, some, workers, progress=False)),
+            len(some),
+        ),
+    }
+    list(in_chunks(decode_only, many, workers, progress=False))  # starts the workers
+    rounds = [[elapsed(work) for work, _ in works.values()] for _ in range(runs)]
+    for (name, (_, images)), seconds in zip(works.items(), zip(*rounds, strict=True), strict=True):
+        print(line(name, seconds, images))
+    floor_ratio = statistics.median(own / floor for floor, own, _ in rounds)
+    rival_ratio = statistics.median(2 * plain / own for _, own, plain in rounds)
+    print(f"ours / floor: {floor_ratio:.2f} (goal: at most 2)")
+    print(f"rival / ours: {rival_ratio:.1f} (goal: at least 25)")
+
+
+def agreement(pairs: list[tuple[Path, Path]]) -> None:
+    """The two methods count the same."""
+    evaluator = ours(pairs[:32], 1)
+    assert np.array_equal(evaluator.pixels, rival(pairs[:32]).astype(np.int64))
+    print("both count the same pixels")
+
+
+def matching() -> None:
+    """Co-occurrence and match of 12,419 images."""
+    rng = np.random.default_rng(0)
+    hidden = rng.permutation(K)
+    parts = []
+    for _ in range(FULL):
+        gt = rng.integers(0, K, rng.integers(1, 5))
+        pred = np.where(rng.random(len(gt)) < 0.6, hidden[gt], rng.integers(0, K, len(gt)))
+        parts.append(count(pred[None] + 1, gt[None] + 1, K, boundaries=False))
+    counts = concatenate(parts, K)
+
+    def work() -> None:
+        seen = CoOccurrence(K)
+        seen.add(counts)
+        match(seen.matrix)
+
+    seconds = [elapsed(work) for _ in range(5)]
+    print(line("matching 919 x 919, 12,419 images", seconds, FULL) + "   (goal: under 0.5 s)")
+
+
+def sweep(pairs: list[tuple[Path, Path]]) -> None:
+    """81 thresholds against one evaluation, both with reading the PNGs; processor time."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.random((12, 16), np.float32))
+    attention = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
+    many = pairs * 8
+
+    def once() -> None:
+        evaluator = Evaluator(K)
+        for pred, gt in many:
+            evaluator.update(masks.decode(pred), masks.decode(gt))
+        evaluator.compute()
+
+    def all_thresholds() -> None:
+        found = ThresholdSweep(K)
+        for pred, gt in many:
+            found.update(masks.decode(pred), attention, masks.decode(gt))
+        found.compute()
+
+    rounds = [[elapsed(work, time.process_time) for work in (once, all_thresholds)] for _ in "ab"]
+    one, swept = zip(*rounds, strict=True)
+    print(line("one evaluation, one process", one, len(many)))
+    print(line("sweep of 81 thresholds", swept, len(many)))
+    ratio = statistics.median(b / a for a, b in rounds)
+    print(f"sweep / evaluation: {ratio:.2f} (goal: at most 1.5)")
+
+
+def full(pairs: list[tuple[Path, Path]], workers: int) -> None:
+    """A whole 919 validation."""
+    many = (pairs * (FULL // FILES + 1))[:FULL]
+    seconds = elapsed(partial(ours, many, workers, progress=True))
+    print(line("a whole 919 validation", [seconds], FULL))
+    get_reusable_executor().shutdown(wait=True)  # only workers that have ended tell their peak
+    own, each = (
+        resource.getrusage(who).ru_maxrss / 1024
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    total = own + workers * each
+    print(
+        f"peak memory: {own:.0f} MiB here, {each:.0f} MiB in each of {workers} workers, "
+        f"{total:.0f} MiB in all (goal: under 500)"
+    )
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--full", action="store_true", help="also a whole 919 validation")
+    arguments = parser.parse_args()
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"{arguments.workers} processes; Python {platform.python_version()}, NumPy "
+        f"{np.__version__}, SciPy {scipy.__version__}; median of {arguments.runs} rounds"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = write(Path(folder))
+        if arguments.full:  # first, so that the peak is its own
+            full(pairs, arguments.workers)
+        agreement(pairs)
+        speed(pairs, arguments.workers, arguments.runs)
+        sweep(pairs)
+    matching()
+
+
+if __name__ == "__main__":
+    main()
