@@ -149,6 +149,31 @@ def test_splits_without_masks_need_no_archive(tmp_path: Path) -> None:
     assert json.loads((world.shards / "manifest.json").read_bytes())["archive"] is None
 
 
+def test_a_source_with_masks_needs_no_archive(tmp_path: Path, capsys: Capture) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    arrow = pytest.importorskip("pyarrow")
+    world = World(tmp_path)
+    world.given = world.given[:-2]
+    world.given[5] = str(tmp_path / "validation.parquet")
+    rows = []
+    for member, mask in world.tiny.members.items():
+        stem = Path(member).stem
+        if stem in world.tiny.val:
+            image = {"bytes": world.tiny.val[stem]}
+            rows.append({"image": image, "mask": {"bytes": mask}, "filename": f"{stem}.JPEG"})
+    parquet.write_table(arrow.Table.from_pylist(rows), world.given[5])
+    more = ["--subsets", "validation", "--layout", "both"]
+    assert world.run(*more) == 0
+    assert "the masks are those that the sources hold" in capsys.readouterr().err
+    assert json.loads((world.shards / "manifest.json").read_bytes())["archive"] is None
+    published = {name: data for name, data in world.files().items() if name.endswith(".png")}
+    assert published == {n: d for n, d in world.tiny.members.items() if "validation" in n}
+    shard = (world.shards / "validation-00000.h5").read_bytes()
+    shutil.rmtree(world.root)
+    assert world.run(*more, "--annotations", str(world.archive)) == 0
+    assert (world.shards / "validation-00000.h5").read_bytes() == shard
+
+
 def test_no_imagenet_says_which_forms_are_taken(
     world: World, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,11 +15,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagenets import masks
 from imagenets.data.workers import Pool
 from imagenets.errors import CorruptError, ImageNetSError
+
+if TYPE_CHECKING:
+    from imagenets.data.sources import RawImages
 
 MAX_MEMBER = 1 << 26
 """A mask is some kilobytes; a member that claims to unpack to more than this is refused."""
@@ -186,6 +189,26 @@ def _check_masks(archive: MaskArchive, names: Sequence[str], classes: int, pool:
     if bad:
         more = f" And {len(bad) - _SHOWN} more." if len(bad) > _SHOWN else ""
         raise CorruptError(" ".join(sorted(bad)[:_SHOWN]) + more)
+
+
+def read_mask(
+    archive: MaskArchive | None, images: RawImages, member: str, position: int
+) -> tuple[str, bytes]:
+    """Reads a mask from the archive or, without one, from the source that holds its image.
+
+    Returns:
+        What to call it in an error, and the PNG.
+
+    Raises:
+        CorruptError: It is not there or cannot be read.
+    """
+    if archive is not None:
+        return f"{archive.path}: {member}", archive.read(member)
+    what = f"{images.location(position).path}: mask of {images.stems[position].decode()}"
+    data = images.mask(position)
+    if data is None:
+        raise CorruptError(f"{what}: is not there. Give the mask archive with --annotations.")
+    return what, data
 
 
 def mask_size(data: bytes | memoryview, what: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imagenets.data.archive import Digest, MaskArchive
+from imagenets.data.archive import Digest, MaskArchive, read_mask
 from imagenets.data.lists import sha256
 from imagenets.data.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.data.pictures import inspect, shrink, store_mask
@@ -141,7 +141,7 @@ def pack(
     Args:
         plan: What to pack.
         images: The raw images that the plan was made with.
-        masks: The archive and its digest; None when no split of the plan has masks.
+        masks: The archive and its digest; None when the sources hold what masks there are.
         folder: The folder of the shards; made if need be.
         state: Folder for the records of finished shards.
         options: How to store the images.
@@ -244,10 +244,9 @@ def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSampl
     else:
         original, stored = shrink(data, where, options.resize, options.quality)
     mask = None
-    if rows.masks is not None and job.archive is not None:
-        name = rows.masks[row]
-        where = f"{job.archive.path}: {name}"
-        mask = store_mask(job.archive.read(name), where, job.classes, original, stored)
+    if rows.masks is not None:
+        what, published = read_mask(job.archive, task.images, rows.masks[row], position)
+        mask = store_mask(published, what, job.classes, original, stored)
     ids = (int(rows.class_ids[row]), int(rows.ilsvrc[row]))
     size = (stored.width, stored.height)
     return ShardSample(stem, wnid, *ids, *size, stored.data, mask), original.oddities

@@ -256,7 +256,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
     """Checks the masks, then writes tree and shards."""
     tier = plan.tier
     state = request.state / tier.folder
-    found = _masks(plan, request)
+    found = _masks(plan, request, images)
     splits = {
         name: {
             "images": len(split),
@@ -290,10 +290,20 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
     return done
 
 
-def _masks(plan: Plan, request: Request) -> Masks | None:
-    """The mask archive, its content checked once; None when no split of the plan has masks."""
-    if all(split.masks is None for split in plan.splits.values()):
+def _masks(plan: Plan, request: Request, images: RawImages) -> Masks | None:
+    """The mask archive, its content checked once; None where none is needed.
+
+    That is when no split of the plan has masks, or when the sources hold them all (the mirror of
+    the Hugging Face Hub does for validation), and no archive is at hand that would come first.
+    """
+    masked = [split.positions for split in plan.splits.values() if split.masks is not None]
+    if not masked:
         return None
+    if local_archive(plan.tier, request.origin, request.downloads) is None:
+        ends = [int(end) for found in masked if len(found) for end in (found[0], found[-1])]
+        if ends and all(images.mask(end) is not None for end in ends):
+            say("the masks are those that the sources hold; no archive is used")
+            return None
     return _checked_masks(plan.tier, plan.members, len(plan.classes), request)
 
 

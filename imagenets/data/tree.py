@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from imagenets.data.archive import MaskArchive
+from imagenets.data.archive import MaskArchive, read_mask
 from imagenets.data.plan import Plan, SplitPlan
 from imagenets.data.workers import Pool
 from imagenets.errors import UsageError
@@ -61,7 +61,7 @@ def build_tree(
     Args:
         plan: What to lay out.
         images: The raw images that the plan was made with.
-        archive: The masks; None when no split of the plan has any.
+        archive: The masks; None when the sources hold what masks there are.
         folder: Such as `<root>/ImageNetS919`; made if need be.
         link: How image files are brought in; those inside archives are always written out.
         pool: Where the work is done.
@@ -110,10 +110,9 @@ def _classes(plan: Plan, images: RawImages, folder: Path) -> Iterator[_Class]:
 
 def _fill_class(archive: MaskArchive | None, link: Link, task: _Class) -> Counts:
     counts = _fill_images(task, link)
-    if task.rows.masks is not None and archive is not None:
-        parent = task.folder.parent
-        folder = parent.with_name(f"{parent.name}-segmentation") / task.folder.name
-        counts += _fill_masks(folder, task.rows.masks, archive)
+    if task.rows.masks is not None:
+        counts += _fill_masks(task, task.rows.masks, archive)
+    if archive is not None:
         archive.close()
     task.images.close()
     return counts
@@ -141,14 +140,18 @@ def _fill_images(task: _Class, link: Link) -> Counts:
     return Counts(made, len(positions) - made, len(there))
 
 
-def _fill_masks(folder: Path, members: tuple[str, ...], archive: MaskArchive) -> Counts:
+def _fill_masks(task: _Class, members: tuple[str, ...], archive: MaskArchive | None) -> Counts:
+    parent = task.folder.parent
+    folder = parent.with_name(f"{parent.name}-segmentation") / task.folder.name
     there = _entries(folder)
     made = 0
-    for member in members:
+    positions = task.images.find(task.rows.stems).tolist()
+    for member, position in zip(members, positions, strict=True):
         name = member.rpartition("/")[2]
         entry = there.pop(name, None)
-        if entry is None or not _is_copy(entry, archive.size(member), None):
-            _write(folder, name, archive.read(member))
+        size = archive.size(member) if archive is not None else -1
+        if entry is None or not _is_copy(entry, size, None):
+            _write(folder, name, read_mask(archive, task.images, member, position)[1])
             made += 1
     return Counts(made, len(members) - made, len(there))
 
