@@ -46,6 +46,7 @@ def attention(run: Run) -> None:
             scores.detach()[:ASSIGNED],
             network.prototypes.weight.detach(),
             queue if iteration >= first else None,
+            config.attention.epsilon,
         )
         loss = swapped(assignments, scores)
         loss.backward()

@@ -31,6 +31,7 @@ class Training:
         queue: Embeddings kept for the Sinkhorn assignment, 0 = none.
         queue_from: Epoch from which the queue exists.
         freeze: Iterations before the prototypes move.
+        epsilon: Smoothing of the Sinkhorn assignment; smaller is sharper.
     """
 
     epochs: int
@@ -39,6 +40,7 @@ class Training:
     queue: int = 0
     queue_from: int = 0
     freeze: int = 0
+    epsilon: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Config:
         return asdict(self)
 
 
+_FOREVER = 1_000_000_000
+
 _TIER_300 = Config(
     arch="resnet50",
     hidden=2048,
@@ -107,19 +111,23 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
         ),
         "pass300": _TIER_300,
         "pass919": replace(_TIER_300, pretrain_split="train-full"),
-        # A small network and small crops: the whole road on two CPU cores in minutes.
+        # A small network and small crops: the whole road on two CPU cores in minutes. With so few
+        # images a step, prototypes that move, or assignments as soft as the published ones, end in
+        # every image sharing all prototypes alike (a loss of ln M): hence fixed prototypes and a
+        # smaller epsilon.
         "sample": Config(
             arch="resnet18w05",
             hidden=256,
-            prototypes=60,
-            views=(ViewGroup(2, 96, (0.2, 1.0)),),
-            attention_views=(ViewGroup(2, 96, (0.2, 1.0)),),
-            pretrain=Training(20, 0.6, freeze=60),
-            attention=Training(4, 0.6),
-            finetune=Training(6, 0.6),
+            prototypes=30,
+            views=(ViewGroup(2, 64, (0.3, 1.0)),),
+            attention_views=(ViewGroup(2, 64, (0.3, 1.0)),),
+            pretrain=Training(20, 0.6, freeze=_FOREVER, epsilon=0.03),
+            attention=Training(3, 0.6, freeze=_FOREVER, epsilon=0.03),
+            finetune=Training(4, 0.6),
             batch=32,
             side=160,
-            crop=128,
+            crop=96,
+            restarts=10,
         ),
     }
 )

@@ -13,12 +13,15 @@ from imagenets.baseline.heads import EMBEDDING
 ASSIGNED = 2
 """How many crops get assignments: the two views of the first size."""
 
+EPSILON = 0.05
+"""Smoothing of the published assignments."""
+
 TEMPERATURE = 0.1
 """Temperature of the softmax over prototypes."""
 
 
 @torch.no_grad()
-def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+def sinkhorn(scores: Tensor, epsilon: float = EPSILON, iterations: int = 3) -> Tensor:
     """Assigns samples to prototypes so that each prototype gets an equal share.
 
     Sinkhorn-Knopp as in SwAV (Caron et al. 2020, arXiv:2006.09882, section 3).
@@ -77,7 +80,11 @@ class Queue:
 
 @torch.no_grad()
 def assign(
-    embedding: Tensor, scores: Tensor, prototypes: Tensor, queue: Queue | None = None
+    embedding: Tensor,
+    scores: Tensor,
+    prototypes: Tensor,
+    queue: Queue | None = None,
+    epsilon: float = EPSILON,
 ) -> list[Tensor]:
     """Computes the assignments of the assign crops and then feeds the queue.
 
@@ -86,6 +93,7 @@ def assign(
         scores: A x n x M of the same.
         prototypes: M x 128 weights, for the scores of the queue.
         queue: Earlier embeddings, or None.
+        epsilon: Smoothing of the assignment.
 
     Returns:
         For each assign crop n x M assignments.
@@ -93,7 +101,7 @@ def assign(
     assignments = []
     for crop, batch in enumerate(scores):
         joined = batch if queue is None else queue.join(crop, batch, prototypes)
-        assignments.append(sinkhorn(joined)[-len(batch) :])
+        assignments.append(sinkhorn(joined, epsilon)[-len(batch) :])
         if queue is not None:
             queue.push(crop, embedding[crop])
     return assignments

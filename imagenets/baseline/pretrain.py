@@ -45,7 +45,8 @@ def pretrain(run: Run) -> None:
         with run.autocast():
             out = network(crops, (q, k))
         views = (len(crops), len(batch.names))
-        losses = _losses(out, views, network, queue if iteration >= first else None)
+        active = queue if iteration >= first else None
+        losses = _losses(out, views, network, active, config.pretrain.epsilon)
         losses["loss"].backward()
         if iteration < config.pretrain.freeze:
             network.prototypes.weight.grad = None
@@ -56,7 +57,11 @@ def pretrain(run: Run) -> None:
 
 
 def _losses(
-    out: PretrainOutput, views: tuple[int, int], network: PretrainNet, queue: Queue | None
+    out: PretrainOutput,
+    views: tuple[int, int],
+    network: PretrainNet,
+    queue: Queue | None,
+    epsilon: float,
 ) -> dict[str, Tensor]:
     scores = out.scores.float().unflatten(0, views)
     embedding = out.embedding.detach().unflatten(0, views)
@@ -65,6 +70,7 @@ def _losses(
         scores.detach()[:ASSIGNED],
         network.prototypes.weight.detach(),
         queue,
+        epsilon,
     )
     shallow = out.shallow_scores.float().unflatten(0, (ASSIGNED, views[1]))
     i2i = swapped(assignments, scores)

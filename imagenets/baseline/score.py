@@ -13,17 +13,14 @@ from imagenets.evaluation.counts import concatenate, count
 from imagenets.evaluation.matching import CoOccurrence, as_table, match, save
 from imagenets.evaluation.metrics import Evaluator, Figures
 
-SPLIT = "validation"
 
-
-def score(root: Path, tier: str, out: Path) -> Figures:
+def score(truth: ImageNetS, out: Path) -> Figures:
     """Scores the validation masks of a run; leaves `figures.json` and `match.json` in `out`.
 
     The match is found on validation itself, as the benchmark does for its validation figures.
 
     Args:
-        root: The prepared set.
-        tier: Its tier.
+        truth: The validation split.
         out: The folder of the run.
 
     Returns:
@@ -32,9 +29,8 @@ def score(root: Path, tier: str, out: Path) -> Figures:
     Raises:
         MissingError: A mask is not there.
     """
-    truth = ImageNetS(root, SPLIT, tier)
     classes = len(truth.classes)
-    folder = out / "predict" / SPLIT
+    folder = out / "predict" / truth.split
     parts = []
     for index in progress(range(len(truth)), "score", len(truth)):
         sample: dict[str, Any] = truth[index]

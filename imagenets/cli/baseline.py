@@ -98,11 +98,14 @@ def _stage(name: str, job: Run) -> None:
 
 def _score(args: argparse.Namespace) -> None:
     from imagenets.baseline.score import score
+    from imagenets.data.datasets import ImageNetS
     from imagenets.evaluation.tables import figures_text
 
     tier, out = _place(args)
-    figures = score(args.root, tier, out)
-    print(json.dumps(figures, indent=1) if args.json else figures_text(figures, 0))
+    data = ImageNetS(args.root, "validation", tier)
+    figures = score(data, out)
+    text = json.dumps(figures, indent=1) if args.json else None
+    print(text or figures_text(figures, len(data)))
 
 
 def _report(args: argparse.Namespace) -> None:
