@@ -134,7 +134,8 @@ def plot(xs: Sequence[float], ys: Sequence[float], title: str) -> str:
     return (
         f"<svg width='340' height='200'><text x='{left}' y='15'>{html.escape(title)}</text>"
         f"<polyline points='{points}' fill='none' stroke='#4477aa' stroke-width='2'/>"
-        f"<text x='2' y='{top + 8}'>{high:.4g}</text><text x='2' y='{top + height}'>{low:.4g}</text>"
+        f"<text x='2' y='{top + 8}'>{high:.4g}</text>"
+        f"<text x='2' y='{top + height}'>{low:.4g}</text>"
         f"<text x='{left}' y='190'>{xs[0]:g}</text>"
         f"<text x='{left + width}' y='190' text-anchor='end'>{xs[-1]:g}</text></svg>"
     )
