@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -367,12 +368,23 @@ def test_the_sample_goes_the_same_way(tmp_path: Path, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["tiers"][0]["done_before"]
 
 
-def start(world: World, *more: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own, as a terminal would start it."""
+@contextmanager
+def started(world: World, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """The command at work in a process group of its own, as a terminal would start it."""
     command = [sys.executable, "-m", "imagenets.cli.prepare", *world.given, *more]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
-    )
+    ) as process:
+        try:
+            deadline = time.monotonic() + 300  # much: the machine may be busy
+            while not (world.shards / "train-00000.h5").exists():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)
+            yield process
+        finally:
+            process.kill()
 
 
 def hang(world: World) -> tuple[Path, bytes]:
@@ -384,22 +396,11 @@ def hang(world: World) -> tuple[Path, bytes]:
     return path, data
 
 
-def wait_for_packing(world: World, process: subprocess.Popen[str]) -> None:
-    """Waits until a worker has been at work for a moment."""
-    deadline = time.monotonic() + 60
-    while not (world.shards / "train-00000.h5").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)
-
-
 def test_ctrl_c_ends_with_130_and_another_run_finishes(world: World) -> None:
     path, data = hang(world)
-    process = start(world, "--workers", "2")
-    wait_for_packing(world, process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    with started(world, "--workers", "2") as process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: run the same command again" in err
     assert "Traceback" not in err
@@ -411,12 +412,12 @@ def test_ctrl_c_ends_with_130_and_another_run_finishes(world: World) -> None:
 
 def test_one_run_at_a_time_and_a_killed_one_lets_go(world: World, capsys: Capture) -> None:
     path, data = hang(world)
-    process = start(world, "--workers", "2")
-    wait_for_packing(world, process)
-    assert world.run() == 1
-    assert f"another run is at work here: process {process.pid} on " in capsys.readouterr().err
-    process.kill()  # the workers are left behind, one of them hangs
-    process.communicate(timeout=30)
+    with started(world, "--workers", "2") as process:
+        assert world.run() == 1
+        who = f"another run is at work here: process {process.pid} on "
+        assert who in capsys.readouterr().err
+        process.kill()  # the workers are left behind, one of them hangs, and must go by themselves
+        process.communicate(timeout=60)  # which waits for all who have its pipes
     path.unlink()
     path.write_bytes(data)
     assert world.run() == 0

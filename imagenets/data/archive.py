@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from imagenets import masks
+from imagenets.data.files import write_file
 from imagenets.data.workers import Pool
 from imagenets.errors import CorruptError, ImageNetSError
 
@@ -166,9 +167,7 @@ def check(
     found = digest(archive.path)
     archive.check_names(names)
     _check_masks(archive, names, classes, pool)
-    part = note.with_name(note.name + ".part")
-    part.write_text(json.dumps({"key": key, "md5": found.md5}) + "\n", "utf-8")
-    part.replace(note)
+    write_file(note, json.dumps({"key": key, "md5": found.md5}) + "\n")
     return found
 
 

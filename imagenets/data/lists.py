@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from imagenets.data.files import write_file
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.tiers import (
     ARCHIVES_URL,
@@ -210,9 +210,7 @@ def _take(entry: ListFile, source: Path, target: Path) -> None:
     if target.is_file() and (target.samefile(source) or sha256(target) == digest):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    shutil.copyfile(source, part)
-    part.replace(target)
+    write_file(target, source.read_bytes())
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagenets.data.archive import Digest, MaskArchive, read_mask
+from imagenets.data.files import naming, write_file
 from imagenets.data.lists import sha256
 from imagenets.data.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.data.pictures import inspect, shrink, store_mask
@@ -83,9 +84,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Writes it in one step."""
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(asdict(self), sort_keys=True) + "\n", "utf-8")
-        part.replace(path)
+        write_file(path, json.dumps(asdict(self), sort_keys=True) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def pack(
     folder.mkdir(parents=True, exist_ok=True)
     state.mkdir(parents=True, exist_ok=True)
     job = _Job(plan.tier.name, len(plan.classes), options, archive)
-    for leftover in [*folder.glob("*.part"), *state.glob("*.part")]:
+    for leftover in folder.glob("*.part"):
         leftover.unlink()
     tasks = list(_tasks(plan, images, digest, folder, state, options))
     records = [task.done(options) for task in tasks]
@@ -225,7 +224,8 @@ def _pack_shard(job: _Job, task: _Task) -> tuple[Record | None, list[str]]:
     if faults:
         return None, faults
     ordered = [samples[row] for row in range(len(task.rows))]
-    write_shard(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
+    with naming(task.path):
+        write_shard(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
     size, digest = task.path.stat().st_size, sha256(task.path)
     info = ShardInfo(task.path.name, task.rows.name, len(ordered), size, digest)
     record = Record(task.key, info, job.options.decode, dict(sorted(oddities.items())))

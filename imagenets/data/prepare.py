@@ -5,7 +5,6 @@ Lists, then the plan (what is missing is told first), then masks, tree and shard
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagenets.data import archive as masks
+from imagenets.data.files import write_file
 from imagenets.data.lists import (
     Origin,
     fetch_archive,
@@ -191,9 +191,7 @@ def download_tier(name: str, request: Request) -> list[Path]:
     archive, _ = _checked_masks(tier, mask_members(tier, lists), len(lists.classes), request)
     kept = request.downloads / (tier.archive or archive.path.name)
     if not kept.exists():  # it was given: a folder that is carried elsewhere needs it, too
-        part = kept.with_name(kept.name + ".copy")
-        shutil.copyfile(archive.path, part)
-        part.replace(kept)
+        write_file(kept, archive.path.read_bytes())
     return [*(request.downloads / entry.path for entry in tier.lists), kept]
 
 

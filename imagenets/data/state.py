@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagenets.data.files import write_file
 from imagenets.data.workers import wait_for_orphans
 from imagenets.errors import BusyError
 
@@ -91,9 +92,7 @@ class Finished:
     def save(self, path: Path) -> None:
         """Writes the note in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(asdict(self)) + "\n", "utf-8")
-        part.replace(path)
+        write_file(path, json.dumps(asdict(self)) + "\n")
 
     def holds(self, root: Path, request: dict[str, Any]) -> bool:
         """Whether this very thing was done, and its files are still there."""

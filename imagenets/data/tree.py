@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from imagenets.data.archive import MaskArchive, read_mask
+from imagenets.data.files import write_file
 from imagenets.data.plan import Plan, SplitPlan
 from imagenets.data.workers import Pool
 from imagenets.errors import UsageError
@@ -132,7 +133,7 @@ def _fill_images(task: _Class, link: Link) -> Counts:
         if link == "copy" or offset is not None:
             size = int(task.images.sizes([position])[0])
             if entry is None or not _is_copy(entry, size, None if offset is not None else target):
-                _write(task.folder, name, task.images.read(position))
+                write_file(task.folder / name, task.images.read(position))
                 made += 1
         elif entry is None or not _is_link(entry, target, link):
             _link(task.folder, name, target, link)
@@ -151,7 +152,7 @@ def _fill_masks(task: _Class, members: tuple[str, ...], archive: MaskArchive | N
         entry = there.pop(name, None)
         size = archive.size(member) if archive is not None else -1
         if entry is None or not _is_copy(entry, size, None):
-            _write(folder, name, read_mask(archive, task.images, member, position)[1])
+            write_file(folder / name, read_mask(archive, task.images, member, position)[1])
             made += 1
     return Counts(made, len(members) - made, len(there))
 
@@ -189,12 +190,6 @@ def _is_link(entry: os.DirEntry[str], target: str, link: Link) -> bool:
 
 def _same(status: os.stat_result, path: str) -> bool:
     return os.path.samestat(status, os.stat(path))  # noqa: PTH116 - speed
-
-
-def _write(folder: Path, name: str, data: bytes) -> None:
-    part = folder / f".{name}.part"
-    part.write_bytes(data)
-    part.replace(folder / name)
 
 
 def _link(folder: Path, name: str, target: str, link: Link) -> None:

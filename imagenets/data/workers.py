@@ -8,12 +8,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from imagenets.errors import DependencyError, MissingError, UsageError
 
@@ -79,36 +79,35 @@ class Pool:
             return
         from joblib import Parallel, delayed
 
-        call = partial(_call, os.getpid(), self.lock, function)
-        with ExitStack() as stack:
-            stack.enter_context(self._cluster())
-            jobs = None if self.backend == "dask" else min(self.workers, len(tasks))
-            parallel = Parallel(
-                n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs"
-            )
-            calls = (delayed(call)(number, task) for number, task in enumerate(tasks))
-            yield from parallel(calls)
+        call = partial(_call, self.lock, function)
+        with self._processes(len(tasks)):
+            parallel = Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")
+            yield from parallel(delayed(call)(number, task) for number, task in enumerate(tasks))
 
-    def _cluster(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def _processes(self, tasks: int) -> Iterator[None]:
+        """Says to joblib where the work of a block is done."""
+        from joblib import parallel_config
+
         if self.backend == "loky":
-            return nullcontext()
+            jobs = min(self.workers, tasks)
+            with parallel_config("loky", n_jobs=jobs, initializer=_serve, initargs=(os.getpid(),)):
+                yield
+            return
         if self.scheduler is None:
             raise UsageError("--backend dask needs --scheduler ADDRESS, such as tcp://host:8786.")
         try:
-            client = import_module("distributed").Client
+            connect = import_module("distributed").Client
         except ImportError:
             raise DependencyError(
                 "--backend dask needs Dask: pip install 'imagenets[dask]'."
             ) from None
-        from joblib import parallel_config
-
-        stack = ExitStack()
         try:
-            stack.enter_context(client(self.scheduler))
+            client = connect(self.scheduler)
         except (OSError, ValueError) as error:
             raise MissingError(f"{self.scheduler}: no Dask scheduler answers ({error}).") from None
-        stack.enter_context(parallel_config(backend="dask"))
-        return stack
+        with client, parallel_config("dask"):
+            yield
 
 
 def default_workers() -> int:
@@ -123,27 +122,19 @@ def wait_for_orphans(lock: Path) -> None:
 
 
 def _call(
-    master: int,
-    lock: Path | None,
-    function: Callable[[Task], Result],
-    number: int,
-    task: Task,
+    lock: Path | None, function: Callable[[Task], Result], number: int, task: Task
 ) -> tuple[int, Result]:
-    """Runs one task in a worker, which goes when its master does and leaves Ctrl-C to it."""
-    if os.getppid() == master:
-        _follow(master)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Runs one task; a new run waits for the lock before it writes anything."""
     if lock is None:
         return number, function(task)
     with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # a new run waits for it before it writes anything
+        fcntl.flock(file, fcntl.LOCK_SH)
         return number, function(task)
 
 
-@cache
-def _follow(master: int) -> None:
-    """Ends this worker soon after its master is gone (killed), whatever it is doing then."""
+def _serve(master: int) -> None:
+    """Begins a worker's life: it leaves Ctrl-C to its master, and goes when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == master:
