@@ -28,7 +28,7 @@ import os, signal, sys, time
 from dataclasses import replace
 import h5py, filelock, requests, PIL.Image, tqdm
 import imagenets.data.download, imagenets.data.prepare, imagenets.data.sources
-from imagenets.cli import options, prepare, run
+from imagenets.cli import prepare, prepare_options as options, run
 from imagenets.data.state import hold
 
 def command(line):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import Tiny, jpeg, tiny
+from tiny import OUTSIDE, Tiny, jpeg, tiny
 
 from imagenets import masks
 from imagenets.data.archive import Digest, MaskArchive, digest
@@ -20,6 +21,8 @@ from imagenets.data.pictures import fast_png, inspect, shrink, store_mask
 from imagenets.data.plan import Plan, make_plan
 from imagenets.data.shards import ShardReader
 from imagenets.data.sources import RawImages, open_sources
+from imagenets.data.tree import build_tree
+from imagenets.data.verify import verify
 from imagenets.data.workers import Pool
 from imagenets.errors import CorruptError, UsageError
 from imagenets.tiers import get_tier
@@ -239,3 +242,35 @@ def test_oddities_are_told() -> None:
     assert (picture.width, picture.height) == (8, 4)  # as decoded, not as turned
     assert inspect(jpeg(1, (4, 4), "CMYK"), "x", decode=False).oddities == ("CMYK",)
     assert inspect(jpeg(1, (4, 4)), "x").oddities == ()
+
+
+def test_train_full_stores_the_rest_and_keeps_merges_right(tmp_path: Path) -> None:
+    world = tiny()
+    merged, rest = OUTSIDE, "n90000008"
+    world.train |= {f"{merged}_1": jpeg(901, (20, 16)), f"{rest}_1": jpeg(902, (20, 16))}
+    world.lists["mapping-test"][0] = world.lists["mapping-test"][0].replace("n90000001", rest, 1)
+    there = World(tmp_path, world)
+    tier = replace(
+        there.plan.tier, merges={merged: "n90000003"}, counts={"train-full": 20, "test": 6}
+    )
+    lists = read_lists(tier, tmp_path / "index")
+    plan = make_plan(tier, lists, there.images, ["train-full"])
+    assert plan.missing == {"train": [], "train-full": []}
+    manifest = there.pack(plan=plan).manifest
+    assert manifest.splits["train-full"].groups == ["train", "train-rest"]
+    assert manifest.splits["train-full"].samples == 20
+    assert manifest.splits["train"].samples == 19
+    rows = {
+        row["name"].decode(): (row["wnid"].decode(), int(row["class_id"]), int(row["ilsvrc"]))
+        for shard in manifest.shards
+        for row in ShardReader(there.folder / shard.file).samples
+    }
+    assert rows[f"{merged}_1"] == ("n90000003", 3, plan.source_classes.index(merged))
+    assert rows[f"{rest}_1"] == (rest, 0, plan.source_classes.index(rest))
+    assert not verify(there.folder, Pool()).faults
+    build_tree(plan, there.images, None, tmp_path / "tree", "symlink", Pool())
+    for place in ("train/n90000003", f"train-full/{merged}"):
+        path = tmp_path / "tree" / place / f"{merged}_1.JPEG"
+        assert path.read_bytes() == world.train[f"{merged}_1"]
+    assert (tmp_path / "tree/train-full" / rest / f"{rest}_1.JPEG").is_file()
+    assert not (tmp_path / "tree/train" / rest).exists()

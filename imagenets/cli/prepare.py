@@ -11,7 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagenets.cli import options, run, tables
+from imagenets.cli import prepare_options as options
+from imagenets.cli import prepare_tables as tables
+from imagenets.cli import run
 from imagenets.errors import CorruptError
 
 if TYPE_CHECKING:
