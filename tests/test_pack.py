@@ -14,6 +14,7 @@ from PIL import Image
 from tiny import OUTSIDE, Tiny, jpeg, tiny
 
 from imagenets import masks
+from imagenets.data import pictures
 from imagenets.data.archive import Digest, MaskArchive, digest
 from imagenets.data.lists import read_lists
 from imagenets.data.pack import Options, Packing, pack
@@ -274,3 +275,24 @@ def test_train_full_stores_the_rest_and_keeps_merges_right(tmp_path: Path) -> No
         assert path.read_bytes() == world.train[f"{merged}_1"]
     assert (tmp_path / "tree/train-full" / rest / f"{rest}_1.JPEG").is_file()
     assert not (tmp_path / "tree/train" / rest).exists()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_images_are_judged_alike_with_and_without_the_fast_decoder(
+    monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    if fast:
+        pytest.importorskip("simplejpeg", reason="an optional package")
+    else:
+        monkeypatch.setattr(pictures, "_simplejpeg", lambda: None)
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(rng.integers(0, 256, (64, 80, 3), np.uint8))
+    for mode in ("RGB", "L", "CMYK"):
+        for progressive in (False, True):
+            buffer = io.BytesIO()
+            pixels.convert(mode).save(buffer, "JPEG", progressive=progressive)
+            data = buffer.getvalue()
+            assert inspect(data, "x").width == 80
+            assert inspect(data + b"trailing", "x").height == 64
+            with pytest.raises(CorruptError, match=r"x: does not decode \(.*truncated"):
+                inspect(data[: len(data) // 2], "x")

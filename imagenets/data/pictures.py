@@ -6,7 +6,11 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +44,13 @@ def inspect(data: bytes, where: str, *, decode: bool = True) -> Picture:
     Raises:
         CorruptError: It does not decode.
     """
-    image = _open(data, where, decode=decode)
-    return Picture(data, *image.size, _oddities(image))
+    image = _open(data, where)
+    oddities = _oddities(image)
+    if decode and not _decodes_fast(image, data):
+        if image.mode == "RGB":
+            image.draft("L", None)  # reads all of the file, but spares the colours' arithmetic
+        _load(image, where)
+    return Picture(data, *image.size, oddities)
 
 
 def shrink(data: bytes, where: str, short_side: int, quality: int) -> tuple[Picture, Picture]:
@@ -55,7 +64,8 @@ def shrink(data: bytes, where: str, short_side: int, quality: int) -> tuple[Pict
     Raises:
         CorruptError: It does not decode.
     """
-    image = _open(data, where, decode=True)
+    image = _open(data, where)
+    _load(image, where)
     width, height = image.size
     original = Picture(data, width, height, _oddities(image))
     if min(width, height) <= short_side:
@@ -115,20 +125,56 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _open(data: bytes, where: str, *, decode: bool) -> Image.Image:
+def _open(data: bytes, where: str) -> Image.Image:
+    """Reads the header."""
+    with _faults(where):
+        return Image.open(io.BytesIO(data))
+
+
+def _load(image: Image.Image, where: str) -> None:
+    """Decodes all of an image."""
+    with _faults(where):
+        image.load()
+
+
+@contextmanager
+def _faults(where: str) -> Iterator[None]:
+    """Turns what Pillow raises on broken images into our error."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF blocks; large images are refused by Pillow
-            image = Image.open(io.BytesIO(data))
-            if decode:
-                image.load()
-            return image
+            warnings.simplefilter("ignore")  # odd EXIF blocks; images past all size are errors
+            yield
     except UnidentifiedImageError:
         raise CorruptError(f"{where}: not an image. Replace it with the original.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise CorruptError(
             f"{where}: does not decode ({error}). Replace it with the original."
         ) from error
+
+
+def _decodes_fast(image: Image.Image, data: bytes) -> bool:
+    """Whether simplejpeg, if it is installed, decodes the image without a warning.
+
+    False proves nothing: Pillow, which takes more, is asked then.
+    """
+    decode = _simplejpeg()
+    if image.format != "JPEG" or decode is None:
+        return False
+    try:
+        decode(data, colorspace="GRAY", fastdct=True)
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def _simplejpeg() -> Callable[..., object] | None:
+    """The decoder of an optional package that is faster than Pillow at proving things."""
+    try:
+        decode: Callable[..., object] = import_module("simplejpeg").decode_jpeg
+    except ImportError:
+        return None
+    return decode
 
 
 def _oddities(image: Image.Image) -> tuple[str, ...]:
