@@ -26,7 +26,8 @@ import torch
 from imagenets import ImageNetS
 from imagenets.evaluation.metrics import SCALARS, Evaluator
 
-ARMS = {"trained": [], "untrained backbone": ["--epochs", "pretrain=0"]}
+EPOCHS = "pretrain={},attention=1,finetune=3"
+ARMS = {"trained": EPOCHS.format(5), "untrained backbone": EPOCHS.format(0)}
 
 
 def command(*words: object) -> str:
@@ -41,11 +42,11 @@ def prepare(eth80: Path, root: Path) -> None:
     command("prepare", *words, "--annotations", archive)
 
 
-def train_and_score(root: Path, out: Path, seed: int, extra: list[str]) -> dict[str, float]:
+def train_and_score(root: Path, out: Path, seed: int, epochs: str) -> dict[str, float]:
     """Trains one run unless it is there; returns its figures and the seconds it took."""
     place = ["--root", root, "--split", 8, "--out", out]
     start = time.perf_counter()
-    command("baseline", "train", *place, "--preset", "sample", "--seed", seed, *extra)
+    command("baseline", "train", *place, "--preset", "sample", "--seed", seed, "--epochs", epochs)
     clock = out / "seconds.json"
     if not clock.is_file():
         clock.write_text(json.dumps(time.perf_counter() - start))
@@ -84,11 +85,11 @@ def main() -> None:
     print(f"torch {torch.__version__}, Python {platform.python_version()}, ", end="")
     print(f"{os.cpu_count()} cores, {platform.machine()}; seeds {args.seeds}\n")
     print("| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
-    for arm, extra in ARMS.items():
+    for arm, epochs in ARMS.items():
         results = []
         for seed in args.seeds:
             out = args.work / f"{arm.replace(' ', '-')}-{seed}"
-            results.append(train_and_score(root, out, seed, extra))
+            results.append(train_and_score(root, out, seed, epochs))
             print(row(f"{arm}, seed {seed}", results[-1:], columns), flush=True)
         print(row(f"**{arm}**", results, columns), flush=True)
     print(row("**all other**", [all_other(root)], columns))

@@ -206,6 +206,24 @@ def test_a_missing_pseudo_label_is_named(finished: Path, tiny_root: Path, tmp_pa
         run_stages(job(tiny_root, tmp_path), "finetune")
 
 
+def test_labelling_continues_where_it_stopped(
+    finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    for earlier in ("attention", "cluster"):
+        (tmp_path / earlier).symlink_to(finished / earlier)
+    run_stages(job(tiny_root, tmp_path), "pseudo")
+    labels = {path: path.read_bytes() for path in (tmp_path / "pseudo" / "train").rglob("*.png")}
+    whole = {path: path.read_bytes() for path in (finished / "pseudo" / "train").rglob("*.png")}
+    assert sorted(labels.values()) == sorted(whole.values())
+    lost = sorted(labels)[5]
+    kept = {path: path.stat().st_mtime_ns for path in sorted(labels)[-4:]}
+    lost.unlink()
+    (tmp_path / "pseudo" / "done.json").unlink()
+    run_stages(job(tiny_root, tmp_path), "pseudo")
+    assert lost.read_bytes() == labels[lost]
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
 def test_kmeans_finds_separate_groups() -> None:
     generator = torch.Generator().manual_seed(0)
     centres = torch.eye(5) * 10

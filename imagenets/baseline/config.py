@@ -85,6 +85,7 @@ class Config:
 
 
 _FOREVER = 1_000_000_000
+_WEAK = (0.4, 0.4, 0.2, 0.05)
 
 _TIER_300 = Config(
     arch="resnet50",
@@ -114,18 +115,18 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
         # A small network and small crops: the whole road on two CPU cores in minutes. With so few
         # images a step, prototypes that move, or assignments as soft as the published ones, end in
         # every image sharing all prototypes alike (a loss of ln M): hence fixed prototypes and a
-        # smaller epsilon.
+        # smaller epsilon. Colour says much about few classes, so it is changed less.
         "sample": Config(
             arch="resnet18w05",
             hidden=256,
             prototypes=30,
-            views=(ViewGroup(2, 64, (0.3, 1.0)),),
-            attention_views=(ViewGroup(2, 64, (0.3, 1.0)),),
-            pretrain=Training(20, 0.6, freeze=_FOREVER, epsilon=0.03),
-            attention=Training(3, 0.6, freeze=_FOREVER, epsilon=0.03),
+            views=(ViewGroup(2, 96, (0.2, 1.0), jitter=_WEAK, grey=0.0),),
+            attention_views=(ViewGroup(2, 128, (0.08, 1.0), jitter=_WEAK, grey=0.0),),
+            pretrain=Training(20, 1.0, freeze=_FOREVER, epsilon=0.03),
+            attention=Training(2, 6.0, freeze=_FOREVER, epsilon=0.03),
             finetune=Training(4, 0.6),
             batch=32,
-            side=160,
+            side=192,
             crop=96,
             restarts=10,
         ),

@@ -83,15 +83,20 @@ def pseudo(run: Run) -> None:
     labeller = Labeller.of(run)
     threshold = _sweep(run, labeller, folder / "threshold.json")
     data = run.dataset("train")
-    missing = [
-        i for i, name in enumerate(data.names) if not (folder / "train" / f"{name}.png").is_file()
-    ]
-    loader = run.loader(Subset(data, missing))
+    paths = [folder / "train" / f"{name}.png" for name in data.names]
+    loader = run.loader(Subset(data, _unfinished(paths, run.config.batch)))
     for batch in progress(loader, "pseudo: training labels", len(loader)):
         for name, (ids, level) in zip(batch.names, labeller(batch.images), strict=True):
             labels = torch.where(level >= threshold, ids, masks.OTHER)
             write_mask(folder / "train" / f"{name}.png", labels.cpu().numpy())
     write_json(folder / "done.json", {"threshold": threshold, "images": len(data)})
+
+
+def _unfinished(paths: Sequence[Path], size: int) -> list[int]:
+    """Indices of the batches that lack a label: whole ones, so that each is computed as before."""
+    starts = range(0, len(paths), size)
+    batches = [range(start, min(start + size, len(paths))) for start in starts]
+    return [i for batch in batches if not all(paths[i].is_file() for i in batch) for i in batch]
 
 
 def _sweep(run: Run, labeller: Labeller, path: Path) -> float:
