@@ -136,7 +136,7 @@ def _fill_images(task: _Class, link: Link) -> Counts:
                 write_file(task.folder / name, task.images.read(position))
                 made += 1
         elif entry is None or not _is_link(entry, target, link):
-            _link(task.folder, name, target, link)
+            _link(task.folder, name, target, link, replace=entry is not None)
             made += 1
     return Counts(made, len(positions) - made, len(there))
 
@@ -192,13 +192,14 @@ def _same(status: os.stat_result, path: str) -> bool:
     return os.path.samestat(status, os.stat(path))  # noqa: PTH116 - speed
 
 
-def _link(folder: Path, name: str, target: str, link: Link) -> None:
-    part = f"{folder}/.{name}.part"
+def _link(folder: Path, name: str, target: str, link: Link, *, replace: bool) -> None:
+    path = f"{folder}/{name}"
+    new = f"{folder}/.{name}.part" if replace else path  # a link is made in one step
     try:
         if link == "symlink":
-            os.symlink(target, part)  # noqa: PTH211 - a million of these
+            os.symlink(target, new)  # noqa: PTH211 - a million of these
         else:
-            os.link(target, part, follow_symlinks=True)
+            os.link(target, new, follow_symlinks=True)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
             raise UsageError(
@@ -206,4 +207,5 @@ def _link(folder: Path, name: str, target: str, link: Link) -> None:
                 f"--link {'symlink' if link == 'hardlink' else 'copy'}."
             ) from error
         raise
-    os.replace(part, f"{folder}/{name}")  # noqa: PTH105 - speed
+    if replace:
+        os.replace(new, path)  # noqa: PTH105 - speed
