@@ -26,7 +26,7 @@ import torch
 from imagenets import ImageNetS
 from imagenets.evaluation.metrics import SCALARS, Evaluator
 
-EPOCHS = "pretrain={},attention=1,finetune=3"
+EPOCHS = "pretrain={},attention=2,finetune=2"
 ARMS = {"trained": EPOCHS.format(5), "untrained backbone": EPOCHS.format(0)}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from imagenets.errors import DependencyError, MissingError, UsageError
+from imagenets.interrupts import shielded_children
 
 _LOOK = 0.2
 """Seconds between two looks of a worker at whether its master is still there."""
@@ -82,7 +83,9 @@ class Pool:
         call = partial(_call, self.lock, function)
         with self._processes(len(tasks)):
             parallel = Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")
-            yield from parallel(delayed(call)(number, task) for number, task in enumerate(tasks))
+            with shielded_children():
+                results = parallel(delayed(call)(number, task) for number, task in enumerate(tasks))
+            yield from results
 
     @contextmanager
     def _processes(self, tasks: int) -> Iterator[None]:
@@ -134,7 +137,7 @@ def _call(
 
 def _serve(master: int) -> None:
     """Begins a worker's life: it leaves Ctrl-C to its master, and goes when that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for those that joblib starts later on
 
     def watch() -> None:
         while os.getppid() == master:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from imagenets.interrupts import shielded_children
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -35,7 +37,8 @@ def in_chunks(
     if jobs <= 1:
         results = map(work, chunks)
     else:
-        results = Parallel(jobs, return_as="generator")(delayed(work)(chunk) for chunk in chunks)
+        with shielded_children():
+            results = Parallel(jobs, return_as="generator")(delayed(work)(one) for one in chunks)
     hidden = None if progress else True  # None: hidden unless stderr is a terminal
     with tqdm(total=len(items), unit="image", disable=hidden, file=sys.stderr) as bar:
         for chunk, result in zip(chunks, results, strict=True):
