@@ -286,6 +286,28 @@ def test_a_path_that_is_not_there(world: World, capsys: Capture) -> None:
     assert f"{world.raw / 'nowhere'}: no such file or folder" in capsys.readouterr().err
 
 
+def test_only_the_form_that_is_asked_for_is_taken(world: World, capsys: Capture) -> None:
+    assert world.run("--source-kind", "tar") == 1
+    assert f"{world.raw}: no raw ImageNet is found there as tar" in capsys.readouterr().err
+    assert world.run("--source-kind", "web") == 2
+    assert "there is no source kind 'web'" in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_kept(
+    world: World, capsys: Capture
+) -> None:
+    path = world.raw / "val" / f"{sorted(world.tiny.val)[0]}.JPEG"
+    data = path.read_bytes()
+    path.unlink()
+    path.symlink_to(world.raw / "gone.JPEG")
+    assert world.run() == 1
+    assert f"{path}: cannot be read (No such file" in capsys.readouterr().err
+    assert len(list(world.shards.glob("*.h5"))) == 3
+    path.unlink()
+    path.write_bytes(data)
+    assert world.run() == 0
+
+
 def test_a_dry_run_tells_and_writes_nothing_of_the_set(world: World, capsys: Capture) -> None:
     lost = world.raw / "val" / f"{sorted(world.tiny.val)[0]}.JPEG"
     lost.unlink()
