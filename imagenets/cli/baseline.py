@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,8 +86,9 @@ def _train(args: argparse.Namespace) -> None:
     for stage in STAGES:
         if stage in stages:
             _stage(stage, job)
+    place = shlex.join(["--root", str(args.root), "--split", tier, "--out", str(out)])
     print(f"done: {', '.join(stages)}. Everything lies in {out}")
-    print(f"next: imagenets-baseline score --root {args.root} --split {tier} --out {out}")
+    print(f"next: imagenets-baseline score {place}")
 
 
 def _stage(name: str, job: Run) -> None:

@@ -70,12 +70,12 @@ def _sample(root: Path, arguments: argparse.Namespace) -> None:
         with serve(root / "sample-source") as url:
             origin = Origin(mirror=url, archive=sample.archive.name)
             _prepare([sample.name], replace(request, origin=origin), arguments.json)
-    where, out = shlex.quote(str(root)), shlex.quote(str(root / "run"))
+    where = f"--root {shlex.quote(str(root))} --split {sample.name}"
     print(
         f"\nThe sample is tier {sample.name}. Next:\n"
-        f"  imagenets-baseline train --root {where} --split {sample.name} --preset sample "
-        f"--out {out}\n"
-        f"  imagenets-baseline score --root {where} --out {out}",
+        f"  imagenets-baseline train {where}\n"
+        f"  imagenets-baseline score {where}\n"
+        f"  imagenets-baseline report {where}",
         file=sys.stderr if arguments.json else sys.stdout,
     )
 
