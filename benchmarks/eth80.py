@@ -16,7 +16,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -43,16 +42,12 @@ def prepare(eth80: Path, root: Path) -> None:
 
 
 def train_and_score(root: Path, out: Path, seed: int, epochs: str) -> dict[str, float]:
-    """Trains one run unless it is there; returns its figures and the seconds it took."""
+    """Trains one run, or what is left of it; returns its figures."""
     place = ["--root", root, "--split", 8, "--out", out]
-    start = time.perf_counter()
     command("baseline", "train", *place, "--preset", "sample", "--seed", seed, "--epochs", epochs)
-    clock = out / "seconds.json"
-    if not clock.is_file():
-        clock.write_text(json.dumps(time.perf_counter() - start))
     figures: dict[str, float] = json.loads(command("baseline", "score", *place, "--json"))
     clusters = json.loads((out / "cluster" / "clusters.json").read_text("utf-8"))
-    return figures | {"NMI": clusters["NMI"], "seconds": json.loads(clock.read_text())}
+    return figures | {"NMI": clusters["NMI"]}
 
 
 def all_other(root: Path) -> dict[str, float]:
@@ -81,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     root = args.work / "root"
     prepare(args.eth80, root)
-    columns = (*SCALARS, "NMI", "seconds")
+    columns = (*SCALARS, "NMI")
     print(f"torch {torch.__version__}, Python {platform.python_version()}, ", end="")
     print(f"{os.cpu_count()} cores, {platform.machine()}; seeds {args.seeds}\n")
     print("| | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))
