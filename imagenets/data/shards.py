@@ -13,6 +13,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,7 @@ __all__ = [
     "MANIFEST",
     "SAMPLE_DTYPE",
     "Manifest",
+    "ShardDraft",
     "ShardInfo",
     "ShardReader",
     "ShardSample",
@@ -68,43 +70,48 @@ class ShardSample:
     mask: bytes | None = None
 
 
-def write_shard(
-    path: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]
-) -> None:
-    """Writes a shard in one go; the same samples and attributes give the same bytes.
+class ShardDraft:
+    """A shard on its way: written under `<path>.part`, brought safely to the disk by a thread.
 
-    The file grows under `<path>.part` and gets its name once it is safely on the disk.
+    The same samples and attributes give the same bytes. While the thread waits for the disk, the
+    caller may look closer at what it has written, and then `publish` or `discard` it.
 
     Args:
-        path: The file to write; one of that name is replaced.
+        path: The file to write; one of that name is replaced by `publish`.
         samples: What goes in, in this order.
         attributes: Further attributes of the file, beside `format` and `version`.
 
     Raises:
         UsageError: A sample does not fit the table (name too long, no image, id out of range).
     """
-    import h5py
 
-    table = _table(samples)
-    part = path.with_name(path.name + ".part")
-    facts = {"format": SHARD_FORMAT, "version": FORMAT_VERSION, **attributes}
-    # The 1.8 file format checksums all of HDF5's own metadata: a flipped bit there is noticed.
-    with h5py.File(part, "w", libver=("v108", "v108")) as file:
-        for key in sorted(facts):
-            value = facts[key]  # fixed-length strings: variable-length ones crash under threads
-            file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
-        images = _reserve(file, "images", int(table["image_size"].sum(dtype=np.int64)))
-        masks = _reserve(file, "masks", int(table["mask_size"].sum(dtype=np.int64)))
-        rows = file.create_dataset("samples", data=table, track_times=False)
-        rows.attrs["crc32"] = np.uint32(zlib.crc32(table.tobytes()))
-    with part.open("r+b") as raw:  # plain writes: up to three times as fast as HDF5 slices
-        raw.seek(images)
-        raw.writelines(sample.image for sample in samples)
-        raw.seek(masks)
-        raw.writelines(sample.mask for sample in samples if sample.mask)
-        raw.flush()
-        os.fsync(raw.fileno())
-    publish(part, path)
+    def __init__(
+        self, path: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]
+    ) -> None:
+        self.path = path
+        self.part = path.with_name(path.name + ".part")
+        _write(self.part, samples, attributes)
+        self._thread = ThreadPoolExecutor(1)
+        self._safe = self._thread.submit(_sync, self.part)
+
+    def publish(self) -> None:
+        """Gives the file its name, once it is safely on the disk."""
+        with self._thread:
+            self._safe.result()
+        publish(self.part, self.path)
+
+    def discard(self) -> None:
+        """Removes what was written."""
+        with self._thread:
+            self._safe.cancel()
+        self.part.unlink()
+
+
+def write_shard(
+    path: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]
+) -> None:
+    """Writes a shard in one go; see `ShardDraft`."""
+    ShardDraft(path, samples, attributes).publish()
 
 
 class ShardWriter:
@@ -291,6 +298,32 @@ def _h5py_file(path: Path) -> Any:
     import h5py
 
     return h5py.File(path, "r", locking=False)
+
+
+def _write(part: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]) -> None:
+    import h5py
+
+    table = _table(samples)
+    facts = {"format": SHARD_FORMAT, "version": FORMAT_VERSION, **attributes}
+    # The 1.8 file format checksums all of HDF5's own metadata: a flipped bit there is noticed.
+    with h5py.File(part, "w", libver=("v108", "v108")) as file:
+        for key in sorted(facts):
+            value = facts[key]  # fixed-length strings: variable-length ones crash under threads
+            file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
+        images = _reserve(file, "images", int(table["image_size"].sum(dtype=np.int64)))
+        masks = _reserve(file, "masks", int(table["mask_size"].sum(dtype=np.int64)))
+        rows = file.create_dataset("samples", data=table, track_times=False)
+        rows.attrs["crc32"] = np.uint32(zlib.crc32(table.tobytes()))
+    with part.open("r+b") as raw:  # plain writes: up to three times as fast as HDF5 slices
+        raw.seek(images)
+        raw.writelines(sample.image for sample in samples)
+        raw.seek(masks)
+        raw.writelines(sample.mask for sample in samples if sample.mask)
+
+
+def _sync(part: Path) -> None:
+    with part.open("r+b") as raw:
+        os.fsync(raw.fileno())
 
 
 def _table(samples: Sequence[ShardSample]) -> npt.NDArray[Any]:

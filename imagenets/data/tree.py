@@ -123,8 +123,7 @@ def _fill_images(task: _Class, link: Link) -> Counts:
     there = _entries(task.folder)
     made = 0
     positions = task.images.find(task.rows.stems)
-    order = np.argsort(positions, kind="stable")  # archives are read from front to back
-    for row in order.tolist():
+    for row in task.images.storage_order(positions).tolist():
         name = f"{task.rows.stems[row].decode()}.JPEG"
         position = int(positions[row])
         path, offset, _ = task.images.location(position)
