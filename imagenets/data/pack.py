@@ -220,8 +220,6 @@ def _pack_shard(job: _Job, task: _Task) -> tuple[Record | None, list[str]]:
         except ImageNetSError as error:
             faults.append(str(error))
     task.images.close()
-    if job.archive:
-        job.archive.close()
     if faults:
         return None, faults + _undecodable(job, task, samples, positions)
     ordered = [samples[row] for row in range(len(task.rows))]

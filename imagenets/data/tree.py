@@ -113,8 +113,6 @@ def _fill_class(archive: MaskArchive | None, link: Link, task: _Class) -> Counts
     counts = _fill_images(task, link)
     if task.rows.masks is not None:
         counts += _fill_masks(task, task.rows.masks, archive)
-    if archive is not None:
-        archive.close()
     task.images.close()
     return counts
 
