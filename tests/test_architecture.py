@@ -18,9 +18,12 @@ ALLOWED = {
     "errors": set(),
     "interrupts": set(),
     "tiers": {"errors"},
-    "masks": {"errors", "tiers"},
-    "data": {"interrupts", "masks", "tiers", "errors"},
-    "evaluation": {"interrupts", "masks", "tiers", "errors"},
+    "compiled": set(),
+    "unfilter": {"compiled"},
+    "png": {"unfilter"},
+    "masks": {"errors", "tiers", "png"},
+    "data": {"compiled", "interrupts", "png", "masks", "tiers", "errors"},
+    "evaluation": {"compiled", "interrupts", "masks", "tiers", "errors"},
     "baseline": {"data", "evaluation", "masks", "tiers", "errors"},
     "report": {"data", "evaluation", "masks", "tiers", "errors"},
     "cli": {"report", "baseline", "data", "evaluation", "masks", "tiers", "errors"},
@@ -56,7 +59,7 @@ def test_imports_go_downwards(path: Path) -> None:
 
 
 def test_top_modules_import_downwards() -> None:
-    for name in ("errors", "interrupts", "tiers", "masks", "report"):
+    for name in ("errors", "interrupts", "tiers", "compiled", "unfilter", "png", "masks", "report"):
         rooms = {module.split(".")[1] for module in imported(PACKAGE / f"{name}.py")}
         assert rooms - {name} <= ALLOWED[name]
 
@@ -69,7 +72,7 @@ def test_stages_do_not_import_each_other(stage: str) -> None:
 
 @pytest.mark.parametrize("command", ["prepare", "baseline", "evaluate"])
 def test_nothing_heavy_is_imported_before_it_is_used(command: str) -> None:
-    heavy = "{'torch', 'h5py', 'scipy', 'joblib', 'pyarrow', 'dask'}"
+    heavy = "{'torch', 'h5py', 'scipy', 'joblib', 'pyarrow', 'dask', 'numba'}"
     code = (
         f"import sys, atexit, imagenets, imagenets.cli.{command} as command\n"
         f"atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), file=sys.stderr))\n"
