@@ -69,7 +69,7 @@ def test_stages_do_not_import_each_other(stage: str) -> None:
 
 @pytest.mark.parametrize("command", ["prepare", "baseline", "evaluate"])
 def test_nothing_heavy_is_imported_before_it_is_used(command: str) -> None:
-    heavy = "{'torch', 'h5py', 'scipy', 'joblib', 'pyarrow', 'dask'}"
+    heavy = "{'torch', 'h5py', 'numba', 'scipy', 'joblib', 'pyarrow', 'dask'}"
     code = (
         f"import sys, atexit, imagenets, imagenets.cli.{command} as command\n"
         f"atexit.register(lambda: print(sorted({heavy} & set(sys.modules)), file=sys.stderr))\n"
