@@ -35,7 +35,7 @@ _IMAGE = types.Array(types.uint8, 3, "A", readonly=True)
 _LONG = types.int64
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _bicubic(x: float) -> float:
     """Keys' cubic with a = -0.5 (IEEE Trans. ASSP 29(6), 1981) of a distance x >= 0."""
     if x < 1.0:
@@ -73,13 +73,13 @@ def _weights(
             weights[o, k] = int(fixed - 0.5) if fixed < 0.0 else int(fixed + 0.5)
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _most_taps(length: int, outputs: int, kind: int) -> int:
     stretch = 1.0 if kind == 2 else max(1.0, length / outputs)
     return math.ceil((2.0 if kind == 1 else 1.0) * stretch) * 2 + 1
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _turn(source: Any, top: int, rows: int, first: int, last: int, turned: Any) -> None:
     """Transposes bytes `first` to `last` of 16 or 32 image rows: turned[byte x rows]."""
     stride, width = source.strides[0], source.shape[1] * 3
@@ -92,7 +92,7 @@ def _turn(source: Any, top: int, rows: int, first: int, last: int, turned: Any) 
             transpose_16(target, rows, base + here, stride)
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _sum_columns(
     turned: Any, rows: int, flip: bool, first: Any, taps: Any, weights: Any, across: Any
 ) -> None:
@@ -111,7 +111,7 @@ def _sum_columns(
                 weigh_16(target + part, source + part, group, weight, taps[o])
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _turn_back(across: Any, rows: int, planes: bool, width: int, middle: Any, top: int) -> None:
     """Transposes the horizontal pass back into rows, interleaved or channel after channel."""
     stride = middle.shape[1]
@@ -129,7 +129,7 @@ def _turn_back(across: Any, rows: int, planes: bool, width: int, middle: Any, to
                 transpose_16(target + o, stride, source + o * rows, rows)
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _sum_rows(middle: Any, first: int, taps: int, weights: Any, row: Any) -> None:
     """One row of the vertical pass."""
     stride = middle.shape[1]
@@ -138,10 +138,23 @@ def _sum_rows(middle: Any, first: int, taps: int, weights: Any, row: Any) -> Non
         weigh_32(row.ctypes.data + part, source + part, stride, weights.ctypes.data, taps)
 
 
+@njit(nogil=True)
+def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
+    """Writes one finished row into the result."""
+    if planes:
+        lines = out.shape[0] // 3
+        for channel in range(3):
+            for x in range(out.shape[1]):
+                out[channel * lines + line, x] = row[channel * pitch + x]
+    else:
+        for x in range(out.shape[1]):
+            out[line, x] = row[x]
+
+
 @njit(
     types.void(
         *(_IMAGE, _LONG, _LONG, _LONG, _LONG, _LONG, _LONG, types.boolean, _LONG, types.boolean),
-        types.uint8[:, :, ::1],
+        types.uint8[:, ::1],
     ),
     nogil=True,
     cache=True,
@@ -159,8 +172,8 @@ def _resize(
     planes: bool,
     out: Any,
 ) -> None:
-    columns = out.shape[2] if planes else out.shape[1]
-    lines = out.shape[1] if planes else out.shape[0]
+    columns = out.shape[1] if planes else out.shape[1] // 3
+    lines = out.shape[0] // 3 if planes else out.shape[0]
     x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
     y_first, y_taps = np.empty(lines, np.int64), np.empty(lines, np.int64)
     x_weights = np.empty((columns, _most_taps(width, columns, kind)), np.int32)
@@ -176,7 +189,6 @@ def _resize(
     across = np.empty(padded * 3 * 32, np.uint8)
     middle = np.empty((end - base + 32, stride), np.uint8)
     row = np.empty(stride, np.uint8)
-    flat = out.reshape(-1)
     done, o = begin, 0
     while done < end:
         rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
@@ -187,11 +199,7 @@ def _resize(
         done = here + rows
         while o < lines and y_first[o] + y_taps[o] <= done:  # while the rows are in the cache
             _sum_rows(middle, y_first[o] - base, y_taps[o], y_weights[o], row)
-            if planes:
-                for channel in range(3):
-                    out[channel, o] = row[channel * padded : channel * padded + columns]
-            else:
-                flat[o * columns * 3 : (o + 1) * columns * 3] = row[: columns * 3]
+            _store(row, o, planes, padded, out)
             o += 1
 
 
@@ -222,7 +230,14 @@ def resize_crop_into(
     if rows < BLOCK or 3 * columns < BLOCK:  # there must be one block to transpose
         source = np.pad(source, ((0, max(0, BLOCK - rows)), (0, BLOCK), (0, 0)))
     planes = out.shape[2] != 3
-    _resize(source, columns, rows, *box, flip, FILTERS[kind], planes, out)
+    _resize(source, columns, rows, *box, flip, FILTERS[kind], planes, _rows(out))
+
+
+def _rows(out: NDArray[Any]) -> NDArray[Any]:
+    """A view: h x (w x 3) of an interleaved image, (3 x h) x w of planes."""
+    if not out.flags.c_contiguous:
+        raise ValueError(f"the result must be contiguous, got strides {out.strides}")
+    return out.reshape(-1, out.shape[2]) if out.shape[2] != 3 else out.reshape(len(out), -1)
 
 
 def crop_normalised_into(
@@ -247,32 +262,28 @@ def crop_normalised_into(
     """
     crop = np.empty(out.shape, np.uint8)
     resize_crop_into(source, box, flip, crop, kind)
-    _scale(crop, scale, bias, out)
+    _scale(_rows(crop), out.shape[2] != 3, scale, bias, _rows(out))
 
 
 @njit(
     types.void(
-        types.uint8[:, :, ::1], types.float32[::1], types.float32[::1], types.float32[:, :, ::1]
+        *(types.uint8[:, ::1], types.boolean),
+        *(types.float32[::1], types.float32[::1], types.float32[:, ::1]),
     ),
     nogil=True,
     cache=True,
 )
-def _scale(crop: Any, scale: Any, bias: Any, out: Any) -> None:
-    if crop.shape[2] != 3:
-        for channel in range(3):
-            factor, shift = scale[channel], bias[channel]
-            source, target = crop[channel].reshape(-1), out[channel].reshape(-1)
-            for i in range(source.shape[0]):
-                target[i] = source[i] * factor + shift
-    else:
-        length = crop.shape[1] * 3
-        factors, shifts = np.empty(length, np.float32), np.empty(length, np.float32)
-        for i in range(length):
-            factors[i], shifts[i] = scale[i % 3], bias[i % 3]
-        for line in range(crop.shape[0]):
-            source, target = crop[line].reshape(-1), out[line].reshape(-1)
+def _scale(crop: Any, planes: bool, scale: Any, bias: Any, out: Any) -> None:
+    lines, length = crop.shape
+    factors, shifts = np.empty(length, np.float32), np.empty(length, np.float32)
+    change = lines // 3 if planes else lines  # after so many rows the channels are others
+    for line in range(lines):
+        if line % change == 0:
             for i in range(length):
-                target[i] = source[i] * factors[i] + shifts[i]
+                channel = 3 * line // lines if planes else i % 3
+                factors[i], shifts[i] = scale[channel], bias[channel]
+        for i in range(length):
+            out[line, i] = crop[line, i] * factors[i] + shifts[i]
 
 
 @njit(
