@@ -17,7 +17,7 @@ from imagenets import masks
 from imagenets.data.archive import Digest, MaskArchive, digest
 from imagenets.data.lists import read_lists
 from imagenets.data.pack import Options, Packing, pack
-from imagenets.data.pictures import fast_png, inspect, prove, shrink, store_mask
+from imagenets.data.pictures import inspect, prove, shrink, store_mask
 from imagenets.data.plan import Plan, make_plan
 from imagenets.data.shards import ShardReader
 from imagenets.data.sources import RawImages, open_sources
@@ -220,13 +220,6 @@ def test_masks_are_resized_by_nearest_neighbour_and_keep_their_ids() -> None:
     expected = np.zeros((20, 30), np.uint16)
     expected[:, 15:] = 700
     assert np.array_equal(masks.decode(data), expected)
-
-
-def test_fast_png_is_lossless_for_every_shape() -> None:
-    rng = np.random.default_rng(0)
-    for shape in ((1, 1), (3, 5), (17, 2)):
-        ids = rng.integers(0, 1001, shape)
-        assert np.array_equal(masks.decode(fast_png(masks.to_rgb(ids))), ids)
 
 
 def test_oddities_are_told() -> None:
