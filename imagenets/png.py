@@ -62,10 +62,11 @@ def encode(ids: npt.NDArray[np.integer]) -> bytes:
     Masks are flat areas: unfiltered rows decode fastest, and are the smallest, too (docs/prepare.md
     has the figures).
     """
+    from imagenets.unfilter import pack_rows
+
     height, width = ids.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0, none
-    rows[:, 1::3] = ids & 255
-    rows[:, 2::3] = ids >> 8
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)
+    pack_rows(np.ascontiguousarray(ids, np.uint16), rows)
     chunks = (
         (b"IHDR", _HEADER.pack(width, height, *_PLAIN)),
         (b"IDAT", zlib_ng.compress(rows, _LEVEL)),

@@ -22,7 +22,7 @@ ALLOWED = {
     "unfilter": {"compiled"},
     "png": {"unfilter"},
     "masks": {"errors", "tiers", "png"},
-    "data": {"compiled", "interrupts", "png", "masks", "tiers", "errors"},
+    "data": {"compiled", "interrupts", "png", "unfilter", "masks", "tiers", "errors"},
     "evaluation": {"compiled", "interrupts", "masks", "tiers", "errors"},
     "baseline": {"data", "evaluation", "masks", "tiers", "errors"},
     "report": {"data", "evaluation", "masks", "tiers", "errors"},

@@ -217,12 +217,12 @@ def decode_mask(data: bytes | memoryview, what: str, classes: int) -> masks.Ids:
     Raises:
         CorruptError: It does not decode, or has an id outside the tier.
     """
+    from imagenets.unfilter import count_strange
+
     mask_size(data, what)
     ids = masks.decode(data, what)
-    if ids.max() <= classes:  # most masks, told by one quick pass
-        return ids
-    strange = ids[(ids > classes) & (ids != masks.IGNORED)]
-    if strange.size:
+    if count_strange(ids, classes, masks.IGNORED):
+        strange = ids[(ids > classes) & (ids != masks.IGNORED)]
         raise CorruptError(
             f"{what}: has id {strange[0]} in {strange.size} pixels, the tier has {classes} "
             f"classes. {_REMEDY}"
