@@ -15,6 +15,7 @@ from tiny import OUTSIDE, Tiny, jpeg, tiny
 
 from imagenets import masks
 from imagenets.data.archive import Digest, MaskArchive, digest
+from imagenets.data.jpeg import decode_crop
 from imagenets.data.lists import read_lists
 from imagenets.data.pack import Options, Packing, pack
 from imagenets.data.pictures import inspect, prove, shrink, store_mask
@@ -88,7 +89,12 @@ def test_shards_follow_the_plan(tmp_path: Path) -> None:
     assert names == world.plan.splits["train"].stems.tolist()
     assert manifest.splits["validation"].masks
     assert not manifest.splits["test"].masks
-    assert manifest.options == {"resize": None, "quality": None, "shard_samples": 4}
+    assert manifest.options == {
+        "resize": None,
+        "quality": None,
+        "restart": False,
+        "shard_samples": 4,
+    }
 
 
 def test_bytes_depend_on_neither_workers_nor_order_of_runs(tmp_path: Path) -> None:
@@ -209,6 +215,32 @@ def test_resizing_brings_image_and_mask_to_one_size(tmp_path: Path) -> None:
                 kept, shrunk = kept + same, shrunk + (not same)
     assert kept
     assert shrunk
+
+
+def test_restart_markers_change_no_pixel_and_come_with_an_index(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    manifest = world.pack(Options(restart=True)).manifest
+    assert manifest.options["restart"] is True
+    raw = world.tiny.train | world.tiny.val
+    marked = 0
+    for info in manifest.of_split("train"):
+        with ShardReader(world.folder / info.file, verify=True) as reader:
+            for index, row in enumerate(reader.samples):
+                stored, segments = bytes(reader.image(index)), reader.segments(index)
+                original = raw[row["name"].decode()]
+                before, after = (Image.open(io.BytesIO(data)) for data in (original, stored))
+                assert before.mode == after.mode
+                assert np.array_equal(np.asarray(before), np.asarray(after))
+                if segments is None:
+                    assert stored == original  # it cannot have markers: CMYK
+                    continue
+                marked += 1
+                box = (3, 2, 9, 11)
+                crop = decode_crop(stored, segments, box, exact=True)
+                whole = np.asarray(before.convert("RGB"))
+                assert np.array_equal(crop, whole[2:13, 3:12])
+    assert marked == len(world.plan.splits["train"]) - 1
+    assert not verify(world.folder, Pool()).faults
 
 
 def test_masks_are_resized_by_nearest_neighbour_and_keep_their_ids() -> None:

@@ -28,7 +28,7 @@ def attention(run: Run) -> None:
             crop
             for group in config.attention_views
             for crop in apply(
-                batch.images,
+                batch.whole,
                 draw(batch.sizes, group, generator),
                 group.size,
                 run.device,

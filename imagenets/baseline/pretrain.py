@@ -38,7 +38,7 @@ def pretrain(run: Run) -> None:
         crops = [
             crop
             for group, drawn in zip(config.views, params, strict=True)
-            for crop in apply(batch.images, drawn, group.size, run.device, std=PRETRAIN_STD)
+            for crop in apply(batch.whole, drawn, group.size, run.device, std=PRETRAIN_STD)
         ]
         q, k = (grid.to(run.device) for grid in grids(params[0]))
         network.normalise_prototypes()

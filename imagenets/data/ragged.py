@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Ragged:
-    """N images, each of its own size, one after the other.
+class Ragged(Sequence[Tensor]):
+    """N images, each of its own size, one after the other; a sequence of views of them.
 
     An image lies as H x W x C, channels interleaved, as decoders write it.
 
@@ -29,6 +30,17 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self.image(i) for i in range(len(self))[index]]
+        return self.image(range(len(self))[index])
 
     def image(self, index: int) -> Tensor:
         """A view of one image: 3 x H x W, or H x W where there is one channel."""
