@@ -155,8 +155,8 @@ class ShardStore:
         self._order = self._sorted(tables) if self._raw else None
         self.class_ids = self._column(tables, "class_id", np.int16)
         self.ilsvrc = self._column(tables, "ilsvrc", np.int16)
-        sides = [self._column(tables, side, np.int32) for side in ("width", "height")]
-        self._sizes = np.stack(sides, axis=1)
+        sides = [self._column(tables, side, np.uint16) for side in ("width", "height")]
+        self._sizes = np.stack(sides, axis=1)  # 65,535 is the most that a JPEG can have
         self._mapped: OrderedDict[int, None] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class ShardStore:
         return self._reader(shard).segments(index)
 
     def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        return self._sizes[rows]
+        return self._sizes[rows].astype(np.int32)
 
     @staticmethod
     def _sorted(tables: list[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
