@@ -3,7 +3,7 @@
 `transcode` makes them when a set is packed; `decode_crop` is what reads an image, of any kind.
 """
 
-from imagenets.data.jpeg.crop import EXACT_MARGIN, Box, Scratch, cut, cut_rows, decode_crop
+from imagenets.data.jpeg.crop import EXACT_MARGIN, Box, Bytes, Scratch, cut, cut_rows, decode_crop
 from imagenets.data.jpeg.header import OTHER, PROGRESSIVE, SEQUENTIAL, Layout, layout
 from imagenets.data.jpeg.restart import Restarted, choose_interval, transcode
 
@@ -13,6 +13,7 @@ __all__ = [
     "PROGRESSIVE",
     "SEQUENTIAL",
     "Box",
+    "Bytes",
     "Layout",
     "Restarted",
     "Scratch",

@@ -25,9 +25,12 @@ OUT = types.Array(types.uint8, 1, "C")
 
 INT = types.int64
 
+COUNTS = types.Array(INT, 1, "C")
+
 i64: Any = np.int64
 """Makes a number signed: in compiled code, bytes and what is computed from them are unsigned."""
 
+u16: Any = np.uint16
 u64: Any = np.uint64
 """Makes a number unsigned, which an index need not be checked for being negative for."""
 
@@ -55,3 +58,9 @@ def compiled(*arguments: Any) -> Callable[[Function], Function]:
         return made  # type: ignore[no-any-return]
 
     return wrap
+
+
+def inlined(function: Function) -> Function:
+    """Marks what compiled functions call: compiled into each of them, at no cost of a call."""
+    made: Any = numba.njit(nogil=True, forceinline=True)(function)
+    return made  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from typing import TypeAlias
 
@@ -130,31 +131,41 @@ def decode_crop(
     if lengths is None:
         _check(box, image.width, image.height)
         file = _cut_rows(source, image, top + height, margin, scratch)
-        rows, columns, strict = _height(file, image), image.width, False
+        rows, columns = int(file[image.frame + 5]) << 8 | int(file[image.frame + 6]), image.width
+        try:
+            pixels = _decode(file, rows, columns, exact, False, scratch)
+        except ValueError:
+            return _decode_slowly(source, box)
     else:
         made, file = _cut(source, lengths, image, box, margin, scratch)
-        rows, columns, strict = made.height, made.width, made.clean
+        pixels = _decode(file, made.height, made.width, exact, made.clean, scratch)
         left, top = left - made.left, top - made.top
-    pixels = simplejpeg.decode_jpeg(
+    return pixels[top : top + height, left : left + width]
+
+
+def _decode(
+    file: npt.NDArray[np.uint8],
+    height: int,
+    width: int,
+    exact: bool,
+    strict: bool,
+    scratch: Scratch,
+) -> npt.NDArray[np.uint8]:
+    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
         file,
         "RGB",
         fastdct=not exact,
         fastupsample=not exact,
-        buffer=scratch.pixels(3 * rows * columns),
+        buffer=scratch.pixels(3 * height * width),
         strict=strict,
     )
-    cropped: npt.NDArray[np.uint8] = pixels[top : top + height, left : left + width]
-    return cropped
+    return pixels
 
 
 def _check(box: Box, width: int, height: int) -> None:
     left, top, wide, high = box
     if left < 0 or top < 0 or wide < 1 or high < 1 or left + wide > width or top + high > height:
         raise ValueError(f"box {box} is not inside an image of {width} x {height} pixels")
-
-
-def _height(file: npt.NDArray[np.uint8], image: Layout) -> int:
-    return int(file[image.frame + 5]) << 8 | int(file[image.frame + 6])
 
 
 def _ends(source: npt.NDArray[np.uint8]) -> bool:
@@ -171,7 +182,7 @@ def _decode_slowly(source: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.ui
                 _check(box, *image.size)
                 whole = image.convert("RGB")
         return np.asarray(whole)[top : top + height, left : left + width]
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"does not decode: {error}") from error
 
 
@@ -187,7 +198,9 @@ def _cut(
         raise ValueError("no file with restart markers")
     _check(box, image.width, image.height)
     out = scratch.file(len(source))
-    made = splice(source, np.require(lengths, np.uint16, ("C", "A")), image, *box, margin, out)
+    if lengths.dtype != np.uint16 or not (lengths.flags.c_contiguous and lengths.flags.aligned):
+        lengths = np.array(lengths, np.uint16)  # a map of a file may lie at odd addresses
+    made = splice(source, lengths, image, *box, margin, out)
     if made.size == 0:
         raise ValueError("file and segment lengths do not belong together")
     return made, out[: made.size]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from imagenets.data.jpeg.compiled import BYTES, INT, Array, compiled, i64
+from imagenets.data.jpeg.compiled import BYTES, Array, compiled, i64, inlined
 
 SOI, EOI, SOS, DHT, DRI, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xFE
 RST0, APP0 = 0xD0, 0xE0
@@ -19,9 +19,10 @@ class Layout(NamedTuple):
     """Where things lie in a JPEG file, up to its first scan.
 
     Attributes:
-        kind: SEQUENTIAL: 8 bits, Huffman codes, all of 1 or 3 components in one scan; only this
-            kind has the attributes that speak of MCUs. PROGRESSIVE: any other Huffman-coded file
-            of 8 bits and 1 or 3 components. OTHER: all else, nothing further is known.
+        kind: SEQUENTIAL: 8 bits, Huffman codes, all of 1 or 3 components in one scan.
+            PROGRESSIVE: these in several scans; `interval` and `scan` are then the first one's.
+            OTHER: all else, and chroma sampling that simplejpeg does not know (it knows 4:4:4,
+            4:2:2, 4:4:0, 4:2:0 and 4:1:1 by their usual factors); nothing further is known.
         width: Of the image in pixels.
         height: Likewise.
         components: 1 or 3.
@@ -50,13 +51,13 @@ class Layout(NamedTuple):
 NONE = Layout(OTHER, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-@compiled(BYTES, INT)
+@inlined
 def _pair(data: Array, at: int) -> int:
     """Two bytes, the high one first."""
     return int(i64(data[at]) << 8 | i64(data[at + 1]))
 
 
-@compiled(BYTES, *[INT] * 4)
+@inlined
 def _whole(data: Array, frame: int, scan: int, after: int, count: int) -> bool:
     """Whether a scan holds all components, in the frame's order, and all coefficients."""
     if after - scan != 2 + 6 + 2 * count or data[scan + 4] != count:
@@ -68,7 +69,7 @@ def _whole(data: Array, frame: int, scan: int, after: int, count: int) -> bool:
     return bool(data[tail] == 0 and data[tail + 1] == 63 and data[tail + 2] == 0)
 
 
-@compiled(BYTES, *[INT] * 5)
+@inlined
 def _measure(data: Array, kind: int, frame: int, scan: int, after: int, interval: int) -> Layout:
     """The layout from a frame header whose length is right and the first scan header."""
     height = _pair(data, frame + 5)
@@ -76,17 +77,13 @@ def _measure(data: Array, kind: int, frame: int, scan: int, after: int, interval
     count = i64(data[frame + 9])
     if width == 0 or height == 0:
         return NONE
-    across, down, blocks = 1, 1, 0
-    for part in range(count):
-        factors = i64(data[frame + 11 + 3 * part])
-        horizontal, vertical = factors >> 4, factors & 15
-        if not (1 <= horizontal <= 4 and 1 <= vertical <= 4):
+    across, down = 1, 1
+    if count == 3:  # of a single component, an MCU is one block, whatever its factors
+        across, down = i64(data[frame + 11] >> 4), i64(data[frame + 11] & 15)
+        known = down in (1, 2) if across in (1, 2) else across == 4 and down == 1
+        if not known or data[frame + 14] != 0x11 or data[frame + 17] != 0x11:
             return NONE
-        across, down = max(across, horizontal), max(down, vertical)
-        blocks += horizontal * vertical
-    if count == 1:  # an MCU of a single component is one block, whatever its factors
-        across = down = blocks = 1
-    if kind == SEQUENTIAL and (not _whole(data, frame, scan, after, count) or blocks > 10):
+    if kind == SEQUENTIAL and not _whole(data, frame, scan, after, count):
         kind = PROGRESSIVE
     columns, rows = -(-width // (8 * across)), -(-height // (8 * down))
     return Layout(

@@ -15,7 +15,17 @@ from typing import NamedTuple
 
 from numba import types
 
-from imagenets.data.jpeg.compiled import BYTES, INT, LENGTHS, OUT, Array, compiled, i64
+from imagenets.data.jpeg.compiled import (
+    BYTES,
+    INT,
+    LENGTHS,
+    OUT,
+    Array,
+    compiled,
+    i64,
+    inlined,
+    u64,
+)
 from imagenets.data.jpeg.header import Layout
 
 LAYOUT = types.NamedUniTuple(INT, len(Layout._fields), Layout)  # type: ignore[no-untyped-call]
@@ -62,7 +72,7 @@ class Splice(NamedTuple):
     clean: bool
 
 
-@compiled(*[INT] * 6)
+@inlined
 def window(columns: int, interval: int, left: int, right: int, top: int, bottom: int) -> Window:
     """The fewest MCUs from which the given ones can be decoded.
 
@@ -103,15 +113,16 @@ def window(columns: int, interval: int, left: int, right: int, top: int, bottom:
     return best
 
 
-@compiled(BYTES, INT, INT, OUT, INT)
+@inlined
 def _move(data: Array, at: int, size: int, out: Array, to: int) -> int:
     """Copies bytes; returns the offset behind them."""
-    for index in range(size):
-        out[to + index] = data[at + index]
+    source, target = u64(at), u64(to)
+    for index in range(u64(size)):
+        out[target + index] = data[source + index]
     return to + size
 
 
-@compiled(BYTES, INT, OUT)
+@inlined
 def _copy_header(data: Array, end: int, out: Array) -> int:
     """Copies the header without ICC profile and the like, which no decoder reads for pixels.
 
@@ -132,7 +143,7 @@ def _copy_header(data: Array, end: int, out: Array) -> int:
     return filled
 
 
-@compiled(OUT, INT, INT, INT)
+@inlined
 def _resize(out: Array, end: int, width: int, height: int) -> None:
     """Writes another size into the frame header."""
     here = 2
