@@ -45,7 +45,7 @@ def mark_boundary(ids: Ids, distance: int, marked: Bytes) -> None:
 
 @compiled
 def _follow(ids: Ids, y: int, distance: int, since: Int32, changed: Bytes, ends: Int64) -> None:
-    """Takes row y into account: `since` is the row from which on all x +- distance are of one id."""
+    """Follows row y: `since` is the row from which on all pixels x +- distance have one id."""
     row, above = ids[y], ids[max(y - 1, 0)]
     for x in range(1, len(row)):
         changed[x] = row[x] != row[x - 1]
@@ -140,7 +140,7 @@ def tally(
                 if truth < 0 or truth > num_classes:
                     return keys[:0], pixels[:0], np.array([truth])
                 if guessed < 0 or guessed > num_classes:
-                    guessed = num_classes + 1
+                    guessed = np.int64(num_classes + 1)
                 key = (truth * (num_classes + 2) + guessed) * EDGES + np.int64(edge[start])
                 slot = _slot(keys, key)
                 if keys[slot] < 0:
@@ -190,7 +190,7 @@ def tally_levels(
                 if truth < 0 or truth > num_classes:
                     return pairs[:0], table[:0], np.array([truth]), True
                 if guessed < 0 or guessed > num_classes:
-                    guessed = num_classes + 1
+                    guessed = np.int64(num_classes + 1)
                 key = truth * (num_classes + 2) + guessed
                 slot = _slot(keys, key)
                 if keys[slot] < 0:
@@ -228,7 +228,7 @@ def _note_changes(a: Ids, b: Ids, c: Ids, changed: Bytes) -> None:
 
 
 @compiled
-def _slot(keys: Int64, key: int) -> int:
+def _slot(keys: Int64, key: np.int64) -> int:
     """Where a key is, or belongs, in a table of open addressing."""
     slot = ((key * _SPREAD) >> 20) & (len(keys) - 1)
     while keys[slot] >= 0 and keys[slot] != key:

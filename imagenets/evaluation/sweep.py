@@ -14,6 +14,7 @@ from imagenets.evaluation.boundary import plain
 from imagenets.evaluation.counts import Int64, masks_of
 from imagenets.evaluation.matching import Match, as_table, match
 from imagenets.evaluation.metrics import ious
+from imagenets.evaluation.tally import Share, Tally
 from imagenets.masks import IGNORED, OTHER
 
 Float = npt.NDArray[np.float64]
@@ -74,8 +75,8 @@ class ThresholdSweep:
         self.ignored = ignored
         if not len(self.thresholds) or (np.diff(self.thresholds) <= 0).any():
             raise UsageError("a sweep needs at least one threshold, in ascending order.")
-        self._pixels = _Tally()  # by true id, predicted id, thresholds reached
-        self._images = _Tally()  # the same of each image's highest attention
+        self._pixels = Tally()  # by true id, predicted id, thresholds reached
+        self._images = Tally()  # the same of each image's highest attention
 
     def update(self, pred: Any, attention: Any, gt: Any) -> None:
         """Adds one image or a batch.
@@ -106,13 +107,13 @@ class ThresholdSweep:
         for own, more in zip((self._pixels, self._images), other.tallies(), strict=True):
             own.add(*more)
 
-    def tallies(self) -> list[tuple[Int64, Int64]]:
-        """What was counted, as sparse keys and numbers."""
+    def tallies(self) -> list[Share]:
+        """What was counted, as keys and numbers."""
         return [self._pixels.total(), self._images.total()]
 
-    def replace(self, shares: Sequence[list[tuple[Int64, Int64]]]) -> None:
+    def replace(self, shares: Sequence[list[Share]]) -> None:
         """Forgets what was counted and takes the sum of these tallies instead."""
-        self._pixels, self._images = _Tally(), _Tally()
+        self._pixels, self._images = Tally(), Tally()
         for pixels, images in shares:
             self._pixels.add(*pixels)
             self._images.add(*images)
@@ -211,29 +212,3 @@ class ThresholdSweep:
         found = np.unique(guess[(guess != OTHER) & (guess <= k)])
         keys = (classes[:, None] * (k + 2) + found) * levels + highest[found]
         self._images.add(keys.reshape(-1), np.ones(keys.size, np.int64))
-
-
-class _Tally:
-    """Counts by key, kept sparse: the keys that occur are few among those that could."""
-
-    def __init__(self) -> None:
-        self._keys = np.empty(0, np.int64)
-        self._numbers = np.empty(0, np.int64)
-        self._waiting: list[tuple[Int64, Int64]] = []
-        self._size = 0
-
-    def add(self, keys: Int64, numbers: Int64) -> None:
-        self._waiting.append((keys, numbers))
-        self._size += len(keys)
-        if self._size > 1_000_000 + len(self._keys) // 2:
-            self.total()
-
-    def total(self) -> tuple[Int64, Int64]:
-        """The distinct keys, sorted, and their sums."""
-        keys = np.concatenate([self._keys, *(k for k, _ in self._waiting)])
-        numbers = np.concatenate([self._numbers, *(n for _, n in self._waiting)])
-        self._keys, inverse = np.unique(keys, return_inverse=True)
-        self._numbers = np.zeros(len(self._keys), np.int64)
-        np.add.at(self._numbers, inverse.reshape(-1), numbers)
-        self._waiting, self._size = [], 0
-        return self._keys, self._numbers
