@@ -216,8 +216,8 @@ def matching() -> None:
     print(line("matching 919 x 919, 12,419 images", seconds, FULL) + "   (goal: under 0.5 s)")
 
 
-def sweep(pairs: list[tuple[Path, Path]]) -> None:
-    """81 thresholds against one evaluation, both with reading the PNGs; processor time."""
+def sweep(pairs: list[tuple[Path, Path]], runs: int) -> None:
+    """81 thresholds against one evaluation, of a whole validation; processor time."""
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.random((12, 16), np.float32))
     attention = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR))
@@ -236,11 +236,13 @@ def sweep(pairs: list[tuple[Path, Path]]) -> None:
             found.update(masks.decode(pred), attention, masks.decode(gt))
         found.compute()
 
-    many, whole = pairs[:2], pairs * 8
+    many, whole = pairs[:2], (pairs * (FULL // FILES + 1))[:FULL]
     for work in (once, all_thresholds):  # loads what is compiled
         work()
     many = whole
-    rounds = [[elapsed(work, time.process_time) for work in (once, all_thresholds)] for _ in "abc"]
+    rounds = [
+        [elapsed(work, time.process_time) for work in (once, all_thresholds)] for _ in range(runs)
+    ]
     one, swept = zip(*rounds, strict=True)
     print(line("one evaluation, one process", one, len(many)))
     print(line("sweep of 81 thresholds", swept, len(many)))
@@ -285,7 +287,7 @@ def main() -> None:
             full(pairs, arguments.workers)
         agreement(pairs)
         speed(pairs, arguments.workers, arguments.runs)
-        sweep(pairs)
+        sweep(pairs, max(1, arguments.runs // 3))
     matching()
 
 

@@ -228,7 +228,7 @@ def _note_changes(a: Ids, b: Ids, c: Ids, changed: Bytes) -> None:
 
 
 @compiled
-def _slot(keys: Int64, key: np.int64) -> int:
+def _slot(keys: Int64, key: np.int64) -> np.int64:
     """Where a key is, or belongs, in a table of open addressing."""
     slot = ((key * _SPREAD) >> 20) & (len(keys) - 1)
     while keys[slot] >= 0 and keys[slot] != key:
