@@ -37,8 +37,8 @@ def boundary(ids: Array, distance: int | None = None) -> Flags:
     from imagenets.evaluation.kernels import mark_boundary  # Numba: not before it is used
 
     d = boundary_width(*ids.shape) if distance is None else distance
-    marked = np.zeros(ids.shape, np.uint8)
-    mark_boundary(plain(ids), d, marked, 1)
+    marked = np.empty(ids.shape, np.uint8)
+    mark_boundary(plain(ids), d, marked)
     return marked.view(np.bool_)
 
 

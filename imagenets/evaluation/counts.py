@@ -124,7 +124,7 @@ def count(
         UsageError: Not two integer arrays of one H x W shape.
         CorruptError: The ground truth holds an id that is neither 0..K nor `ignored`.
     """
-    from imagenets.evaluation.kernels import EDGES, mark_boundary, tally  # Numba: not before used
+    from imagenets.evaluation.kernels import EDGES, tally  # Numba: not before used
 
     pred, gt = _checked(pred, name), _checked(gt, name)
     if pred.shape != gt.shape:
@@ -132,12 +132,8 @@ def count(
             f"{name}: the prediction is {pred.shape[1]} x {pred.shape[0]} pixels (W x H), the "
             f"ground truth {gt.shape[1]} x {gt.shape[0]}. Scale predictions to the image's size."
         )
-    edge = np.zeros(gt.shape, np.uint8)
-    if boundaries:
-        distance = boundary_width(*gt.shape)
-        mark_boundary(gt, distance, edge, GT_EDGE)
-        mark_boundary(pred, distance, edge, PRED_EDGE)
-    keys, pixels, odd = tally(gt, pred, edge, num_classes, ignored)
+    distance = boundary_width(*gt.shape) if boundaries else 0
+    keys, pixels, odd = tally(gt, pred, distance, num_classes, ignored)
     if odd.size:
         raise CorruptError(
             f"{name}: the ground truth holds id {int(odd[0])}; with {num_classes} classes ids are "
@@ -199,21 +195,3 @@ def _checked(array: Array, name: str) -> Array:
             f"shape {array.shape} and type {array.dtype}."
         )
     return plain(array)
-
-
-def runs(*arrays: npt.NDArray[Any]) -> tuple[Int64, Int64]:
-    """Starts and lengths of the stretches, in flat order, in which no array changes.
-
-    Masks are flat nearly everywhere: what follows then works on thousands of runs, not on
-    hundreds of thousands of pixels.
-    """
-    size = arrays[0].size
-    if size == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    changed = np.zeros(size, np.bool_)
-    changed[0] = True
-    for array in arrays:
-        flat = array.reshape(-1)
-        changed[1:] |= flat[1:] != flat[:-1]
-    starts = np.flatnonzero(changed).astype(np.int64, copy=False)
-    return starts, np.diff(starts, append=size)
