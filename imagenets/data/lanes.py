@@ -120,4 +120,15 @@ def _transpose(
     return signature, generate
 
 
-transpose_16: Any = _transpose  # its signature is that of the call inside numba's functions
+@intrinsic
+def _pointer(context: Any, address: Any) -> Any:
+    """An address as a pointer, for `numba.carray`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.int64), generate
+
+
+pointer: Any = _pointer
+transpose_16: Any = _transpose  # their signatures are those of the calls inside numba's functions

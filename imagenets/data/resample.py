@@ -15,10 +15,10 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit, types
+from numba import carray, njit, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from imagenets.data.lanes import PRECISION, transpose_16, weigh_16, weigh_32
+from imagenets.data.lanes import PRECISION, pointer, transpose_16, weigh_16, weigh_32
 
 Filter = Literal["bilinear", "bicubic", "plain-bilinear"]
 FILTERS = {"bilinear": 0, "bicubic": 1, "plain-bilinear": 2}
@@ -31,7 +31,6 @@ BLOCK = 16
 """Side of the blocks that are transposed, bytes."""
 
 _ONE = float(1 << PRECISION)
-_IMAGE = types.Array(types.uint8, 3, "A", readonly=True)
 _LONG = types.int64
 
 
@@ -80,9 +79,22 @@ def _most_taps(length: int, outputs: int, kind: int) -> int:
 
 
 @njit(nogil=True)
-def _turn(source: Any, top: int, rows: int, first: int, last: int, turned: Any) -> None:
+def _rows_at(address: int, stride: int, width: int, height: int) -> Any:
+    """The rows of an image in memory; a copy with room for one block if it is smaller."""
+    rows = carray(pointer(address), (height, stride), np.uint8)
+    if height >= BLOCK and 3 * width >= BLOCK:
+        return rows
+    room = np.zeros((max(height, BLOCK), max(3 * width, BLOCK)), np.uint8)
+    for y in range(height):
+        for x in range(3 * width):
+            room[y, x] = rows[y, x]
+    return room
+
+
+@njit(nogil=True)
+def _turn(source: Any, width: int, top: int, rows: int, first: int, last: int, turned: Any) -> None:
     """Transposes bytes `first` to `last` of 16 or 32 image rows: turned[byte x rows]."""
-    stride, width = source.strides[0], source.shape[1] * 3
+    stride = source.shape[1]
     origin = source.ctypes.data + top * stride
     for block in range(0, rows, 16):
         base = origin + block * stride
@@ -152,15 +164,13 @@ def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
 
 
 @njit(
-    types.void(
-        *(_IMAGE, _LONG, _LONG, _LONG, _LONG, _LONG, _LONG, types.boolean, _LONG, types.boolean),
-        types.uint8[:, ::1],
-    ),
+    types.void(*[_LONG] * 8, types.boolean, _LONG, types.boolean, types.uint8[:, ::1]),
     nogil=True,
     cache=True,
 )
-def _resize(
-    source: Any,
+def resize_at(
+    address: int,
+    stride: int,
     image_width: int,
     image_height: int,
     left: int,
@@ -172,6 +182,23 @@ def _resize(
     planes: bool,
     out: Any,
 ) -> None:
+    """`resize_crop_into` for numba functions: an image by its address, unchecked.
+
+    Args:
+        address: Of the first byte of the image.
+        stride: Bytes from row to row.
+        image_width: Pixels.
+        image_height: Pixels.
+        left: Of the box, pixels; so are top, width and height.
+        top: See left.
+        width: See left.
+        height: See left.
+        flip: Mirror the result horizontally.
+        kind: See `FILTERS`.
+        planes: Whether the result is planes, (3 x h) x w, or interleaved, h x (w x 3).
+        out: uint8; written.
+    """
+    source = _rows_at(address, stride, image_width, image_height)
     columns = out.shape[1] if planes else out.shape[1] // 3
     lines = out.shape[0] // 3 if planes else out.shape[0]
     x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
@@ -193,7 +220,7 @@ def _resize(
     while done < end:
         rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
         here = min(done, source.shape[0] - rows)  # the last strip overlaps the one before
-        _turn(source, here, rows, first_byte, last_byte, turned)
+        _turn(source, max(3 * image_width, BLOCK), here, rows, first_byte, last_byte, turned)
         _sum_columns(turned, rows, flip, x_first, x_taps, x_weights, across)
         _turn_back(across, rows, planes, columns, middle, here - base)
         done = here + rows
@@ -225,12 +252,10 @@ def resize_crop_into(
         kind: The filter.
     """
     rows, columns = source.shape[:2]
-    if source.strides[1:] != (3, 1):
+    if source.strides[1:] != (3, 1) or source.strides[0] < 3 * columns:
         source = np.ascontiguousarray(source)
-    if rows < BLOCK or 3 * columns < BLOCK:  # there must be one block to transpose
-        source = np.pad(source, ((0, max(0, BLOCK - rows)), (0, BLOCK), (0, 0)))
-    planes = out.shape[2] != 3
-    _resize(source, columns, rows, *box, flip, FILTERS[kind], planes, _rows(out))
+    place = source.__array_interface__["data"][0], source.strides[0], columns, rows
+    resize_at(*place, *box, flip, FILTERS[kind], out.shape[2] != 3, _rows(out))
 
 
 def _rows(out: NDArray[Any]) -> NDArray[Any]:
