@@ -10,6 +10,7 @@ from imagenets.baseline.heads import SegmentationNet
 from imagenets.baseline.runtime import Run, fit, weights
 from imagenets.data.augment import ViewGroup, draw_boxes, label_crop, normalise, resize_crop
 from imagenets.data.loader import Batch
+from imagenets.errors import MissingError
 
 
 def finetune(run: Run) -> None:
@@ -21,8 +22,11 @@ def finetune(run: Run) -> None:
     pretrained, own = weights(run, "pretrain"), network.state_dict()
     network.load_state_dict({name: pretrained.get(name, own[name]) for name in own})
     network.train()
+    labels = run.out / "pseudo"
+    if not (labels / "done.json").is_file():
+        raise MissingError(f"{labels}: not finished. Run the step 'pseudo' first (--stages).")
     group = ViewGroup(1, config.crop, (0.08, 1.0))
-    loader = run.loader(data.with_masks(run.out / "pseudo" / "train"), train=True)
+    loader = run.loader(data.with_masks(labels / "train"), train=True)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         images, labels = _crops(batch, group, generator, run.device)
