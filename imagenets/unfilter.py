@@ -1,4 +1,4 @@
-"""PNG row filters, undone straight into ids."""
+"""Rows of RGB PNGs: ids into rows without a filter, and filtered rows straight into ids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ from imagenets.compiled import compiled
 
 _LOW, _HIGH = np.uint16(0x7F7F), np.uint16(0x8080)  # of both bytes: all bits but the highest; it
 _RED, _GREEN, _BYTE = np.uint16(0x00FF), np.uint16(0xFF00), np.uint16(8)
+
+
+@compiled
+def pack_rows(ids: npt.NDArray[np.uint16], rows: npt.NDArray[np.uint8]) -> None:
+    """Writes H x W ids as H x (1 + 3 W) bytes: filter type 0, then R, G, 0 of each pixel."""
+    height, width = ids.shape
+    for y in range(height):
+        for x in range(width):
+            rows[y, 1 + 3 * x] = ids[y, x] & 255
+            rows[y, 2 + 3 * x] = ids[y, x] >> 8
+
+
+@compiled
+def count_strange(ids: npt.NDArray[np.uint16], most: int, other: int) -> int:
+    """Counts the ids above `most` that are not `other`."""
+    strange = 0
+    for y in range(ids.shape[0]):
+        for x in range(ids.shape[1]):
+            strange += (ids[y, x] > most) & (ids[y, x] != other)
+    return strange
 
 
 @compiled

@@ -66,7 +66,6 @@ def test_members_are_read_in_another_process(tmp_path: Path) -> None:
     assert archive.read(name) == world.members[name]
     assert archive.size(name) == len(world.members[name])
     assert pickle.loads(pickle.dumps(archive)).read(name) == world.members[name]
-    archive.close()
     assert archive.read(name) == world.members[name]
     assert holds_tier(archive.path, "ImageNetS3")
     assert not holds_tier(archive.path, "ImageNetS")

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from imagenets.data.archive import Digest, MaskArchive, read_mask
 from imagenets.data.files import naming, write_file
+from imagenets.data.jpeg import transcode
 from imagenets.data.lists import sha256
 from imagenets.data.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
-from imagenets.data.pictures import inspect, shrink, store_mask
+from imagenets.data.pictures import inspect, prove, shrink, store_mask
 from imagenets.data.plan import GROUPS, Plan, SplitPlan
-from imagenets.data.shards import ShardSample, write_shard
+from imagenets.data.shards import ShardDraft, ShardSample
 from imagenets.data.workers import Pool
 from imagenets.errors import CorruptError, ImageNetSError, UsageError
 from imagenets.tiers import SPLITS
@@ -48,12 +50,15 @@ class Options:
     Attributes:
         resize: Short side in pixels that larger images are brought to; None keeps the bytes.
         quality: JPEG quality with `resize`; None without.
+        restart: Whether JPEGs get restart markers and an index of them (docs/jpeg.md), so that
+            loaders decode no more than the crop. Loses nothing.
         shard_samples: Samples a shard.
         decode: Whether each image is decoded once to prove that it can be. Changes no byte.
     """
 
     resize: int | None = None
     quality: int | None = None
+    restart: bool = False
     shard_samples: int = SHARD_SAMPLES
     decode: bool = True
 
@@ -212,44 +217,71 @@ def _pack_shard(job: _Job, task: _Task) -> tuple[Record | None, list[str]]:
     oddities: Counter[str] = Counter()
     samples: dict[int, ShardSample] = {}
     positions = task.images.find(task.rows.stems)
-    for row in np.argsort(positions, kind="stable").tolist():  # in the order of the archive
+    for row in task.images.storage_order(positions).tolist():
         try:
             samples[row], odd = _sample(job, task, row, int(positions[row]))
             oddities.update(odd)
         except ImageNetSError as error:
             faults.append(str(error))
     task.images.close()
-    if job.archive:
-        job.archive.close()
     if faults:
-        return None, faults
+        return None, faults + _undecodable(job, task, samples, positions)
     ordered = [samples[row] for row in range(len(task.rows))]
     with naming(task.path):
-        write_shard(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
-    size, digest = task.path.stat().st_size, sha256(task.path)
+        draft = ShardDraft(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
+        size, digest = draft.part.stat().st_size, sha256(draft.part)
+        if faults := _undecodable(job, task, samples, positions):
+            draft.discard()
+            return None, faults
+        draft.publish()
     info = ShardInfo(task.path.name, task.rows.name, len(ordered), size, digest)
     record = Record(task.key, info, job.options.decode, dict(sorted(oddities.items())))
     record.save(task.record)
     return record, []
 
 
+def _undecodable(
+    job: _Job, task: _Task, samples: dict[int, ShardSample], positions: npt.NDArray[np.int64]
+) -> list[str]:
+    """What is wrong with images whose header alone was read so far."""
+    faults: list[str] = []
+    if not job.options.decode or job.options.resize is not None:
+        return faults
+    for row, sample in samples.items():
+        try:
+            prove(sample.image, _where(task, row, int(positions[row])))
+        except ImageNetSError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _where(task: _Task, row: int, position: int) -> str:
+    """Names an image in errors."""
+    place = task.images.location(position)
+    name = task.rows.stems[row].decode()
+    return f"{place.path}" if place.offset is None else f"{place.path}: {name}.JPEG"
+
+
 def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSample, tuple[str, ...]]:
     rows, options = task.rows, job.options
-    stem, wnid = rows.stems[row].decode(), rows.wnids[row].decode()
-    place = task.images.location(position)
-    where = f"{place.path}" if place.offset is None else f"{place.path}: {stem}.JPEG"
     data = task.images.read(position)
+    where = _where(task, row, position)
     if options.resize is None or options.quality is None:
-        original = stored = inspect(data, where, decode=options.decode)
+        original = stored = inspect(data, where)
     else:
         original, stored = shrink(data, where, options.resize, options.quality)
     mask = None
     if rows.masks is not None:
         what, published = read_mask(job.archive, task.images, rows.masks[row], position)
         mask = store_mask(published, what, job.classes, original, stored)
+    who = (rows.stems[row].decode(), rows.wnids[row].decode())
     ids = (int(rows.class_ids[row]), int(rows.ilsvrc[row]))
     size = (stored.width, stored.height)
-    return ShardSample(stem, wnid, *ids, *size, stored.data, mask), original.oddities
+    marked = transcode(stored.data) if options.restart else None
+    if marked is None:
+        return ShardSample(*who, *ids, *size, stored.data, mask), original.oddities
+    segments = marked.lengths.astype("<u2").tobytes()
+    return ShardSample(*who, *ids, *size, marked.data, mask, segments), original.oddities
 
 
 def _old_manifest(

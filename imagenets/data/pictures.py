@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 
 import numpy as np
-import numpy.typing as npt
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from imagenets import masks
@@ -33,24 +30,35 @@ class Picture:
     oddities: tuple[str, ...] = ()
 
 
-def inspect(data: bytes, where: str, *, decode: bool = True) -> Picture:
-    """Reads an image's size and oddities.
+def inspect(data: bytes, where: str) -> Picture:
+    """Reads an image's size and oddities from its header.
 
     Args:
         data: The encoded image.
         where: Names the image in errors.
-        decode: Whether to decode all of it; else only the header is read.
 
     Raises:
-        CorruptError: It does not decode.
+        CorruptError: It is no image.
     """
     image = _open(data, where)
-    oddities = _oddities(image)
-    if decode and not _decodes_fast(image, data):
-        if image.mode == "RGB":
-            image.draft("L", None)  # reads all of the file, but spares the colours' arithmetic
-        _load(image, where)
-    return Picture(data, *image.size, oddities)
+    return Picture(data, *image.size, _oddities(image))
+
+
+def prove(data: bytes, where: str) -> None:
+    """Holds that all of an image can be decoded.
+
+    Reads every coefficient of a JPEG, which is where damage shows, but spares the arithmetic that
+    makes pixels of them: greyscale at an eighth of the size.
+
+    Raises:
+        CorruptError: It cannot.
+    """
+    try:
+        simplejpeg.decode_jpeg(
+            data, "GRAY", fastdct=True, min_height=1, min_width=1, min_factor=8, strict=True
+        )
+    except ValueError:  # proves nothing: Pillow takes more, PNGs named JPEG among it
+        _load(_open(data, where), where)
 
 
 def shrink(data: bytes, where: str, short_side: int, quality: int) -> tuple[Picture, Picture]:
@@ -104,25 +112,7 @@ def store_mask(data: bytes, where: str, classes: int, original: Picture, stored:
         rows = (np.arange(stored.height) * 2 + 1) * height // (2 * stored.height)
         columns = (np.arange(stored.width) * 2 + 1) * width // (2 * stored.width)
         ids = ids[rows[:, None], columns]
-    return fast_png(masks.to_rgb(ids))
-
-
-def fast_png(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """Encodes H x W x 3 uint8 without row filters, lightly compressed.
-
-    Of all PNG variants this decodes fastest but for no compression at all (docs/prepare.md has
-    the figures): masks are flat areas, so filters only cost time.
-    """
-    height, width, _ = rgb.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0, none
-    rows[:, 1:] = rgb.reshape(height, 3 * width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return masks.encode(ids)
 
 
 def _open(data: bytes, where: str) -> Image.Image:
@@ -150,31 +140,6 @@ def _faults(where: str) -> Iterator[None]:
         raise CorruptError(
             f"{where}: does not decode ({error}). Replace it with the original."
         ) from error
-
-
-def _decodes_fast(image: Image.Image, data: bytes) -> bool:
-    """Whether simplejpeg, if it is installed, decodes the image without a warning.
-
-    False proves nothing: Pillow, which takes more, is asked then.
-    """
-    decode = _simplejpeg()
-    if image.format != "JPEG" or decode is None:
-        return False
-    try:
-        decode(data, colorspace="GRAY", fastdct=True)
-    except ValueError:
-        return False
-    return True
-
-
-@cache
-def _simplejpeg() -> Callable[..., object] | None:
-    """The decoder of an optional package that is faster than Pillow at proving things."""
-    try:
-        decode: Callable[..., object] = import_module("simplejpeg").decode_jpeg
-    except ImportError:
-        return None
-    return decode
 
 
 def _oddities(image: Image.Image) -> tuple[str, ...]:

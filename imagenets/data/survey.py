@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.data.pack import Options
-from imagenets.data.pictures import inspect, shrink
+from imagenets.data.pictures import inspect, prove, shrink
 from imagenets.data.plan import Plan, SplitPlan
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ def _try(images: RawImages, groups: list[SplitPlan], options: Options) -> tuple[
         if options.resize is not None and options.quality is not None:
             stored = shrink(data, where, options.resize, options.quality)[1].data
         else:
-            inspect(data, where, decode=options.decode)
+            inspect(data, where)
+            if options.decode:
+                prove(data, where)
         before, after = before + len(data), after + len(stored)
     return after / max(before, 1), (time.perf_counter() - start) / max(len(tried), 1)
 

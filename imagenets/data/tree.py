@@ -113,8 +113,6 @@ def _fill_class(archive: MaskArchive | None, link: Link, task: _Class) -> Counts
     counts = _fill_images(task, link)
     if task.rows.masks is not None:
         counts += _fill_masks(task, task.rows.masks, archive)
-    if archive is not None:
-        archive.close()
     task.images.close()
     return counts
 
@@ -123,8 +121,7 @@ def _fill_images(task: _Class, link: Link) -> Counts:
     there = _entries(task.folder)
     made = 0
     positions = task.images.find(task.rows.stems)
-    order = np.argsort(positions, kind="stable")  # archives are read from front to back
-    for row in order.tolist():
+    for row in task.images.storage_order(positions).tolist():
         name = f"{task.rows.stems[row].decode()}.JPEG"
         position = int(positions[row])
         path, offset, _ = task.images.location(position)
