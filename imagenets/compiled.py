@@ -26,7 +26,8 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     """
     dispatcher: Any = numba.njit(nogil=True)(function)
     with suppress(RuntimeError):  # no folder to keep it in
-        dispatcher._cache = _LockedCache(function)  # as `cache=True` does, but for the lock
+        # as `cache=True` does, but for the lock
+        dispatcher._cache = _LockedCache(function)  # type: ignore[no-untyped-call]
     return cast(Callable[Arguments, Result], dispatcher)
 
 
@@ -40,12 +41,12 @@ class _LockedCache(FunctionCache):
     def load_overload(self, *arguments: Any) -> Any:
         """Loads the code for some types of arguments, None if it is not there."""
         with _locked(self.cache_path):
-            return super().load_overload(*arguments)
+            return super().load_overload(*arguments)  # type: ignore[no-untyped-call]
 
     def save_overload(self, *arguments: Any) -> None:
         """Keeps the code for some types of arguments."""
         with suppress(OSError), _locked(self.cache_path):  # a full disk costs the cache, no more
-            super().save_overload(*arguments)
+            super().save_overload(*arguments)  # type: ignore[no-untyped-call]
 
 
 @contextmanager

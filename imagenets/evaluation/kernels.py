@@ -170,7 +170,11 @@ def tally_levels(
         that the ground truth must not hold, if any, and whether the attention is free of NaN.
     """
     height, width = gt.shape
-    levels = len(limits) + 1
+    levels, guesses = len(limits) + 1, np.zeros(width, np.int32)
+    grid = np.array([limits[0], 0, 0, len(limits)]).astype(limits.dtype)
+    if limits[-1] > limits[0]:
+        grid[1] = (len(limits) - 1) / (limits[-1] - limits[0])
+        grid[0] -= 1 / grid[1]
     changed, ends = np.zeros(width // 8 * 8 + 8, np.uint8), np.empty(width, np.int64)
     keys, rows = np.full(256, -1, np.int64), np.zeros(256, np.int64)
     pairs, table = np.empty(64, np.int64), np.zeros((64, levels), np.int32)
@@ -179,6 +183,7 @@ def tally_levels(
         true, guess, values = gt[y], pred[y], attention[y]
         while 2 * (used + width) > len(keys):
             keys, rows = _doubled(keys, rows)
+        _guess_levels(values, grid, guesses)
         _note_changes(true, guess, guess, changed)
         runs = _ends(changed, width, ends)
         while used + runs > len(pairs):
@@ -196,24 +201,32 @@ def tally_levels(
                 if keys[slot] < 0:
                     keys[slot], rows[slot], pairs[used] = key, used, key
                     used += 1
-                if not _add_levels(values, start, ends[run], limits, table[rows[slot]]):
+                if not _add_levels(values, guesses, start, ends[run], limits, table[rows[slot]]):
                     return pairs[:0], table[:0], keys[:0], False
             start = ends[run]
     return pairs[:used], table[:used], keys[:0], True
 
 
 @compiled
-def _add_levels(values: Floats, start: int, end: int, limits: Floats, row: Int32) -> bool:
-    """Counts how many limits each value reaches; False if one is NaN."""
-    count = len(limits)
-    scale = (count - 1) / max(limits[-1] - limits[0], np.float32(1e-30))
+def _guess_levels(values: Floats, grid: Floats, guesses: Int32) -> None:
+    """How many limits each value would reach if they were evenly spaced."""
+    origin, scale, low, high = grid  # all of one type: others are not vectorised
+    for x in range(len(values)):
+        level = (values[x] - origin) * scale
+        level = low if level < low else level
+        guesses[x] = np.int32(high if level > high else level)
+
+
+@compiled
+def _add_levels(
+    values: Floats, guesses: Int32, start: int, end: int, limits: Floats, row: Int32
+) -> bool:
+    """Counts how many limits each value reaches, from a guess; False if a value is NaN."""
     for x in range(start, end):
-        value = values[x]
+        value, level = values[x], guesses[x]
         if value != value:
             return False
-        # where it belongs if limits are evenly spaced, from there to where it does belong
-        level = int(min(max((value - limits[0]) * scale + 1, 0), count))
-        while level < count and value >= limits[level]:
+        while level < len(limits) and value >= limits[level]:
             level += 1
         while level > 0 and value < limits[level - 1]:
             level -= 1
