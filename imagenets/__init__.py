@@ -6,21 +6,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imagenets.data.crops import CentreCrop as CentreCrop
+    from imagenets.data.crops import RandomCrop as RandomCrop
     from imagenets.data.datasets import ImageNetS as ImageNetS
+    from imagenets.data.loader import Loader as Loader
     from imagenets.data.shards import ShardReader as ShardReader
     from imagenets.data.shards import ShardWriter as ShardWriter
     from imagenets.errors import ImageNetSError as ImageNetSError
     from imagenets.tiers import Tier as Tier
 
 _HOMES = {
+    "CentreCrop": "imagenets.data.crops",
     "ImageNetS": "imagenets.data.datasets",
     "ImageNetSError": "imagenets.errors",
+    "Loader": "imagenets.data.loader",
+    "RandomCrop": "imagenets.data.crops",
     "ShardReader": "imagenets.data.shards",
     "ShardWriter": "imagenets.data.shards",
     "Tier": "imagenets.tiers",
 }
 
-__all__ = ["ImageNetS", "ImageNetSError", "ShardReader", "ShardWriter", "Tier", "__version__"]
+__all__ = [
+    "CentreCrop",
+    "ImageNetS",
+    "ImageNetSError",
+    "Loader",
+    "RandomCrop",
+    "ShardReader",
+    "ShardWriter",
+    "Tier",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

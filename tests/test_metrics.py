@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from imagenets import masks
 from imagenets.errors import CorruptError, UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.boundary import boundary, boundary_width
+from imagenets.evaluation.counts import GT_EDGE, PRED_EDGE, count
 from imagenets.evaluation.metrics import Evaluator
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
@@ -139,6 +141,22 @@ def test_any_split_of_the_work_gives_the_same_figures(images):
         parts[0].merge(part)
     assert parts[0].compute() == whole.compute()
     assert np.array_equal(parts[0].confusion, whole.confusion)
+    expected = np.zeros((6, 7), np.int64)
+    for pred, gt in images:
+        kept = gt != masks.IGNORED
+        np.add.at(expected, (gt[kept], np.minimum(pred[kept], 6)), 1)
+    assert np.array_equal(whole.confusion, expected)
+
+
+def test_the_confusion_matrix_is_sparse_where_classes_are_many():
+    evaluator = Evaluator(99_999, ignored=-1)  # dense it would have 80 GB
+    gt = np.array([[0, 7, 7], [99_999, -1, 7]])
+    evaluator.update(np.array([[0, 7, 5], [99_999, 3, 100_000]]), gt)
+    evaluator.merge(evaluator)
+    found = evaluator.sparse_confusion().tocoo()
+    rows = sorted(zip(*(a.tolist() for a in (found.row, found.col, found.data)), strict=True))
+    assert rows == [(0, 0, 2), (7, 5, 2), (7, 7, 2), (7, 100_000, 2), (99_999, 99_999, 2)]
+    assert found.shape == (100_000, 100_001)
 
 
 def test_batches_equal_single_images():
@@ -250,6 +268,33 @@ def test_boundaries_equal_erosion_class_by_class(blocks, distance, scale):
     expected = eroded_boundary(mask, distance)
     assert np.array_equal(boundary(mask, distance), expected)
     assert np.array_equal(boundary(mask.T, distance), expected.T)
+
+
+@given(
+    hnp.arrays(np.int64, st.tuples(st.just(2), st.integers(1, 12), st.integers(1, 40))),
+    st.sampled_from([1, 2, 30, 919]),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=100)
+def test_counts_equal_counting_pixel_by_pixel(noise, num_classes, narrow):
+    gt = noise[0] % (num_classes + 1)
+    gt[noise[0] % 7 == 0] = masks.IGNORED
+    pred = noise[1] % (num_classes + 9) - (0 if narrow else 3)
+    if narrow:
+        gt, pred = gt.astype(np.uint16), pred.astype(np.uint16)
+    distance = boundary_width(*gt.shape)
+    edges = eroded_boundary(gt, distance), eroded_boundary(pred, distance)
+    expected = Counter()
+    for place in zip(*np.nonzero(gt != masks.IGNORED), strict=True):
+        guess = int(pred[place]) if 0 <= pred[place] <= num_classes else num_classes + 1
+        flags = sum(
+            bit for bit, edge in zip((GT_EDGE, PRED_EDGE), edges, strict=True) if edge[place]
+        )
+        expected[int(gt[place]), guess, flags] += 1
+    found = count(pred, gt, num_classes)
+    rows = list(zip(found.gt.tolist(), found.pred.tolist(), found.edge.tolist(), strict=True))
+    assert rows == sorted(expected)
+    assert found.pixels.tolist() == [expected[row] for row in rows]
 
 
 def test_boundary_width_rounds_like_python():

@@ -15,9 +15,10 @@ from tiny import OUTSIDE, Tiny, jpeg, tiny
 
 from imagenets import masks
 from imagenets.data.archive import Digest, MaskArchive, digest
+from imagenets.data.jpeg import decode_crop
 from imagenets.data.lists import read_lists
 from imagenets.data.pack import Options, Packing, pack
-from imagenets.data.pictures import fast_png, inspect, prove, shrink, store_mask
+from imagenets.data.pictures import inspect, prove, shrink, store_mask
 from imagenets.data.plan import Plan, make_plan
 from imagenets.data.shards import ShardReader
 from imagenets.data.sources import RawImages, open_sources
@@ -88,7 +89,12 @@ def test_shards_follow_the_plan(tmp_path: Path) -> None:
     assert names == world.plan.splits["train"].stems.tolist()
     assert manifest.splits["validation"].masks
     assert not manifest.splits["test"].masks
-    assert manifest.options == {"resize": None, "quality": None, "shard_samples": 4}
+    assert manifest.options == {
+        "resize": None,
+        "quality": None,
+        "restart": False,
+        "shard_samples": 4,
+    }
 
 
 def test_bytes_depend_on_neither_workers_nor_order_of_runs(tmp_path: Path) -> None:
@@ -211,6 +217,32 @@ def test_resizing_brings_image_and_mask_to_one_size(tmp_path: Path) -> None:
     assert shrunk
 
 
+def test_restart_markers_change_no_pixel_and_come_with_an_index(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    manifest = world.pack(Options(restart=True)).manifest
+    assert manifest.options["restart"] is True
+    raw = world.tiny.train | world.tiny.val
+    marked = 0
+    for info in manifest.of_split("train"):
+        with ShardReader(world.folder / info.file, verify=True) as reader:
+            for index, row in enumerate(reader.samples):
+                stored, segments = bytes(reader.image(index)), reader.segments(index)
+                original = raw[row["name"].decode()]
+                before, after = (Image.open(io.BytesIO(data)) for data in (original, stored))
+                assert before.mode == after.mode
+                assert np.array_equal(np.asarray(before), np.asarray(after))
+                if segments is None:
+                    assert stored == original  # it cannot have markers: CMYK
+                    continue
+                marked += 1
+                box = (3, 2, 9, 11)
+                crop = decode_crop(stored, segments, box, exact=True)
+                whole = np.asarray(before.convert("RGB"))
+                assert np.array_equal(crop, whole[2:13, 3:12])
+    assert marked == len(world.plan.splits["train"]) - 1
+    assert not verify(world.folder, Pool()).faults
+
+
 def test_masks_are_resized_by_nearest_neighbour_and_keep_their_ids() -> None:
     ids = np.zeros((40, 60), np.uint16)
     ids[:, 30:] = 700
@@ -220,13 +252,6 @@ def test_masks_are_resized_by_nearest_neighbour_and_keep_their_ids() -> None:
     expected = np.zeros((20, 30), np.uint16)
     expected[:, 15:] = 700
     assert np.array_equal(masks.decode(data), expected)
-
-
-def test_fast_png_is_lossless_for_every_shape() -> None:
-    rng = np.random.default_rng(0)
-    for shape in ((1, 1), (3, 5), (17, 2)):
-        ids = rng.integers(0, 1001, shape)
-        assert np.array_equal(masks.decode(fast_png(masks.to_rgb(ids))), ids)
 
 
 def test_oddities_are_told() -> None:

@@ -51,6 +51,7 @@ def make_samples(count: int, seed: int = 0) -> list[ShardSample]:
             375,
             rng.bytes(int(rng.integers(1, 3000))),
             None if number % 3 == 1 else rng.bytes(int(rng.integers(1, 300))),
+            None if number % 2 == 1 else rng.bytes(2 * int(rng.integers(1, 40))),
         )
         for number in range(count)
     ]
@@ -67,6 +68,7 @@ def read_all(reader: ShardReader) -> list[ShardSample]:
             int(row["height"]),
             bytes(reader.image(index)),
             None if (mask := reader.mask(index)) is None else bytes(mask),
+            None if (segments := reader.segments(index)) is None else segments.tobytes(),
         )
         for index, row in enumerate(reader.samples)
     ]
@@ -114,9 +116,9 @@ def test_attributes_and_layout_are_as_documented(shard: Path) -> None:
     facts = {"format": "imagenets-shard", "version": 1, "tier": "50", "group": "train"}
     assert ShardReader(shard).attributes == facts
     with h5py.File(shard) as file:
-        assert set(file) == {"images", "masks", "samples"}
+        assert set(file) == {"images", "masks", "segments", "samples"}
         assert file["samples"].dtype == SAMPLE_DTYPE
-        for name in ("images", "masks"):
+        for name in ("images", "masks", "segments"):
             assert file[name].chunks is None
             assert not file[name].id.get_create_plist().get_obj_track_times()
             assert file[name].id.get_offset() is not None
@@ -289,11 +291,13 @@ def test_verify_names_the_damaged_sample(shard: Path, tmp_path: Path) -> None:
     data = bytearray(shard.read_bytes())
     index = ShardReader(shard)._known()
     assert index.starts is not None
-    data[index.starts["images"] + int(index.samples[4]["image_offset"])] ^= 1
-    data[index.starts["masks"] + int(index.samples[5]["mask_offset"])] ^= 1
+    data[index.starts["image"] + int(index.samples[4]["image_offset"])] ^= 1
+    data[index.starts["mask"] + int(index.samples[5]["mask_offset"])] ^= 1
+    data[index.starts["segment"] + int(index.samples[2]["segment_offset"])] ^= 1
     path.write_bytes(data)
     reader = ShardReader(path, verify=True)
-    for read, number, what in ((reader.image, 4, "image"), (reader.mask, 5, "mask")):
+    cases = ((reader.image, 4, "image"), (reader.mask, 5, "mask"), (reader.segments, 2, "segment"))
+    for read, number, what in cases:
         where = f"sample {number} (n01440764/n01440764_{number}): the {what} does not have"
         with pytest.raises(CorruptError, match=re.escape(f"{path}: {where}")):
             read(number)
@@ -393,7 +397,7 @@ def test_every_byte_of_the_structure_may_flip(shard: Path) -> None:
     data = bytearray(shard.read_bytes())
     index = ShardReader(shard)._known()
     assert index.starts is not None
-    ends = {"images": index.samples["image_size"].sum(), "masks": index.samples["mask_size"].sum()}
+    ends = {what: index.samples[f"{what}_size"].sum() for what in ("image", "mask", "segment")}
     spans = [range(index.starts[name], index.starts[name] + int(ends[name])) for name in ends]
     path = shard.with_name("flipped.h5")
     places = [place for place in range(len(data)) if not any(place in span for span in spans)]

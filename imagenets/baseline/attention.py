@@ -9,7 +9,7 @@ from imagenets.baseline.config import PRETRAIN_STD
 from imagenets.baseline.heads import AttentionNet
 from imagenets.baseline.losses import ASSIGNED, Queue, assign, swapped
 from imagenets.baseline.runtime import Run, fit, weights
-from imagenets.data.augment import apply, draw
+from imagenets.data.augment import apply_groups, draw_groups
 from imagenets.data.loader import Batch
 
 TRAINABLE = ("fbg.", "prototypes.")
@@ -24,16 +24,11 @@ def attention(run: Run) -> None:
     first = config.attention.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
+        params = draw_groups(batch.sizes, config.attention_views, generator)
         crops = [
             crop
-            for group in config.attention_views
-            for crop in apply(
-                batch.images,
-                draw(batch.sizes, group, generator),
-                group.size,
-                run.device,
-                std=PRETRAIN_STD,
-            )
+            for group in apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
+            for crop in group
         ]
         views = (len(crops), len(batch.names))
         network.normalise_prototypes()

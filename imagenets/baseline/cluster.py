@@ -53,7 +53,7 @@ def _features(run: Run) -> tuple[Tensor, npt.NDArray[np.int64]]:
     loader = run.loader(run.dataset("train"))
     for batch in progress(loader, "cluster: features", len(loader)):
         images = [
-            centre_crop(short_side(image.to(run.device), side), crop) for image in batch.images
+            centre_crop(short_side(image.to(run.device), side), crop) for image in batch.whole
         ]
         with run.autocast():
             rows.append(network.cluster_features(normalise(torch.stack(images).float() / 255)))

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from imagenets import masks
 from imagenets.baseline.heads import SegmentationNet
 from imagenets.baseline.runtime import Run, fit, weights
 from imagenets.data.augment import ViewGroup, draw_boxes, label_crop, normalise, resize_crop
-from imagenets.data.datasets import ImageNetS
 from imagenets.data.loader import Batch
-from imagenets.errors import MissingError
-
-
-@dataclass(frozen=True)
-class PseudoLabelled(Dataset[Any]):
-    """The training images with the labels of step 4 as their masks."""
-
-    data: ImageNetS
-    labels: Path
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        sample = dict(self.data[index])
-        path = self.labels / f"{sample['name']}.png"
-        if not path.is_file():
-            raise MissingError(f"{path}: not there. Run the step 'pseudo' first (--stages).")
-        sample["mask"] = torch.from_numpy(masks.decode(path).astype("int64"))
-        return sample
 
 
 def finetune(run: Run) -> None:
@@ -49,7 +22,7 @@ def finetune(run: Run) -> None:
     network.load_state_dict({name: pretrained.get(name, own[name]) for name in own})
     network.train()
     group = ViewGroup(1, config.crop, (0.08, 1.0))
-    loader = run.loader(PseudoLabelled(data, run.out / "pseudo" / "train"), train=True)
+    loader = run.loader(data.with_masks(run.out / "pseudo" / "train"), train=True)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         images, labels = _crops(batch, group, generator, run.device)
@@ -73,8 +46,8 @@ def _crops(
     boxes = draw_boxes(batch.sizes, group, generator)[0].tolist()
     flips = (torch.rand(len(boxes), generator=generator) < group.flip).tolist()
     images, labels = [], []
-    for image, mask, box, flip in zip(batch.images, batch.masks, boxes, flips, strict=True):
+    for image, mask, box, flip in zip(batch.whole, batch.masks, boxes, flips, strict=True):
         crop = resize_crop(image.to(device), box, group.size)
         images.append(crop.flip(-1) if flip else crop)
         labels.append(label_crop(mask, box, flip, group.size)[::2, ::2])
-    return normalise(torch.stack(images).float() / 255), torch.stack(labels).to(device)
+    return normalise(torch.stack(images).float() / 255), torch.stack(labels).to(device, torch.int64)

@@ -31,7 +31,7 @@ def predict(run: Run, split: str = "validation") -> None:
     network.eval()
     loader = run.loader(data)
     for batch in progress(loader, f"predict: {split}", len(loader)):
-        ids = segment(network, batch.images, run.config.side, run.device)
+        ids = segment(network, batch.whole, run.config.side, run.device)
         for name, mask in zip(batch.names, ids, strict=True):
             write_mask(folder / split / f"{name}.png", mask.cpu().numpy())
     write_json(done, {"images": len(data)})

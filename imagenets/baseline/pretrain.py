@@ -19,7 +19,7 @@ from imagenets.baseline.losses import (
     swapped,
 )
 from imagenets.baseline.runtime import Run, fit
-from imagenets.data.augment import apply, draw, grids
+from imagenets.data.augment import apply_groups, draw_groups, grids
 from imagenets.data.loader import Batch
 
 
@@ -34,11 +34,11 @@ def pretrain(run: Run) -> None:
     first = config.pretrain.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        params = [draw(batch.sizes, group, generator) for group in config.views]
+        params = draw_groups(batch.sizes, config.views, generator)
         crops = [
             crop
-            for group, drawn in zip(config.views, params, strict=True)
-            for crop in apply(batch.images, drawn, group.size, run.device, std=PRETRAIN_STD)
+            for group in apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
+            for crop in group
         ]
         q, k = (grid.to(run.device) for grid in grids(params[0]))
         network.normalise_prototypes()

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Subset
 
 from imagenets import masks
 from imagenets.baseline.heads import AttentionNet
 from imagenets.baseline.inference import by_shape, load_attention, write_mask
 from imagenets.baseline.runtime import Run, progress, say, write_json
+from imagenets.data.datasets import ImageNetS
 from imagenets.errors import MissingError
 from imagenets.evaluation.sweep import ThresholdSweep
 
@@ -84,9 +84,9 @@ def pseudo(run: Run) -> None:
     threshold = _sweep(run, labeller, folder / "threshold.json")
     data = run.dataset("train")
     paths = [folder / "train" / f"{name}.png" for name in data.names]
-    loader = run.loader(Subset(data, _unfinished(paths, run.config.batch)))
+    loader = run.loader(data.subset(_unfinished(paths, run.config.batch)))
     for batch in progress(loader, "pseudo: training labels", len(loader)):
-        for name, (ids, level) in zip(batch.names, labeller(batch.images), strict=True):
+        for name, (ids, level) in zip(batch.names, labeller(batch.whole), strict=True):
             labels = torch.where(level >= threshold, ids, masks.OTHER)
             write_mask(folder / "train" / f"{name}.png", labels.cpu().numpy())
     write_json(folder / "done.json", {"threshold": threshold, "images": len(data)})
@@ -121,10 +121,10 @@ def _sweep(run: Run, labeller: Labeller, path: Path) -> float:
 
 
 def _labelled(
-    run: Run, labeller: Labeller, data: object
+    run: Run, labeller: Labeller, data: ImageNetS
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
     loader = run.loader(data)
     for batch in progress(loader, "pseudo: threshold", len(loader)):
         assert batch.masks is not None
-        for (ids, level), truth in zip(labeller(batch.images), batch.masks, strict=True):
+        for (ids, level), truth in zip(labeller(batch.whole), batch.masks, strict=True):
             yield ids.cpu().numpy(), level.cpu().numpy(), truth.numpy()

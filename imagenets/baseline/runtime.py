@@ -60,7 +60,7 @@ class Run:
         """One split of the prepared set."""
         return ImageNetS(self.root, split, self.tier, masks=masks)
 
-    def loader(self, dataset: Any, size: int | None = None, *, train: bool = False) -> Loader:
+    def loader(self, dataset: ImageNetS, size: int | None = None, *, train: bool = False) -> Loader:
         """Batches of a data set: shuffled and all full for training, else in order and all."""
         return Loader(
             dataset,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from imagenets.data.shards import MANIFEST, Manifest, ShardReader
 from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation.folders import Mask, Masks, list_masks
@@ -106,7 +108,7 @@ def image_sizes(
             if not all((index / path).is_file() for path in list_paths(tier).values()):
                 raise
         else:
-            sizes = store.sizes().tolist()
+            sizes = store.sizes(np.arange(len(store.class_ids))).tolist()
             return {store.name(i): (width, height) for i, (width, height) in enumerate(sizes)}
     records = read_lists(get_tier(tier, index), index).splits[split]
     rows = zip(records.wnids.tolist(), records.stems.tolist(), strict=True)

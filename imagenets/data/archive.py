@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from imagenets import masks
+from imagenets import masks, png
 from imagenets.data.files import write_file
 from imagenets.data.workers import Pool
 from imagenets.errors import CorruptError, ImageNetSError
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 MAX_MEMBER = 1 << 26
 """A mask is some kilobytes; a member that claims to unpack to more than this is refused."""
-
-MAX_PIXELS = 1 << 27
-"""The largest image of ImageNet has half of this; a larger mask is refused before decoding."""
 
 _JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")
 _CHUNK = 256
@@ -203,10 +199,11 @@ def mask_size(data: bytes | memoryview, what: str) -> tuple[int, int]:
     Raises:
         CorruptError: It is no PNG, or its header claims a size that no image has.
     """
-    if len(data) < 33 or bytes(data[:8]) != b"\x89PNG\r\n\x1a\n" or bytes(data[12:16]) != b"IHDR":
+    header = png.header(data)
+    if header is None:
         raise CorruptError(f"{what}: not a PNG. {_REMEDY}")
-    width, height = struct.unpack(">II", data[16:24])
-    if not 0 < width * height <= MAX_PIXELS:
+    width, height, _ = header
+    if not 0 < width * height <= masks.MAX_PIXELS:
         raise CorruptError(f"{what}: claims {width} x {height} pixels. {_REMEDY}")
     return width, height
 
@@ -220,10 +217,12 @@ def decode_mask(data: bytes | memoryview, what: str, classes: int) -> masks.Ids:
     Raises:
         CorruptError: It does not decode, or has an id outside the tier.
     """
+    from imagenets.unfilter import count_strange
+
     mask_size(data, what)
     ids = masks.decode(data, what)
-    strange = ids[(ids > classes) & (ids != masks.IGNORED)]
-    if strange.size:
+    if count_strange(ids, classes, masks.IGNORED):
+        strange = ids[(ids > classes) & (ids != masks.IGNORED)]
         raise CorruptError(
             f"{what}: has id {strange[0]} in {strange.size} pixels, the tier has {classes} "
             f"classes. {_REMEDY}"

@@ -6,6 +6,7 @@ import copy
 import io
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, overload
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 
 from imagenets import masks
 from imagenets.data.stores import Store, open_store
-from imagenets.errors import CorruptError, UsageError
+from imagenets.errors import CorruptError, MissingError, UsageError
 
 
 class Sample(TypedDict, total=False):
@@ -38,6 +39,21 @@ class Sample(TypedDict, total=False):
     class_id: int
     ilsvrc: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A sample as it is stored.
+
+    Attributes:
+        image: The image file, a JPEG mostly.
+        segments: uint16, bytes of each restart segment of the JPEG; None without an index.
+        mask: The mask, a PNG; None where there is none.
+    """
+
+    image: bytes | memoryview
+    segments: npt.NDArray[np.uint16] | None
+    mask: bytes | memoryview | None
 
 
 class ImageNetS(Dataset[Any]):
@@ -86,6 +102,7 @@ class ImageNetS(Dataset[Any]):
         self.source_classes = self._store.source_classes
         self.has_masks = masks and self._store.has_masks
         self._rows: npt.NDArray[np.int64] | None = None  # of a view; None: all of the store
+        self._labels: Path | None = None  # of a view with masks of another make
 
     def __len__(self) -> int:
         return len(self._store.class_ids) if self._rows is None else len(self._rows)
@@ -136,7 +153,22 @@ class ImageNetS(Dataset[Any]):
     @property
     def sizes(self) -> npt.NDArray[np.int32]:
         """Width and height of every image, N x 2; over a tree this reads every file's header."""
-        return self._of_rows(self._store.sizes())
+        return self._store.sizes(self._all_rows())
+
+    def sizes_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Width and height of some images, n x 2; over a tree this reads their headers."""
+        return self._store.sizes(self._all_rows()[indices])
+
+    def encoded(self, index: int) -> Encoded:
+        """The sample's files as they are stored, for those who decode themselves."""
+        row = self._row(index)
+        mask = self._mask_file(row) if self.has_masks else None
+        return Encoded(self._store.image(row), self._store.segments(row), mask)
+
+    def where(self, index: int) -> str:
+        """Where a sample lies, and its name: for messages."""
+        row = self._row(index)
+        return f"{self._store.where(row)} ({self._store.name(row)})"
 
     def select(self, *classes: int | str) -> ImageNetS:
         """A view of some classes only.
@@ -149,6 +181,16 @@ class ImageNetS(Dataset[Any]):
         """
         wanted = {self._class_id(one) for one in classes}
         return self._view(self._all_rows()[np.isin(self.class_ids, list(wanted))])
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> ImageNetS:
+        """A view of the samples at these indices, in this order."""
+        return self._view(self._all_rows()[np.asarray(indices, np.int64)])
+
+    def with_masks(self, folder: str | Path) -> ImageNetS:
+        """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
+        view = self._view(self._all_rows())
+        view._labels, view.has_masks = Path(folder), True
+        return view
 
     def plot(self, index: int, path: str | Path | None = None) -> Image.Image:
         """The photograph and, where there is a mask, the same with the mask laid over it.
@@ -177,7 +219,7 @@ class ImageNetS(Dataset[Any]):
         image = _decode(store.image(row), store, row)
         sample: Sample = {"image": torch.from_numpy(image)}
         if self.has_masks:
-            data = store.mask(row)
+            data = self._mask_file(row)
             if data is None:
                 raise CorruptError(f"{store.where(row)} ({name}): has no mask. Prepare it again.")
             ids = masks.decode(data, f"{store.where(row)} ({name}): mask")
@@ -191,6 +233,15 @@ class ImageNetS(Dataset[Any]):
         sample["ilsvrc"] = int(store.ilsvrc[row])
         sample["name"] = name
         return sample
+
+    def _mask_file(self, row: int) -> bytes | memoryview | None:
+        if self._labels is None:
+            return self._store.mask(row)
+        path = self._labels / f"{self._store.name(row)}.png"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
 
     def _row(self, index: int) -> int:
         number, count = operator.index(index), len(self)

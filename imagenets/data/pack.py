@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from imagenets.data.archive import Digest, MaskArchive, read_mask
 from imagenets.data.files import naming, write_file
+from imagenets.data.jpeg import transcode
 from imagenets.data.lists import sha256
 from imagenets.data.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.data.pictures import inspect, prove, shrink, store_mask
@@ -49,12 +50,15 @@ class Options:
     Attributes:
         resize: Short side in pixels that larger images are brought to; None keeps the bytes.
         quality: JPEG quality with `resize`; None without.
+        restart: Whether JPEGs get restart markers and an index of them (docs/jpeg.md), so that
+            loaders decode no more than the crop. Loses nothing.
         shard_samples: Samples a shard.
         decode: Whether each image is decoded once to prove that it can be. Changes no byte.
     """
 
     resize: int | None = None
     quality: int | None = None
+    restart: bool = False
     shard_samples: int = SHARD_SAMPLES
     decode: bool = True
 
@@ -273,7 +277,11 @@ def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSampl
     who = (rows.stems[row].decode(), rows.wnids[row].decode())
     ids = (int(rows.class_ids[row]), int(rows.ilsvrc[row]))
     size = (stored.width, stored.height)
-    return ShardSample(*who, *ids, *size, stored.data, mask), original.oddities
+    marked = transcode(stored.data) if options.restart else None
+    if marked is None:
+        return ShardSample(*who, *ids, *size, stored.data, mask), original.oddities
+    segments = marked.lengths.astype("<u2").tobytes()
+    return ShardSample(*who, *ids, *size, marked.data, mask, segments), original.oddities
 
 
 def _old_manifest(

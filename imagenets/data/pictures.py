@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
@@ -114,25 +112,7 @@ def store_mask(data: bytes, where: str, classes: int, original: Picture, stored:
         rows = (np.arange(stored.height) * 2 + 1) * height // (2 * stored.height)
         columns = (np.arange(stored.width) * 2 + 1) * width // (2 * stored.width)
         ids = ids[rows[:, None], columns]
-    return fast_png(masks.to_rgb(ids))
-
-
-def fast_png(rgb: npt.NDArray[np.uint8]) -> bytes:
-    """Encodes H x W x 3 uint8 without row filters, lightly compressed.
-
-    Of all PNG variants this decodes fastest but for no compression at all (docs/prepare.md has
-    the figures): masks are flat areas, so filters only cost time.
-    """
-    height, width, _ = rgb.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row starts with its filter: 0, none
-    rows[:, 1:] = rgb.reshape(height, 3 * width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.data, 1)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return masks.encode(ids)
 
 
 def _open(data: bytes, where: str) -> Image.Image:

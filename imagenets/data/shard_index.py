@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from zlib_ng.zlib_ng import crc32
 
 from imagenets.data.manifest import REMEDY, check_version
 from imagenets.errors import CorruptError, MissingError
@@ -31,9 +31,15 @@ SAMPLE_DTYPE = np.dtype(
         ("mask_offset", "<u8"),  # first byte within `masks`
         ("mask_size", "<u4"),  # 0: this sample has no mask
         ("mask_crc32", "<u4"),
+        ("segment_offset", "<u8"),  # first byte within `segments`
+        ("segment_size", "<u4"),  # 0: this image has no index of its restart segments
+        ("segment_crc32", "<u4"),
     ]
 )
-"""One row of a shard's `samples` table: 85 bytes, little-endian, no padding."""
+"""One row of a shard's `samples` table: 101 bytes, little-endian, no padding."""
+
+STREAMS = ("image", "mask", "segment")
+"""What a sample has in the shard; each lies in the dataset of this name with an s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class ShardIndex:
 
     Attributes:
         samples: Rows of `SAMPLE_DTYPE`.
-        starts: Offset in the file of `images` and `masks`; None where one of them is not a byte
-            range of the file, and has to be read through HDF5.
+        starts: Offset in the file of the data of each of STREAMS; None where one of them is not a
+            byte range of the file, and has to be read through HDF5.
         stamp: Size and time of change of the file, to notice when it is replaced.
     """
 
@@ -67,16 +73,16 @@ def read_index(path: Path) -> ShardIndex:
             form, version = _attribute(file, "format", "S32"), _attribute(file, "version", "<i8")
             check_version(path, form.decode(errors="replace"), version, SHARD_FORMAT)
             table = _table(path, file)
-            data = {name: _bytes(path, file, name) for name in ("images", "masks")}
-            starts = {name: _start(mark[0], item) for name, item in data.items()}
-            lengths = {name: item.shape[0] for name, item in data.items()}
+            data = {what: _bytes(path, file, what + "s") for what in STREAMS}
+            starts = {what: _start(mark[0], item) for what, item in data.items()}
+            lengths = {what: item.shape[0] for what, item in data.items()}
         finally:
             file.close()
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CorruptError(f"{path}: not a readable shard ({error}). {REMEDY}") from error
-    _check_ranges(path, table, "image", lengths["images"])
-    _check_ranges(path, table, "mask", lengths["masks"])
-    known = {name: start for name, start in starts.items() if start is not None}
+    for what, length in lengths.items():
+        _check_ranges(path, table, what, length)
+    known = {what: start for what, start in starts.items() if start is not None}
     return ShardIndex(table, known if len(known) == len(starts) else None, mark)
 
 
@@ -134,7 +140,7 @@ def _table(path: Path, file: Any) -> npt.NDArray[Any]:
         raise CorruptError(f"{path}: `samples` has other columns than this version. {REMEDY}")
     table = np.empty(data.shape, SAMPLE_DTYPE)
     data.read(h5s.ALL, h5s.ALL, table, mtype=_row_type())
-    if zlib.crc32(table.tobytes()) != _attribute(data, "crc32", "<u4"):
+    if crc32(table.tobytes()) != _attribute(data, "crc32", "<u4"):
         raise CorruptError(f"{path}: the table `samples` is damaged. {REMEDY}")
     return table
 

@@ -1,8 +1,9 @@
 """The on-disk format, declared once: a shard is one HDF5 file, a manifest lists the shards.
 
-A shard holds two one-dimensional uint8 datasets, `images` and `masks` (encoded files laid end to
-end), and a table `samples` that says where each one lies. Both are contiguous, that is one byte
-range of the file each, so that a reader can map the file and needs HDF5 only to find the ranges.
+A shard holds three one-dimensional uint8 datasets, `images` and `masks` (encoded files laid end to
+end) and `segments` (for images with restart markers, the bytes between them), and a table
+`samples` that says where each one lies. They are contiguous, that is one byte range of the file
+each, so that a reader can map the file and needs HDF5 only to find the ranges.
 docs/format.md describes the format for readers in other languages.
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from zlib_ng.zlib_ng import crc32
 
 from imagenets.data.manifest import (
     FORMAT_VERSION,
@@ -34,6 +35,7 @@ from imagenets.data.manifest import (
 from imagenets.data.shard_index import (
     SAMPLE_DTYPE,
     SHARD_FORMAT,
+    STREAMS,
     ShardIndex,
     existing,
     read_index,
@@ -58,7 +60,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ShardSample:
-    """One sample on its way into a shard; `image` and `mask` are encoded files (JPEG, PNG)."""
+    """One sample on its way into a shard.
+
+    Attributes:
+        name: File stem.
+        wnid: Class folder.
+        class_id: 1 + rank of the class in the tier, 0 outside it.
+        ilsvrc: Rank of the image's own ILSVRC class in the manifest's `source_classes`.
+        width: Of the image, pixels.
+        height: Of the image, pixels.
+        image: The encoded image.
+        mask: The encoded mask, a PNG; None without.
+        segments: Little-endian uint16 numbers, the bytes of each restart segment of the image; None
+            without an index.
+    """
 
     name: str
     wnid: str
@@ -68,6 +83,11 @@ class ShardSample:
     height: int
     image: bytes
     mask: bytes | None = None
+    segments: bytes | None = None
+
+    def stored(self) -> tuple[bytes, bytes, bytes]:
+        """The bytes of STREAMS."""
+        return self.image, self.mask or b"", self.segments or b""
 
 
 class ShardDraft:
@@ -215,6 +235,11 @@ class ShardReader:
         """The encoded mask of a sample, None where it has none; raises like `image`."""
         return self._read("mask", index)
 
+    def segments(self, index: int) -> npt.NDArray[np.uint16] | None:
+        """Bytes of each restart segment of the image, None without; raises like `image`."""
+        view = self._read("segment", index)
+        return None if view is None else np.frombuffer(view, "<u2")
+
     def close(self) -> None:
         """Lets go of the file; the reader opens it again when needed."""
         handle, self._handle = self._handle, None
@@ -243,7 +268,7 @@ class ShardReader:
         if not row[what + "_size"]:
             return None
         view = _slice(self._open(known), known, what, row)
-        if self.verify and zlib.crc32(view) != row[what + "_crc32"]:
+        if self.verify and crc32(view) != row[what + "_crc32"]:
             raise CorruptError(
                 f"{self.path}: sample {index} ({row['wnid'].decode()}/{row['name'].decode()}): "
                 f"the {what} does not have the checksum in the table. {REMEDY}"
@@ -267,13 +292,13 @@ class ShardReader:
         return self._handle
 
     def _can_map(self, mapped: mmap.mmap, known: ShardIndex) -> bool:
-        """Whether the map holds what HDF5 reads; checked once, on the first image and mask."""
+        """Whether the map holds what HDF5 reads; checked once, on the first of each."""
         right = known.starts is not None
-        for what in ("image", "mask"):
+        for what in STREAMS:
             rows = known.samples[known.samples[what + "_size"] > 0][:1]
             if right and len(rows):
                 view = _slice(mapped, known, what, rows[0])
-                if zlib.crc32(view) != rows[0][what + "_crc32"]:  # damaged, or the wrong place?
+                if crc32(view) != rows[0][what + "_crc32"]:  # damaged, or the wrong place?
                     with _h5py_file(self.path) as file:
                         right = view == _slice(file, known, what, rows[0])
         if not right:
@@ -289,7 +314,7 @@ def _slice(handle: Any, known: ShardIndex, what: str, row: npt.NDArray[Any]) -> 
     first, size = int(row[what + "_offset"]), int(row[what + "_size"])
     if isinstance(handle, mmap.mmap):
         assert known.starts is not None
-        first += known.starts[what + "s"]
+        first += known.starts[what]
         return memoryview(handle)[first : first + size]
     return memoryview(handle[what + "s"][first : first + size])
 
@@ -310,15 +335,14 @@ def _write(part: Path, samples: Sequence[ShardSample], attributes: Mapping[str, 
         for key in sorted(facts):
             value = facts[key]  # fixed-length strings: variable-length ones crash under threads
             file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
-        images = _reserve(file, "images", int(table["image_size"].sum(dtype=np.int64)))
-        masks = _reserve(file, "masks", int(table["mask_size"].sum(dtype=np.int64)))
+        sizes = [int(table[what + "_size"].sum(dtype=np.int64)) for what in STREAMS]
+        places = [_reserve(file, f"{w}s", size) for w, size in zip(STREAMS, sizes, strict=True)]
         rows = file.create_dataset("samples", data=table, track_times=False)
-        rows.attrs["crc32"] = np.uint32(zlib.crc32(table.tobytes()))
+        rows.attrs["crc32"] = np.uint32(crc32(table.tobytes()))
     with part.open("r+b") as raw:  # plain writes: up to three times as fast as HDF5 slices
-        raw.seek(images)
-        raw.writelines(sample.image for sample in samples)
-        raw.seek(masks)
-        raw.writelines(sample.mask for sample in samples if sample.mask)
+        for number, place in enumerate(places):
+            raw.seek(place)
+            raw.writelines(sample.stored()[number] for sample in samples)
 
 
 def _sync(part: Path) -> None:
@@ -328,16 +352,15 @@ def _sync(part: Path) -> None:
 
 def _table(samples: Sequence[ShardSample]) -> npt.NDArray[Any]:
     rows = []
-    image_offset = mask_offset = 0
+    ends = [0] * len(STREAMS)
     for sample in samples:
         _check_sample(sample)
-        mask = sample.mask or b""
-        who = (sample.name.encode(), sample.wnid.encode(), sample.class_id, sample.ilsvrc)
-        image_at = (image_offset, len(sample.image), zlib.crc32(sample.image))
-        mask_at = (mask_offset, len(mask), zlib.crc32(mask))
-        rows.append((*who, sample.width, sample.height, *image_at, *mask_at))
-        image_offset += len(sample.image)
-        mask_offset += len(mask)
+        row: list[Any] = [sample.name.encode(), sample.wnid.encode(), sample.class_id]
+        row += [sample.ilsvrc, sample.width, sample.height]
+        for number, data in enumerate(sample.stored()):
+            row += [ends[number], len(data), crc32(data)]
+            ends[number] += len(data)
+        rows.append(tuple(row))
     return np.array(rows, SAMPLE_DTYPE)
 
 

@@ -51,8 +51,11 @@ class Store(Protocol):
     def mask(self, row: int) -> bytes | memoryview | None:
         """The encoded mask."""
 
-    def sizes(self) -> npt.NDArray[np.int32]:
-        """Width and height of each image, N x 2."""
+    def segments(self, row: int) -> npt.NDArray[np.uint16] | None:
+        """Bytes of each restart segment of the image; None without an index of them."""
+
+    def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Width and height of some images, n x 2."""
 
 
 def open_store(root: Path, split: str, tier: str, layout: str) -> tuple[str, Store]:
@@ -130,7 +133,7 @@ def _missing(root: Path, split: str, tier: str, layout: str, found: list[str]) -
 
 
 class ShardStore:
-    """A split in shards; see `Store`. Tables stay in memory, 85 bytes a sample; files are mapped
+    """A split in shards; see `Store`. Tables stay in memory, 101 bytes a sample; files are mapped
     when needed, `_OPEN_SHARDS` at most.
     """
 
@@ -152,6 +155,8 @@ class ShardStore:
         self._order = self._sorted(tables) if self._raw else None
         self.class_ids = self._column(tables, "class_id", np.int16)
         self.ilsvrc = self._column(tables, "ilsvrc", np.int16)
+        sides = [self._column(tables, side, np.uint16) for side in ("width", "height")]
+        self._sizes = np.stack(sides, axis=1)  # 65,535 is the most that a JPEG can have
         self._mapped: OrderedDict[int, None] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,10 +181,12 @@ class ShardStore:
         shard, index = self._find(row)
         return self._reader(shard).mask(index)
 
-    def sizes(self) -> npt.NDArray[np.int32]:
-        tables = [reader.samples for reader in self._readers]
-        columns = [self._column(tables, side, np.int32) for side in ("width", "height")]
-        return np.stack(columns, axis=1)
+    def segments(self, row: int) -> npt.NDArray[np.uint16] | None:
+        shard, index = self._find(row)
+        return self._reader(shard).segments(index)
+
+    def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        return self._sizes[rows].astype(np.int32)
 
     @staticmethod
     def _sorted(tables: list[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
@@ -249,14 +256,17 @@ class TreeStore:
     def mask(self, row: int) -> bytes | None:
         return _read(self._masks / f"{self.name(row)}.png") if self.has_masks else None
 
-    def sizes(self) -> npt.NDArray[np.int32]:
+    def segments(self, row: int) -> npt.NDArray[np.uint16] | None:
+        return None
+
+    def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         from PIL import Image
 
-        sizes = np.empty((len(self._stems), 2), np.int32)
-        for row in range(len(sizes)):
+        sizes = np.empty((len(rows), 2), np.int32)
+        for place, row in enumerate(rows.tolist()):
             try:
                 with Image.open(self.where(row)) as image:  # reads the header only
-                    sizes[row] = image.size
+                    sizes[place] = image.size
             except (OSError, SyntaxError, ValueError) as error:
                 raise CorruptError(f"{self.where(row)}: not a readable image ({error}).") from error
         return sizes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from zlib_ng.zlib_ng import crc32
 
 from imagenets.data.archive import decode_mask
 from imagenets.data.lists import sha256
@@ -140,8 +141,11 @@ def _check_samples(facts: _Facts, info: ShardInfo, reader: ShardReader) -> Itera
 def _check_sample(
     facts: _Facts, info: ShardInfo, reader: ShardReader, index: int, row: Any
 ) -> Iterator[str]:
-    if zlib.crc32(reader.image(index)) != row["image_crc32"]:
+    if crc32(reader.image(index)) != row["image_crc32"]:
         yield "the image does not have its checksum"
+    segments = reader.segments(index)
+    if segments is not None and crc32(segments.tobytes()) != row["segment_crc32"]:
+        yield "the index of its segments does not have its checksum"
     number = int(row["class_id"])
     inside = 1 <= number <= len(facts.classes) and facts.classes[number - 1] == row["wnid"]
     if not inside and (info.group != "train-rest" or number != 0):
@@ -151,7 +155,7 @@ def _check_sample(
         yield "has no mask" if mask is None else "has a mask, its split has none"
     if mask is None:
         return
-    if zlib.crc32(mask) != row["mask_crc32"]:
+    if crc32(mask) != row["mask_crc32"]:
         yield "the mask does not have its checksum"
         return
     try:

@@ -34,33 +34,14 @@ def boundary(ids: Array, distance: int | None = None) -> Flags:
     Returns:
         H x W bool.
     """
-    height, width = ids.shape
-    d = boundary_width(height, width) if distance is None else distance
-    marked = np.ones((height, width), np.bool_)
-    inner_height, inner_width = height - 2 * d, width - 2 * d
-    if inner_height <= 0 or inner_width <= 0:
-        return marked  # every window leaves the image
-    # A window is uniform when each of its rows is and its columns' steps are. Both are runs of
-    # equal neighbours, sought in the flattened image: what wraps over a row's end lies in the
-    # last 2 d columns and is cropped away.
-    flat = np.ascontiguousarray(ids).reshape(-1)
-    rows = _all_of(flat[1:] == flat[:-1], 2 * d, 1)  # at y, x: row y is uniform in x .. x + 2 d
-    steps = flat[width + d : width + d + rows.size - width] == flat[d : d + rows.size - width]
-    steps &= rows[width:]  # at y, x: centre pixels y and y + 1 are equal, row y + 1 is uniform
-    uniform = _all_of(steps, 2 * d, width)
-    uniform &= rows[: uniform.size]
-    whole = np.zeros(inner_height * width, np.bool_)
-    whole[: uniform.size] = uniform
-    inner = whole.reshape(inner_height, width)[:, :inner_width]
-    np.logical_not(inner, out=marked[d : height - d, d : width - d])
-    return marked
+    from imagenets.evaluation.kernels import mark_boundary  # Numba: not before it is used
+
+    d = boundary_width(*ids.shape) if distance is None else distance
+    marked = np.empty(ids.shape, np.uint8)
+    mark_boundary(plain(ids), d, marked)
+    return marked.view(np.bool_)
 
 
-def _all_of(flags: Flags, count: int, stride: int) -> Flags:
-    """Whether `count` flags, `stride` apart, are all set; doubles the span at each step."""
-    span = 1
-    while 2 * span <= count:
-        flags = flags[: flags.size - span * stride] & flags[span * stride :]
-        span *= 2
-    rest = (count - span) * stride
-    return flags[: flags.size - rest] & flags[rest:] if rest else flags
+def plain(ids: Array) -> Array:
+    """The ids as one of the two types for which loops are compiled: uint16 or int64."""
+    return np.ascontiguousarray(ids, np.uint16 if ids.dtype == np.uint16 else np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import CorruptError, UsageError
-from imagenets.evaluation.boundary import boundary
+from imagenets.evaluation.boundary import boundary_width, plain
 from imagenets.masks import IGNORED
 
 Array = npt.NDArray[np.integer[Any]]
@@ -124,38 +124,32 @@ def count(
         UsageError: Not two integer arrays of one H x W shape.
         CorruptError: The ground truth holds an id that is neither 0..K nor `ignored`.
     """
+    from imagenets.evaluation.kernels import EDGES, tally  # Numba: not before used
+
     pred, gt = _checked(pred, name), _checked(gt, name)
     if pred.shape != gt.shape:
         raise UsageError(
             f"{name}: the prediction is {pred.shape[1]} x {pred.shape[0]} pixels (W x H), the "
             f"ground truth {gt.shape[1]} x {gt.shape[0]}. Scale predictions to the image's size."
         )
-    edges = [boundary(gt), boundary(pred)] if boundaries else []
-    starts, lengths = runs(pred, gt, *edges)
-    flags = np.zeros(len(starts), np.int64)
-    for bit, edge in zip((GT_EDGE, PRED_EDGE), edges, strict=False):
-        flags[edge.reshape(-1)[starts]] |= bit
-    truth, guess = (a.reshape(-1)[starts].astype(np.int64) for a in (gt, pred))
-    kept = truth != ignored
-    truth, guess, flags, lengths = truth[kept], guess[kept], flags[kept], lengths[kept]
-    if truth.size and (truth.min() < 0 or truth.max() > num_classes):
-        odd = truth[(truth < 0) | (truth > num_classes)]
+    distance = boundary_width(*gt.shape) if boundaries else 0
+    keys, pixels, odd = tally(gt, pred, distance, num_classes, ignored)
+    if odd.size:
         raise CorruptError(
             f"{name}: the ground truth holds id {int(odd[0])}; with {num_classes} classes ids are "
             f"0..{num_classes} and {ignored} (ignored). Check the number of classes."
         )
-    guess[(guess < 0) | (guess > num_classes)] = num_classes + 1
-    keys, inverse = np.unique((truth * (num_classes + 2) + guess) << 2 | flags, return_inverse=True)
-    pixels = np.bincount(inverse.reshape(-1), lengths, len(keys)).astype(np.int64)
-    pairs = keys >> 2
+    order = keys.argsort()
+    pairs, flags = np.divmod(keys[order], EDGES)
+    true, guess = np.divmod(pairs, num_classes + 2)
     return Counts(
         1,
         num_classes,
         np.zeros(len(keys), np.int32),
-        (pairs // (num_classes + 2)).astype(np.int32),
-        (pairs % (num_classes + 2)).astype(np.int32),
-        (keys & 3).astype(np.int32),
-        pixels,
+        true.astype(np.int32),
+        guess.astype(np.int32),
+        flags.astype(np.int32),
+        pixels[order],
     )
 
 
@@ -200,22 +194,4 @@ def _checked(array: Array, name: str) -> Array:
             f"{name}: a mask must be an H x W integer array (or a batch N x H x W), this one has "
             f"shape {array.shape} and type {array.dtype}."
         )
-    return np.ascontiguousarray(array)
-
-
-def runs(*arrays: npt.NDArray[Any]) -> tuple[Int64, Int64]:
-    """Starts and lengths of the stretches, in flat order, in which no array changes.
-
-    Masks are flat nearly everywhere: what follows then works on thousands of runs, not on
-    hundreds of thousands of pixels.
-    """
-    size = arrays[0].size
-    if size == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    changed = np.zeros(size, np.bool_)
-    changed[0] = True
-    for array in arrays:
-        flat = array.reshape(-1)
-        changed[1:] |= flat[1:] != flat[:-1]
-    starts = np.flatnonzero(changed).astype(np.int64, copy=False)
-    return starts, np.diff(starts, append=size)
+    return plain(array)

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
-from imagenets.evaluation.sweep import ThresholdSweep
+from imagenets.evaluation.tally import Share
 
 
 @runtime_checkable
-class Summable(Protocol):
-    """What `Evaluator` and `CoOccurrence` offer: the arrays that add up."""
+class Dense(Protocol):
+    """What `Evaluator` and `CoOccurrence` offer: arrays that add up, alike on all ranks."""
 
     def state(self) -> list[npt.NDArray[Any]]:
         """The arrays themselves, not copies."""
 
 
-def all_reduce(accumulator: Summable | ThresholdSweep, group: Any = None) -> None:
+@runtime_checkable
+class Sparse(Protocol):
+    """What `Evaluator` and `ThresholdSweep` offer: numbers by key, each rank with its own keys."""
+
+    def tallies(self) -> list[Share]:
+        """Keys and numbers."""
+
+    def replace(self, shares: Sequence[list[Share]]) -> None:
+        """Takes the sum of all ranks' tallies instead of its own."""
+
+
+def all_reduce(accumulator: Dense | Sparse, group: Any = None) -> None:
     """Makes the accumulator of every rank hold what all ranks have seen together.
 
     Call it once, on every rank, when each rank has seen its own share of the images. Sums of
@@ -38,10 +50,11 @@ def all_reduce(accumulator: Summable | ThresholdSweep, group: Any = None) -> Non
 
     if not (dist.is_available() and dist.is_initialized()):
         raise UsageError("all_reduce needs torch.distributed.init_process_group to be called.")
-    if isinstance(accumulator, ThresholdSweep):  # sparse: the ranks hold different keys
+    if isinstance(accumulator, Sparse):
         shares: list[Any] = [None] * dist.get_world_size(group)
         dist.all_gather_object(shares, accumulator.tallies(), group=group)
         accumulator.replace(shares)
+    if not isinstance(accumulator, Dense):
         return
     device = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
     for array in accumulator.state():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
-from imagenets.evaluation.counts import Counts, concatenate, count, masks_of
+from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
 from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
+from imagenets.evaluation.tally import Share, Tally
 from imagenets.masks import IGNORED
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _FIXED = 1 << 40  # F-measures are summed as multiples of 2^-40: exact in any order
 
@@ -55,8 +60,6 @@ class Evaluator:
         published: Whether sums are kept in float32, as the published code keeps them.
         pixels: 5 x 2 x 3 x (K + 1): [all, S, MS, ML, L] x [areas, boundaries] x
             [predicted, true, both] x id; int64, float32 in published mode.
-        confusion: int64, (K + 1) x (K + 2): pixels by true and predicted id, the last column for
-            predictions outside 0..K.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class Evaluator:
         self.published = published
         dtype = np.float32 if published else np.int64
         self.pixels: Array = np.zeros((1 + len(BUCKETS), 2, 3, num_classes + 1), dtype)
-        self.confusion = np.zeros((num_classes + 1, num_classes + 2), np.int64)
+        self._confusion = Tally()  # by true id * (K + 2) + predicted id
         self._images = np.zeros(1, np.int64)
         self._sums: Array = np.zeros(2, dtype)  # of hits and of F-measures
 
@@ -117,7 +120,8 @@ class Evaluator:
         """Adds images that were counted before."""
         self._same(counts.num_classes == self.num_classes)
         self._images += counts.images
-        np.add.at(self.confusion, (counts.gt, counts.pred), counts.pixels)
+        keys = counts.gt.astype(np.int64) * (self.num_classes + 2) + counts.pred
+        self._confusion.add(keys, counts.pixels)
         if self.published:
             for image in counts.split():
                 self.pixels += totals(image).astype(np.float32)
@@ -137,10 +141,34 @@ class Evaluator:
         self._same(other.num_classes == self.num_classes and other.published == self.published)
         for own, more in zip(self.state(), other.state(), strict=True):
             own += more
+        self._confusion.add(*other._confusion.total())
 
     def state(self) -> list[Array]:
         """The arrays whose sums are the sums of evaluators; changing them changes this one."""
-        return [self._images, self.pixels, self.confusion, self._sums]
+        return [self._images, self.pixels, self._sums]
+
+    def tallies(self) -> list[Share]:
+        """What else adds up: the confusion matrix, sparse."""
+        return [self._confusion.total()]
+
+    def replace(self, shares: Sequence[list[Share]]) -> None:
+        """Forgets the confusion matrix and takes the sum of these instead."""
+        self._confusion = Tally()
+        for (share,) in shares:
+            self._confusion.add(*share)
+
+    @property
+    def confusion(self) -> Int64:
+        """(K + 1) x (K + 2) pixels by true and predicted id, the last column for those outside."""
+        return np.asarray(self.sparse_confusion().todense())
+
+    def sparse_confusion(self) -> csr_array[np.int64]:
+        """The same as a `scipy.sparse.csr_array`: of many classes, few meet."""
+        from scipy.sparse import coo_array
+
+        keys, pixels = self._confusion.total()
+        shape = self.num_classes + 1, self.num_classes + 2
+        return coo_array((pixels, np.divmod(keys, shape[1])), shape).tocsr()
 
     def compute(self, absent: Absent = "published") -> Figures:
         """The figures so far.

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import CorruptError, UsageError
-from imagenets.evaluation.counts import Int64, masks_of, runs
+from imagenets.evaluation.boundary import plain
+from imagenets.evaluation.counts import Int64, masks_of
 from imagenets.evaluation.matching import Match, as_table, match
 from imagenets.evaluation.metrics import ious
+from imagenets.evaluation.tally import Share, Tally
 from imagenets.masks import IGNORED, OTHER
 
 Float = npt.NDArray[np.float64]
@@ -73,9 +75,8 @@ class ThresholdSweep:
         self.ignored = ignored
         if not len(self.thresholds) or (np.diff(self.thresholds) <= 0).any():
             raise UsageError("a sweep needs at least one threshold, in ascending order.")
-        self._pixels = _Tally()  # by true id, predicted id, thresholds reached
-        self._images = _Tally()  # the same of each image's highest attention
-        self._binners: dict[np.dtype[Any], _Binner] = {}
+        self._pixels = Tally()  # by true id, predicted id, thresholds reached
+        self._images = Tally()  # the same of each image's highest attention
 
     def update(self, pred: Any, attention: Any, gt: Any) -> None:
         """Adds one image or a batch.
@@ -106,13 +107,13 @@ class ThresholdSweep:
         for own, more in zip((self._pixels, self._images), other.tallies(), strict=True):
             own.add(*more)
 
-    def tallies(self) -> list[tuple[Int64, Int64]]:
-        """What was counted, as sparse keys and numbers."""
+    def tallies(self) -> list[Share]:
+        """What was counted, as keys and numbers."""
         return [self._pixels.total(), self._images.total()]
 
-    def replace(self, shares: Sequence[list[tuple[Int64, Int64]]]) -> None:
+    def replace(self, shares: Sequence[list[Share]]) -> None:
         """Forgets what was counted and takes the sum of these tallies instead."""
-        self._pixels, self._images = _Tally(), _Tally()
+        self._pixels, self._images = Tally(), Tally()
         for pixels, images in shares:
             self._pixels.add(*pixels)
             self._images.add(*images)
@@ -176,29 +177,31 @@ class ThresholdSweep:
             )
         if not np.issubdtype(attention.dtype, np.floating):
             raise UsageError(f"the attention must be of a floating type, not {attention.dtype}.")
+        from imagenets.evaluation.kernels import tally_levels  # Numba: not before it is used
+
         k, levels = self.num_classes, len(self.thresholds) + 1
-        starts, lengths = runs(np.ascontiguousarray(pred), np.ascontiguousarray(gt))
-        truth, guess = (a.reshape(-1)[starts].astype(np.int64) for a in (gt, pred))
-        kept = truth != self.ignored
-        if ((truth[kept] < 0) | (truth[kept] > k)).any():
-            raise CorruptError(f"the ground truth holds an id that is not 0..{k} or ignored.")
-        guess[(guess < 0) | (guess > k)] = k + 1
-        truth[~kept] = k + 1  # counted, then dropped: cheaper than picking pixels
-        pairs, inverse = np.unique(truth * (k + 2) + guess, return_inverse=True)
-        if attention.dtype not in self._binners:
-            self._binners[attention.dtype] = _Binner(self.thresholds, attention.dtype)
-        key = self._binners[attention.dtype](np.ascontiguousarray(attention).reshape(-1))
-        key += np.repeat(inverse.reshape(-1) * levels, lengths)
-        table = np.bincount(key, minlength=len(pairs) * levels).reshape(len(pairs), levels)
-        table, pairs = table[pairs // (k + 2) <= k], pairs[pairs // (k + 2) <= k]
+        limits = self.thresholds.astype(attention.dtype)  # rounded as the attention is, then exact
+        kind = np.float32 if attention.dtype.itemsize <= 4 else np.float64
+        pairs, table, odd, finite = tally_levels(
+            plain(gt),
+            plain(pred),
+            np.ascontiguousarray(attention, kind),
+            limits.astype(kind),
+            k,
+            self.ignored,
+        )
+        if odd.size:
+            raise CorruptError(f"the ground truth holds id {odd[0]}, not 0..{k} or ignored.")
+        if not finite:
+            raise CorruptError("the attention map holds NaN; give it finite values.")
         is_other = pairs % (k + 2) == OTHER  # other is other at every threshold: one level will do
         table[is_other, -1] = table[is_other].sum(axis=1)
         table[is_other, :-1] = 0
         row, level = np.nonzero(table)
-        self._pixels.add(pairs[row] * levels + level, table[row, level])
+        self._pixels.add(pairs[row] * levels + level, table[row, level].astype(np.int64))
         self._add_image(pairs, table)
 
-    def _add_image(self, pairs: Int64, table: Int64) -> None:
+    def _add_image(self, pairs: Int64, table: npt.NDArray[np.int32]) -> None:
         """Adds the pairs (class, category) of one image, at the category's highest level."""
         k, levels = self.num_classes, table.shape[1]
         truth, guess = np.divmod(pairs, k + 2)
@@ -209,69 +212,3 @@ class ThresholdSweep:
         found = np.unique(guess[(guess != OTHER) & (guess <= k)])
         keys = (classes[:, None] * (k + 2) + found) * levels + highest[found]
         self._images.add(keys.reshape(-1), np.ones(keys.size, np.int64))
-
-
-class _Tally:
-    """Counts by key, kept sparse: the keys that occur are few among those that could."""
-
-    def __init__(self) -> None:
-        self._keys = np.empty(0, np.int64)
-        self._numbers = np.empty(0, np.int64)
-        self._waiting: list[tuple[Int64, Int64]] = []
-        self._size = 0
-
-    def add(self, keys: Int64, numbers: Int64) -> None:
-        self._waiting.append((keys, numbers))
-        self._size += len(keys)
-        if self._size > 1_000_000 + len(self._keys) // 2:
-            self.total()
-
-    def total(self) -> tuple[Int64, Int64]:
-        """The distinct keys, sorted, and their sums."""
-        keys = np.concatenate([self._keys, *(k for k, _ in self._waiting)])
-        numbers = np.concatenate([self._numbers, *(n for _, n in self._waiting)])
-        self._keys, inverse = np.unique(keys, return_inverse=True)
-        self._numbers = np.zeros(len(self._keys), np.int64)
-        np.add.at(self._numbers, inverse.reshape(-1), numbers)
-        self._waiting, self._size = [], 0
-        return self._keys, self._numbers
-
-
-class _Binner:
-    """How many thresholds a value reaches, by a table of cells with one threshold at most each.
-
-    Several times faster than `np.searchsorted`, with the same result: the cell of a value never
-    falls as the value grows, so only the threshold in its own cell has to be compared.
-    """
-
-    def __init__(self, thresholds: Float, dtype: np.dtype[Any]) -> None:
-        self._limits = thresholds.astype(dtype)
-        gap = float(np.diff(self._limits.astype(np.float64)).min(initial=1.0))
-        span = float(self._limits[-1]) - float(self._limits[0])
-        self._count = int(min(4 + 2 * span / gap, 4096)) if gap > 0 else 0
-        scale = self._count / span if span else 1.0
-        if not self._count or scale > np.finfo(dtype).max:
-            self._count = 0
-            return
-        self._start, self._scale = self._limits[0], dtype.type(scale)
-        cells = self._cells(self._limits)
-        self._below = np.searchsorted(cells, np.arange(self._count + 1), "left").astype(np.int64)
-        self._inside = np.full(self._count + 1, np.inf, dtype)
-        self._inside[cells] = self._limits
-        if len(np.unique(cells)) < len(cells):
-            self._count = 0
-
-    def __call__(self, values: npt.NDArray[Any]) -> Int64:
-        if np.isnan(values.max(initial=-np.inf)):
-            raise CorruptError("the attention map holds NaN; give it finite values.")
-        if not self._count:
-            return np.searchsorted(self._limits, values, "right").astype(np.int64)
-        cells = self._cells(values)
-        levels = self._below[cells]
-        levels += values >= self._inside[cells]
-        return levels
-
-    def _cells(self, values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-        scaled: npt.NDArray[Any] = (values - self._start) * self._scale
-        np.clip(scaled, 0, self._count, out=scaled)
-        return scaled.astype(np.intp)  # the type of an index: looked up twice as fast

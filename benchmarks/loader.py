@@ -1,0 +1,404 @@
+"""Loading: RandomResizedCrop(224) + flip from JPEG, ours against others, in one interleaved run.
+
+    python benchmarks/loader.py --images DIR [--count 1000] [--rounds 5] [--rivals]
+
+1.0 is torch's DataLoader with Pillow on the same processors: crop, antialiased resize, flip,
+normalised float32. Ours reads shards of the same photographs, stored in four ways; `floor` is the
+same decoding and resizing in bare loops, one process a processor, no loader. With `--rivals`,
+WebDataset, MosaicML Streaming, LitData and DALI are installed into an environment of their own
+(.rivals beside this file) and run in the same rounds; one that does not install is named and left
+out. `--scale` measures what a set of 1,281,167 samples costs to open and to shuffle instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from imagenets import CentreCrop, ImageNetS, Loader, RandomCrop, masks
+from imagenets.data.augment import MEAN, STD
+from imagenets.data.jpeg import transcode
+from imagenets.data.loader.fill import Filler
+from imagenets.data.manifest import Manifest, ShardInfo, SplitInfo
+from imagenets.data.shards import ShardSample, write_shard
+from imagenets.data.workers import default_workers
+from imagenets.tiers import ilsvrc_classes
+
+WNID = "n01440764"
+SIDE = 224
+BATCH = 64
+WORKERS = default_workers()
+STORED = ("original", "restart", "500 px q90", "256 q90")
+VIEWS = {
+    "antialiased, float": RandomCrop(SIDE, output="float32"),
+    "plain, float": RandomCrop(SIDE, output="float32", resample="bilinear"),
+    "antialiased, uint8": RandomCrop(SIDE),
+    "plain, uint8": RandomCrop(SIDE, resample="bilinear"),
+}
+RIVALS = Path(__file__).with_name("loader_rivals.py")
+
+Epoch = Callable[[], float]
+
+
+def main() -> None:
+    """Prints one table; with --json, its numbers."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=Path, help="folder of JPEGs")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rivals", action="store_true")
+    parser.add_argument("--stored", nargs="+", default=STORED, choices=STORED)
+    parser.add_argument("--scale", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.scale:
+            print(json.dumps(scale(Path(folder)), indent=1))
+            return
+        if arguments.images is None:
+            parser.error("--images DIR is needed: a folder of photographs")
+        found = compare(arguments, Path(folder))
+    print(json.dumps(found, indent=1) if arguments.json else table(found))
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Images per second of every contender, one list a contender, one entry a round."""
+    files = sorted(arguments.images.rglob("*.JPEG")) or sorted(arguments.images.rglob("*.jpg"))
+    paths = [files[i % len(files)] for i in range(arguments.count)]
+    with ExitStack() as stack:
+        contenders: dict[str, Epoch] = {"DataLoader + Pillow": dataloader(Photos(paths), BATCH)}
+        sizes = {}
+        for stored in arguments.stored:
+            root = folder / stored.replace(" ", "-")
+            sizes[stored] = write_set(root, paths, stored)
+            data = ImageNetS(root, "train", masks=False)
+            for view, crop in VIEWS.items():
+                contenders[f"{stored}: {view}"] = ours(data, crop)
+            for view in ("antialiased, float", "plain, uint8"):
+                pool = stack.enter_context(processes())
+                contenders[f"{stored}: floor, {view}"] = floor(pool, data, VIEWS[view])
+        whole = ImageNetS(folder / arguments.stored[0].replace(" ", "-"), "validation")
+        contenders["whole images and masks: DataLoader + Pillow"] = dataloader(Whole(whole), BATCH)
+        contenders["whole images and masks"] = ours(whole, None)
+        if arguments.rivals:
+            contenders |= rivals(stack, folder, paths)
+        for epoch in contenders.values():
+            epoch()  # starts workers, compiles, warms the page cache
+        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(arguments.rounds):
+            for name, epoch in contenders.items():
+                speeds[name].append(len(paths) / epoch())
+    return {"machine": machine(), "bytes an image": sizes, "images a second": speeds}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The medians, and their ratio to the first."""
+    lines = [f"{key}: {value}" for key, value in found["machine"].items()]
+    lines += [
+        f"{key}: {value / 1000:.0f} KB an image" for key, value in found["bytes an image"].items()
+    ]
+    speeds = found["images a second"]
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    first = next(iter(medians.values()))
+    lines.append(f"\n{'':50}{'images/s':>10}{'ratio':>8}{'range':>16}")
+    for name, values in speeds.items():
+        unit = first
+        if name == "whole images and masks":
+            unit = medians["whole images and masks: DataLoader + Pillow"]
+        spread = f"{min(values):.0f}-{max(values):.0f}"
+        lines.append(f"{name:50}{medians[name]:>10.0f}{medians[name] / unit:>8.2f}{spread:>16}")
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on, and with what."""
+    names = ("torch", "pillow", "numpy", "numba", "simplejpeg")
+    return {
+        "processor": f"{platform.processor() or platform.machine()}, {WORKERS} in use",
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def ours(data: ImageNetS, crop: RandomCrop | CentreCrop | None) -> Epoch:
+    """An epoch of this library's loader."""
+    loader = Loader(data, BATCH, crop=crop, workers=WORKERS, drop_last=False)
+    return timed(lambda: consume(loader))
+
+
+def dataloader(dataset: Dataset[Any], batch: int) -> Epoch:
+    """An epoch of torch's loader."""
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch,
+        shuffle=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        collate_fn=None if isinstance(dataset, Photos) else list,
+    )
+    return timed(lambda: consume(loader))
+
+
+def consume(batches: Any) -> None:
+    """Takes each batch and lets it go."""
+    for _ in batches:
+        pass
+
+
+def timed(work: Callable[[], Any]) -> Epoch:
+    """Seconds of a piece of work."""
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return epoch
+
+
+class Photos(Dataset[torch.Tensor]):
+    """What people write: open, crop, resize, flip, to float, normalise."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.mean, self.std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with Image.open(self.paths[index]) as opened:
+            image = opened.convert("RGB")
+        left, top, width, height = draw_box(*image.size)
+        image = image.crop((left, top, left + width, top + height))
+        image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        if torch.rand(()) < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return pixels.float().div(255).sub_(self.mean).div_(self.std)
+
+
+def draw_box(width: int, height: int) -> tuple[int, int, int, int]:
+    """RandomResizedCrop's box for one image, as people write it."""
+    for _ in range(10):
+        area = width * height * float(torch.empty(()).uniform_(0.08, 1))
+        ratio = float(torch.empty(()).uniform_(np.log(3 / 4), np.log(4 / 3)).exp())
+        w, h = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if 0 < w <= width and 0 < h <= height:
+            left = int(torch.randint(0, width - w + 1, ()))
+            return left, int(torch.randint(0, height - h + 1, ())), w, h
+    side = min(width, height)
+    return (width - side) // 2, (height - side) // 2, side, side
+
+
+class Whole(Dataset[Any]):
+    """Whole images and masks with Pillow alone, from the files as they were published."""
+
+    def __init__(self, data: ImageNetS) -> None:
+        self.images = [bytes(data.encoded(i).image) for i in range(len(data))]
+        self.masks = []
+        for i in range(len(data)):
+            buffer = io.BytesIO()
+            ids = masks.decode(data.encoded(i).mask or b"")
+            Image.fromarray(masks.to_rgb(ids)).save(buffer, "PNG")  # filtered, as published
+            self.masks.append(buffer.getvalue())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        image = np.array(Image.open(io.BytesIO(self.images[index])).convert("RGB"))
+        rgb = np.array(Image.open(io.BytesIO(self.masks[index]))).astype(np.int64)
+        return torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(
+            rgb[..., 0] + 256 * rgb[..., 1]
+        )
+
+
+@contextmanager
+def processes() -> Iterator[Any]:
+    """Bare worker processes."""
+    with get_context("fork").Pool(WORKERS) as pool:
+        yield pool
+
+
+def floor(pool: Any, data: ImageNetS, crop: RandomCrop) -> Epoch:
+    """The same decoding and resizing into private memory, without a loader."""
+    parts = np.array_split(np.random.default_rng(0).permutation(len(data)), WORKERS)
+    return timed(lambda: pool.starmap(bare_loop, [(data, crop, part) for part in parts]))
+
+
+def bare_loop(data: ImageNetS, crop: RandomCrop, rows: Any) -> None:
+    """Reads, decodes and resizes samples one after the other."""
+    filler = Filler(data, crop)
+    memory = np.empty(12 * SIDE * SIDE, np.uint8)
+    generator = torch.Generator().manual_seed(0)
+    boxes, flips = crop.draw(data.sizes_of(rows), generator)
+    for row, box, flip in zip(rows.tolist(), boxes.astype(np.int32), flips, strict=True):
+        filler._crop(data.encoded(row), box, bool(flip), memory, 0)
+
+
+def write_set(root: Path, paths: list[Path], stored: str) -> float:
+    """Writes photographs as a prepared set, as `train` and, with masks, as `validation`."""
+    folder = root / "ImageNetS919.shards"
+    folder.mkdir(parents=True)
+    samples = []
+    total = 0
+    for number, path in enumerate(paths):
+        data, size = encoded(path.read_bytes(), stored)
+        marked = None if stored == "original" else transcode(data)
+        content = data if marked is None else marked.data
+        segments = None if marked is None else marked.lengths.astype("<u2").tobytes()
+        total += len(content) + len(segments or b"")
+        mask = masks.encode(blobs(size, number))
+        facts = (f"{WNID}_{number:08d}", WNID, 1, 0, *size)
+        samples.append(ShardSample(*facts, content, mask, segments))
+    shards = []
+    for split in ("train", "validation"):
+        path = folder / f"{split}-00000.h5"
+        write_shard(path, samples, {})
+        shards.append(ShardInfo(path.name, split, len(samples), path.stat().st_size, ""))
+    splits = {info.group: SplitInfo([info.group], len(samples), True) for info in shards}
+    classes = list(ilsvrc_classes())
+    Manifest("919", classes[:919], classes, splits, shards).save(folder)
+    return total / len(paths)
+
+
+def encoded(data: bytes, stored: str) -> tuple[bytes, tuple[int, int]]:
+    """A photograph as it is stored, and its size."""
+    with Image.open(io.BytesIO(data)) as opened:
+        if stored in ("original", "restart"):
+            return data, opened.size
+        image = opened.convert("RGB")
+    side = max(image.size) if stored.startswith("500") else min(image.size)
+    factor = min(1.0, int(stored.partition(" ")[0]) / side)
+    size = (round(image.width * factor), round(image.height * factor))
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue(), size
+
+
+def blobs(size: tuple[int, int], seed: int) -> Any:
+    """A mask with one object and an ignored outline."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    distance = np.hypot((x / size[0] - 0.5) * 2, (y / size[1] - 0.5) * 2)
+    return np.select([abs(distance - 0.7) < 0.02, distance < 0.7], [1000, 1 + seed % 919], 0)
+
+
+def rivals(stack: ExitStack, folder: Path, paths: list[Path]) -> dict[str, Epoch]:
+    """Other people's loaders, each in a process of their own environment."""
+    python = environment()
+    listing = folder / "paths.json"
+    listing.write_text(json.dumps([str(path) for path in paths]))
+    found: dict[str, Epoch] = {}
+    for name in ("webdataset", "streaming", "litdata", "dali"):
+        process = stack.enter_context(
+            subprocess.Popen(
+                [python, RIVALS, name, listing, folder / name, str(BATCH), str(WORKERS)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        stack.callback(process.kill)
+        assert process.stdout
+        ready = process.stdout.readline().strip()
+        if ready.startswith("ready"):
+            found[ready.removeprefix("ready ")] = asked(process)
+        else:
+            print(f"{name}: left out ({ready or 'it does not start here'})", file=sys.stderr)
+    return found
+
+
+def asked(process: subprocess.Popen[str]) -> Epoch:
+    """An epoch of a rival, which says itself how long it took."""
+
+    def epoch() -> float:
+        assert process.stdin
+        assert process.stdout
+        print("epoch", file=process.stdin, flush=True)
+        return float(process.stdout.readline())
+
+    return epoch
+
+
+def environment() -> Path:
+    """The rivals' Python, with what of them can be installed."""
+    home = Path(__file__).parent / ".rivals"
+    python = home / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, f"torch=={version('torch').partition('+')[0]}", "pillow"], check=True)
+        for package in (
+            "webdataset",
+            "mosaicml-streaming",
+            "litdata",
+            "nvidia-dali-cuda120",
+            "ffcv",
+        ):
+            if subprocess.run([*pip, package], capture_output=True).returncode:
+                print(f"{package}: does not install here", file=sys.stderr)
+    return python
+
+
+def scale(root: Path) -> dict[str, Any]:
+    """What 1,281,167 samples cost: opening, memory, shuffling. The images are a byte each."""
+    folder = root / "ImageNetS919.shards"
+    folder.mkdir(parents=True)
+    total, size = 1_281_167, 2048
+    shards = []
+    for number, first in enumerate(range(0, total, size)):
+        path = folder / f"train-{number:05d}.h5"
+        names = range(first, min(first + size, total))
+        samples = [ShardSample(f"{WNID}_{n:07d}", WNID, 1, 0, 500, 375, b"x") for n in names]
+        write_shard(path, samples, {})
+        shards.append(ShardInfo(path.name, "train", len(samples), path.stat().st_size, ""))
+    classes = list(ilsvrc_classes())
+    splits = {"train": SplitInfo(["train"], total, False)}
+    Manifest("919", classes[:919], classes, splits, shards).save(folder)
+    code = (
+        "import json, resource, sys, time\n"
+        "from imagenets import ImageNetS, Loader\n"
+        "usage = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "import imagenets.data.loader\n"
+        "before, start = usage(), time.perf_counter()\n"
+        "data = ImageNetS(sys.argv[1], 'train')\n"
+        "opened, memory = time.perf_counter() - start, usage() - before\n"
+        "loader = Loader(data, 256)\n"
+        "start = time.perf_counter()\n"
+        "loader.order.of(3)\n"
+        "print(json.dumps({'open, s': opened, 'memory, MB': memory,"
+        " 'shuffle, s': time.perf_counter() - start}))\n"
+    )
+    runs = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", code, root], check=True, capture_output=True
+            ).stdout
+        )
+        for _ in range(5)
+    ]
+    return {key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0]}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Making the views that were drawn: a deterministic function of images and parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from imagenets.data.augment.evaluation import MEAN, STD
+from imagenets.data.augment.params import Params
+from imagenets.data.ragged import Ragged
+from imagenets.data.resample import nearest_crop_into
+
+Images = Ragged | Sequence[Tensor] | Tensor
+"""A ragged batch, N tensors 3 x H x W, or one tensor N x 3 x H x W; uint8."""
+
+
+def apply(
+    images: Images,
+    params: Params,
+    device: torch.device | str = "cpu",
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    threads: int | None = None,
+) -> Tensor:
+    """Makes the views of one group; see `apply_groups` for the arguments.
+
+    Returns:
+        V x N x 3 x S x S, normalised.
+    """
+    groups = apply_groups(images, [params], device, mean, std, dtype, channels_last, threads)
+    return groups[0]
+
+
+def apply_groups(
+    images: Images,
+    groups: Sequence[Params],
+    device: torch.device | str = "cpu",
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+    threads: int | None = None,
+) -> list[Tensor]:
+    """Makes the views of several groups of one batch.
+
+    Between any two operations values are bytes, as in the recipe that works on Pillow images:
+    crop, flip, colours, grey, solarise, blur, and only then [0, 1] and normalising. On the CPU
+    all but the blur equal Pillow bit by bit; a device is within 1 of 255 of that, and waits for
+    nothing: neither this call nor what it starts asks the device for a number.
+
+    Args:
+        images: N images of one batch; on the CPU, or already on the device.
+        groups: Parameters of V x N views each.
+        device: Where the views are made.
+        mean: Subtracted from each channel after scaling to [0, 1].
+        std: Divided by.
+        dtype: Of the result.
+        channels_last: Whether a view lies in memory as S x S x 3.
+        threads: Of the CPU; by default as many as it may use.
+
+    Returns:
+        For each group V x N x 3 x S x S, normalised.
+
+    Raises:
+        ValueError: If the parameters are of another number of images.
+    """
+    for params in groups:
+        if params.flips.shape[1] != len(images):
+            raise ValueError(
+                f"parameters of {params.flips.shape[1]} images, but {len(images)} were given"
+            )
+    device = torch.device(device)
+    if isinstance(images, Tensor):
+        images = list(images)
+    scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+    bias = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+    linear = scale.float(), bias.float()
+    if device.type == "cpu":
+        from imagenets.data.augment import cpu  # compiled code is loaded where it is needed
+
+        count = threads or len(os.sched_getaffinity(0))
+        return [x.to(dtype) for x in cpu.views(images, groups, *linear, channels_last, count)]
+    batch = _ragged(images).to(device, non_blocking=True)
+    if device.type == "cuda" and importlib.util.find_spec("triton"):
+        from imagenets.data.augment import cuda
+
+        return cuda.views(batch, groups, *linear, channels_last, dtype)
+    from imagenets.data.augment import plain
+
+    return plain.views(batch, groups, *linear, channels_last, dtype)
+
+
+def _ragged(images: Images) -> Ragged:
+    return images if isinstance(images, Ragged) else Ragged.from_images(list(images))
+
+
+def apply_labels(masks: Ragged | Sequence[Tensor], params: Params) -> Tensor:
+    """Cuts the boxes of the views out of label maps, nearest pixel centre, on the CPU.
+
+    Args:
+        masks: N maps H x W, int16 or int64.
+        params: Of V x N views of the images that the maps belong to.
+
+    Returns:
+        V x N x S x S of the same type, equal to Pillow's nearest.
+    """
+    maps = [masks.image(i) if isinstance(masks, Ragged) else masks[i] for i in range(len(masks))]
+    out = torch.empty(*params.flips.shape, params.size, params.size, dtype=maps[0].dtype)
+    for view, (boxes, flips) in enumerate(
+        zip(params.boxes.tolist(), params.flips.tolist(), strict=True)
+    ):
+        for index, (labels, box, flip) in enumerate(zip(maps, boxes, flips, strict=True)):
+            nearest_crop_into(labels.numpy(), tuple(box), flip, out[view, index].numpy())
+    return out

@@ -1,0 +1,86 @@
+"""What a loader gives: N samples and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imagenets.data.ragged import Ragged
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N samples.
+
+    Attributes:
+        images: Whole images as `Ragged` (uint8, each of its own size), or, of a loader that
+            crops, N x 3 x S x S uint8 or float32 in channels-last memory.
+        masks: Ids as int16: `Ragged`, or N x S x S; None where there are none.
+        indices: N int64, which samples of the data set.
+        class_ids: N int64, 1..K, 0 outside the tier.
+        ilsvrc: N int64, ImageNet-1k labels for the published tiers.
+        names: N names, `wnid/stem`.
+        boxes: N x 4 int64, what was cut out (left, top, width, height); None of whole images.
+        flips: N bool, what was mirrored; None of whole images.
+    """
+
+    images: Tensor | Ragged
+    masks: Tensor | Ragged | None
+    indices: Tensor
+    class_ids: Tensor
+    ilsvrc: Tensor
+    names: list[str]
+    boxes: Tensor | None = None
+    flips: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def whole(self) -> Ragged:
+        """The images, of a loader that does not crop."""
+        assert isinstance(self.images, Ragged), "this loader crops: see `images`"
+        return self.images
+
+    @property
+    def sizes(self) -> Tensor:
+        """N x 2 int64: width and height of each image as it is in this batch."""
+        if isinstance(self.images, Ragged):
+            return self.images.sizes
+        height, width = self.images.shape[2:]
+        return torch.tensor([[width, height]]).expand(len(self), 2)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch with images, masks and labels on another device."""
+        return self._with(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU do not wait."""
+        return self._with(lambda value: value.pin_memory())
+
+    def clone(self) -> Batch:
+        """A copy in memory of its own, to keep many batches without keeping the loader's slots."""
+        images, masks = self.images, self.masks
+        return replace(
+            self,
+            images=_cloned(images),
+            masks=None if masks is None else _cloned(masks),
+        )
+
+    def _with(self, change: Any) -> Batch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {
+            name: change(value)
+            for name, value in values.items()
+            if isinstance(value, Tensor | Ragged)
+        }
+        return replace(self, **moved)
+
+
+def _cloned(value: Tensor | Ragged) -> Tensor | Ragged:
+    if isinstance(value, Ragged):
+        return replace(value, data=value.data.clone())
+    return value.clone()

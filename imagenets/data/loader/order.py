@@ -1,0 +1,101 @@
+"""Which samples make up which batch: fixed by (seed, epoch), shared fairly among ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imagenets.errors import UsageError
+
+Indices = npt.NDArray[np.int64]
+Shuffle = Literal["exact", "window"]
+
+BLOCK = 2048
+"""Neighbouring samples that `window` keeps together: as many as a shard holds."""
+
+WINDOW = 16
+"""Blocks whose samples `window` mixes: some 3.5 GB of original images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The batches of an epoch.
+
+    With several ranks, step i of all ranks together takes the samples that one rank with a batch
+    as large as all theirs would take, and every rank has the same number of batches: what does
+    not divide is left out with `drop_last`, else samples from the front fill the last step up.
+
+    Attributes:
+        length: Samples of the data set.
+        batch_size: Samples a batch, on each rank.
+        seed: With the epoch, fixes the permutation.
+        shuffle: `exact` is a permutation of the whole set. `window` reads blocks of neighbouring
+            samples in random order and mixes those of 16 blocks, for storage that is slow at
+            seeking. None keeps the order of the data set.
+        drop_last: Whether to leave out a last batch that is not full.
+        rank: This process among `world`.
+        world: Number of processes that share the epoch.
+    """
+
+    length: int
+    batch_size: int
+    seed: int = 0
+    shuffle: Shuffle | None = "exact"
+    drop_last: bool = True
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size is {self.batch_size}: it must be 1 or more.")
+        if not 0 <= self.rank < self.world:
+            raise UsageError(
+                f"rank is {self.rank} of a world of {self.world}: give 0 to world - 1."
+            )
+        if self.shuffle not in ("exact", "window", None):
+            raise UsageError(
+                f"there is no shuffle {self.shuffle!r}: choose True, False or 'window'."
+            )
+
+    def __len__(self) -> int:
+        step = self.batch_size * self.world
+        return self.length // step if self.drop_last else -(-self.length // step)
+
+    def of(self, epoch: int, given: Iterable[int] | None = None) -> list[Indices]:
+        """This rank's batches of an epoch, as indices into the data set.
+
+        Args:
+            epoch: Number of the epoch.
+            given: Indices in their order, of a sampler, instead of the order of this object.
+        """
+        order = self._permutation(epoch) if given is None else np.fromiter(given, np.int64)
+        if not self.drop_last and self.world > 1 and len(order):
+            own = -(-len(order) // self.world)  # the same on all ranks
+            order = np.resize(order, own * self.world)
+        elif self.drop_last:
+            step = self.batch_size * self.world
+            order = order[: len(order) // step * step]
+        mine = order[self.rank :: self.world]
+        return [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
+
+    def _permutation(self, epoch: int) -> Indices:
+        if self.shuffle is None:
+            return np.arange(self.length)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        if self.shuffle == "exact":
+            return torch.randperm(self.length, generator=generator).numpy()
+        starts = torch.randperm(-(-self.length // BLOCK), generator=generator).numpy() * BLOCK
+        windows = []
+        for first in range(0, len(starts), WINDOW):
+            blocks = [
+                np.arange(start, min(start + BLOCK, self.length))
+                for start in starts[first : first + WINDOW]
+            ]
+            window = np.concatenate(blocks)
+            windows.append(window[torch.randperm(len(window), generator=generator).numpy()])
+        return np.concatenate(windows) if windows else np.arange(0)

@@ -1,0 +1,87 @@
+"""Images of different sizes in one flat buffer: one copy to the device, no padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged(Sequence[Tensor]):
+    """N images, each of its own size, one after the other; a sequence of views of them.
+
+    An image lies as H x W x C, channels interleaved, as decoders write it.
+
+    Attributes:
+        data: Flat uint8 (images) or int16 (masks), all elements of all images.
+        offsets: N int64, the first element of each image; always on the CPU.
+        sizes: N x 2 int64, width and height; always on the CPU, where parameters are drawn.
+        channels: 3 for images, 1 for masks.
+    """
+
+    data: Tensor
+    offsets: Tensor
+    sizes: Tensor
+    channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self.image(i) for i in range(len(self))[index]]
+        return self.image(range(len(self))[index])
+
+    def image(self, index: int) -> Tensor:
+        """A view of one image: 3 x H x W, or H x W where there is one channel."""
+        width, height = self.sizes[index].tolist()
+        start = int(self.offsets[index])
+        flat = self.data[start : start + width * height * self.channels]
+        if self.channels == 1:
+            return flat.view(height, width)
+        return flat.view(height, width, self.channels).permute(2, 0, 1)
+
+    @classmethod
+    def from_images(cls, images: Sequence[Tensor]) -> Ragged:
+        """Joins C x H x W images, or H x W masks, copying each once.
+
+        Raises:
+            ValueError: If there are none, or their types or channels differ.
+        """
+        if not images:
+            raise ValueError("no images to join: give at least one")
+        kinds = {(image.dtype, image.shape[0] if image.ndim == 3 else 1) for image in images}
+        if len(kinds) > 1:
+            raise ValueError(f"images of one batch share type and channels, got {kinds}")
+        ((dtype, channels),) = kinds
+        sizes = torch.tensor([[image.shape[-1], image.shape[-2]] for image in images])
+        ends = (sizes.prod(1) * channels).cumsum(0)
+        batch = cls(
+            data=torch.empty(int(ends[-1]), dtype=dtype, device=images[0].device),
+            offsets=torch.cat([ends.new_zeros(1), ends[:-1]]),
+            sizes=sizes,
+            channels=channels,
+        )
+        for index, image in enumerate(images):
+            batch.image(index).copy_(
+                image.view(image.shape[-3:] if channels > 1 else image.shape[-2:])
+            )
+        return batch
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Ragged:
+        """The same images on another device: one copy of the flat buffer."""
+        return replace(self, data=self.data.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Ragged:
+        """The same images in page-locked memory, from which copies do not wait."""
+        return replace(self, data=self.data.pin_memory())
