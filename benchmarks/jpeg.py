@@ -1,6 +1,6 @@
 """Decoding only the crop: restart-marked JPEG files against whole ones, on one core.
 
-    python benchmarks/jpeg.py FOLDER [--crops 4] [--runs 5] [--images 160]
+    python benchmarks/jpeg.py FOLDER [--crops 4] [--runs 5] [--images 160] [--intervals 2 3 4]
 
 FOLDER holds JPEG files. For the files as they are, and re-encoded at 500 pixels (long side) and at
 256 (short side) with each chroma sampling, at quality 90: the cost of the markers and what decoding
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--crops", type=int, default=4)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--intervals", type=int, nargs="*", default=[], help="others to try")
     parser.add_argument("--only", choices=("native", "500", "256"))
     options = parser.parse_args()
     paths = sorted(
@@ -137,7 +138,7 @@ def main() -> None:
             continue
         for sampling, name in ((2, "4:2:0"), (0, "4:4:4")):
             small = [encode(file, side, short, sampling) for file in files]
-            for interval in (None, 2, 3, 4):
+            for interval in (None, *options.intervals):
                 where = "short" if short else "long"
                 title = f"{where} side {side}, quality 90, {name}"
                 measure(title, small, interval, options.crops, options.runs)

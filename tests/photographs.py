@@ -22,6 +22,12 @@ def save(image: Image.Image, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def as_rgb(file: bytes) -> bytes:
+    """The file with an Adobe segment for JFIF's: its components are red, green and blue then."""
+    assert file[2:4] == b"\xff\xe0"
+    return file[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0" + file[20:]
+
+
 @cache
 def picture(number: int, size: tuple[int, int]) -> Image.Image:
     """A drawn scene with some noise, RGB."""
@@ -49,7 +55,7 @@ def plain() -> dict[str, bytes]:
             f"4:4:0 {name}": simplejpeg.encode_jpeg(pixels, 85, "RGB", "440"),
             f"4:1:1 {name}": simplejpeg.encode_jpeg(pixels, 85, "RGB", "411"),
             f"grey {name}": save(grey),
-            f"RGB {name}": save(image, keep_rgb=True),
+            f"RGB {name}": as_rgb(save(image, subsampling=0)),
             f"optimised {name}": save(image, optimize=True, quality=30),
             f"with markers {name}": save(image, restart_marker_blocks=5),
             f"with markers each row {name}": save(image, restart_marker_rows=1, subsampling=0),

@@ -1,8 +1,7 @@
-"""How the byte-level code of this folder is compiled: ahead of its first call, kept on the disk."""
+"""How the byte-level code of this folder is compiled, and the types that it is compiled for."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -10,6 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
+
+from imagenets.compiled import compiled as compiled_at_first_call
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -34,27 +35,18 @@ u16: Any = np.uint16
 u64: Any = np.uint64
 """Makes a number unsigned, which an index need not be checked for being negative for."""
 
-_log = logging.getLogger(__name__)
-
 
 def compiled(*arguments: Any) -> Callable[[Function], Function]:
-    """Compiles a function for the given argument types, without the interpreter's lock.
+    """Compiles a function for the given argument types alone, when its module is imported.
 
-    The machine code is kept beside the module (or in the user's cache), so that only the first
-    process after an installation compiles; where no such folder can be written, every one does.
-    What is kept is renewed when the function's own file changes, no other: compiled functions
-    call each other only within one file.
+    A call with others is then an error, not a new compilation. Kept on the disk, and bound to its
+    file, as `imagenets.compiled` says.
     """
 
     def wrap(function: Function) -> Function:
-        made: Any  # to type checkers it stays the function that it was
-        try:
-            made = numba.njit(arguments, nogil=True, cache=True)(function)
-        except RuntimeError as error:
-            if "cache" not in str(error):
-                raise
-            _log.debug("%s: compiled code is not kept: %s", function.__name__, error)
-            made = numba.njit(arguments, nogil=True)(function)
+        made: Any = compiled_at_first_call(function)
+        made.compile(arguments)
+        made.disable_compile()
         return made  # type: ignore[no-any-return]
 
     return wrap
