@@ -28,7 +28,7 @@ from imagenets.data.jpeg.compiled import (
 )
 from imagenets.data.jpeg.header import Layout
 
-LAYOUT = types.NamedUniTuple(INT, len(Layout._fields), Layout)
+LAYOUT = types.NamedUniTuple(INT, len(Layout._fields), Layout)  # type: ignore[no-untyped-call]
 
 _MANY = 1 << 62
 
