@@ -14,6 +14,7 @@ from PIL import Image
 from tiny import OUTSIDE, Tiny, jpeg, tiny
 
 from imagenets import masks
+from imagenets.data import pack as packing
 from imagenets.data.archive import Digest, MaskArchive, digest
 from imagenets.data.jpeg import decode_crop
 from imagenets.data.lists import read_lists
@@ -267,6 +268,20 @@ def test_oddities_are_told() -> None:
     assert (picture.width, picture.height) == (8, 4)  # as decoded, not as turned
     assert inspect(jpeg(1, (4, 4), "CMYK"), "x").oddities == ("CMYK",)
     assert inspect(jpeg(1, (4, 4)), "x").oddities == ()
+
+
+def test_another_edition_than_the_original_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = tiny()
+    monkeypatch.setattr(packing, "PNG_NAMED_JPEG", list(world.train)[4].encode())
+    found = World(tmp_path, world).pack().oddities
+    (strange,) = found.keys() - {"CMYK", "greyscale"}
+    assert strange.startswith("re-encoded")
+    raw = tmp_path / "raw"
+    assert not open_sources([raw]).notes
+    raw.rename(tmp_path / "train_blurred")
+    assert "edition with blurred" in open_sources([tmp_path / "train_blurred"]).notes[0]
 
 
 def test_train_full_stores_the_rest_and_keeps_merges_right(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ SHARD_SAMPLES = 2048
 PARTS = {split: [split] for split in SPLITS[:-1]} | {"train-full": ["train", "train-rest"]}
 """The groups that each split is made of."""
 
+PNG_NAMED_JPEG = b"n02105855_2933"
+"""The one image of ILSVRC that is a PNG; where it is none, the images are not the originals."""
+
 _SHOWN = 10
 
 
@@ -270,6 +273,9 @@ def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSampl
         original = stored = inspect(data, where)
     else:
         original, stored = shrink(data, where, options.resize, options.quality)
+    oddities = original.oddities
+    if rows.stems[row] == PNG_NAMED_JPEG and not any("PNG" in odd for odd in oddities):
+        oddities = (*oddities, "re-encoded (the original is a PNG; the blurred edition, maybe)")
     mask = None
     if rows.masks is not None:
         what, published = read_mask(job.archive, task.images, rows.masks[row], position)
@@ -279,9 +285,9 @@ def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSampl
     size = (stored.width, stored.height)
     marked = transcode(stored.data) if options.restart else None
     if marked is None:
-        return ShardSample(*who, *ids, *size, stored.data, mask), original.oddities
+        return ShardSample(*who, *ids, *size, stored.data, mask), oddities
     segments = marked.lengths.astype("<u2").tobytes()
-    return ShardSample(*who, *ids, *size, marked.data, mask, segments), original.oddities
+    return ShardSample(*who, *ids, *size, marked.data, mask, segments), oddities
 
 
 def _old_manifest(

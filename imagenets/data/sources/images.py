@@ -231,6 +231,11 @@ def _grouped(parts: Sequence[Part]) -> dict[tuple[str, Path], list[Part]]:
 def _notes(parts: Sequence[Part], duplicates: int) -> tuple[str, ...]:
     notes = []
     for (_, path), group in _grouped(parts).items():
+        if "blurred" in f"{path.parent.name}/{path.name}".lower():
+            notes.append(
+                f"{path}: looks like the edition with blurred faces. Its names are those of the "
+                "original, its images are not: figures may differ a little from published ones"
+            )
         strangers = sum(part.strangers for part in group)
         example = next((part.example for part in group if part.example), "")
         if strangers:
