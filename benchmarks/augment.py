@@ -141,17 +141,38 @@ def pillow_arm(files: list[bytes], recipe: Recipe, cores: int) -> Callable[[], A
 # --- this package
 
 
-def decode(file: bytes) -> Tensor:
+def decode(file: bytes, out: np.ndarray | None = None) -> np.ndarray:
     import simplejpeg
 
-    array = simplejpeg.decode_jpeg(file, "RGB", fastdct=True, fastupsample=True)
-    return torch.from_numpy(array).permute(2, 0, 1)
+    return simplejpeg.decode_jpeg(file, "RGB", fastdct=True, fastupsample=True, buffer=out)
 
 
 def batches(files: list[bytes], cores: int) -> Iterator[list[Tensor]]:
+    """Decoded images, 3 x H x W, one by one: what kornia takes."""
     with ThreadPoolExecutor(cores) as pool:
         for start in range(0, len(files), BATCH):
-            yield list(pool.map(decode, files[start : start + BATCH]))
+            arrays = pool.map(decode, files[start : start + BATCH])
+            yield [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+
+
+def ragged(files: list[bytes], buffer: np.ndarray, pool: ThreadPoolExecutor) -> Callable[[], Any]:
+    """Starts to decode a batch into one flat buffer that is used again, as a loader would."""
+    import simplejpeg
+
+    from imagenets.data.ragged import Ragged
+
+    shapes = [simplejpeg.decode_jpeg_header(file)[:2] for file in files]
+    ends = np.cumsum([3 * height * width for height, width in shapes])
+    starts = [0, *ends[:-1].tolist()]
+    places = [buffer[a:b] for a, b in zip(starts, ends, strict=True)]
+    running = pool.map(decode, files, places)
+    sizes = torch.tensor([[width, height] for height, width in shapes])
+
+    def wait() -> Any:
+        list(running)
+        return Ragged(torch.from_numpy(buffer), torch.tensor(starts), sizes)
+
+    return wait
 
 
 def our_arm(files: list[bytes], recipe: Recipe, cores: int) -> Callable[[], Any]:
@@ -160,12 +181,20 @@ def our_arm(files: list[bytes], recipe: Recipe, cores: int) -> Callable[[], Any]
     groups = [augment.ViewGroup(v, size, (low, high)) for v, size, low, high in recipe]
     generator = torch.Generator().manual_seed(0)
     std = tuple(STD.flatten().tolist())
+    held: dict[int, list[Tensor]] = {}
+    buffers = [np.empty(BATCH * 3 << 20, np.uint8) for _ in range(2)]
+    pool = ThreadPoolExecutor(cores)
+    parts = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
 
     def run() -> None:
-        for images in batches(files, cores):
-            sizes = torch.tensor([[x.shape[2], x.shape[1]] for x in images])
-            drawn = augment.draw_groups(sizes, groups, generator)
-            augment.apply_groups(images, drawn, std=std, threads=cores)
+        coming = ragged(parts[0], buffers[0], pool)
+        for number in range(len(parts)):
+            images = coming()
+            if number + 1 < len(parts):  # the next batch is decoded meanwhile
+                coming = ragged(parts[number + 1], buffers[(number + 1) % 2], pool)
+            drawn = augment.draw_groups(images.sizes, groups, generator)
+            n = len(images)  # results are written over, as a loop that copies them away does
+            held[n] = augment.apply_groups(images, drawn, std=std, threads=cores, out=held.get(n))
 
     return run
 
