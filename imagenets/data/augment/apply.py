@@ -46,6 +46,7 @@ def apply_groups(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     threads: int | None = None,
+    out: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Makes the views of several groups of one batch.
 
@@ -63,6 +64,8 @@ def apply_groups(
         dtype: Of the result.
         channels_last: Whether a view lies in memory as S x S x 3.
         threads: Of the CPU; by default as many as it may use.
+        out: float32 results of an earlier call on the CPU with as many images and the same
+            groups and format, to be written over: fresh memory costs as much as resampling.
 
     Returns:
         For each group V x N x 3 x S x S, normalised.
@@ -85,7 +88,8 @@ def apply_groups(
         from imagenets.data.augment import cpu  # compiled code is loaded where it is needed
 
         count = threads or len(os.sched_getaffinity(0))
-        return [x.to(dtype) for x in cpu.views(images, groups, *linear, channels_last, count)]
+        made = cpu.views(images, groups, *linear, channels_last, count, out)
+        return [x.to(dtype) for x in made]
     batch = _ragged(images).to(device, non_blocking=True)
     if device.type == "cuda" and importlib.util.find_spec("triton"):
         from imagenets.data.augment import cuda

@@ -85,13 +85,16 @@ def _hue_byte(red: Any, green: Any, blue: Any, high: Any, low: Any) -> Any:
 
 
 @njit(inline="always")
-def _channel(sector: Any, own: int, high: Any, falling: Any, rising: Any, least: Any) -> Any:
-    """One channel as a trapezoid of the hue, highest in the two sectors around its own."""
-    if (sector == _F(own)) | (sector == _F((own + 5) % 6)):
-        return high
-    if sector == _F((own + 1) % 6):
-        return falling
-    return rising if sector == _F((own + 4) % 6) else least
+def _channel(hue: Any, peak: float, high: Any, spread: Any) -> Any:
+    """One channel as a trapezoid of the hue in 1/1530 turns, highest around its peak.
+
+    Pillow rounds high (1 - saturation * share); the numerator over 255 * 255 is a whole number
+    below 2^24 and never half-way, so that one correctly rounded division decides alike.
+    """
+    distance = abs(hue - _F(peak))
+    distance = min(distance, _F(1530) - distance)
+    share = min(max(distance - _F(255), _F(0)), _F(255))
+    return high - np.floor((spread * share + _F(32512)) / _F(65025))
 
 
 @njit(nogil=True, error_model="numpy", fastmath=_EXACT)
@@ -101,17 +104,11 @@ def turn_hue(view: Any, shift: Any) -> None:
         red, green, blue = _F(view[0, i]), _F(view[1, i]), _F(view[2, i])
         high, low = max(max(red, green), blue), min(min(red, green), blue)
         hue = _hue_byte(red, green, blue, high, low) + shift
-        hue = hue - _F(256) if hue >= _F(256) else hue
-        saturation = np.floor(_F(255) * (high - low) / max(high, _F(1))) * _F(1 / 255)
-        sector = np.floor(hue * _F(6 / 254.9))
-        rest = (hue * _F(6) - sector * _F(255)) * _F(1 / 255)
-        sector = sector if sector < _F(6) else _F(0)
-        least = np.floor(high - high * saturation + _F(0.5))
-        falling = np.floor(high - high * (saturation * rest) + _F(0.5))
-        rising = np.floor(high - high * (saturation * (_F(1) - rest)) + _F(0.5))
-        view[0, i] = _channel(sector, 0, high, falling, rising, least)
-        view[1, i] = _channel(sector, 2, high, falling, rising, least)
-        view[2, i] = _channel(sector, 4, high, falling, rising, least)
+        hue = (hue - _F(256) if hue >= _F(256) else hue) * _F(6)
+        spread = high * np.floor(_F(255) * (high - low) / max(high, _F(1)))
+        view[0, i] = _channel(hue, 0, high, spread)
+        view[1, i] = _channel(hue, 510, high, spread)
+        view[2, i] = _channel(hue, 1020, high, spread)
 
 
 @njit(nogil=True, error_model="numpy", fastmath=_EXACT)

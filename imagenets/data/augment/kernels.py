@@ -130,28 +130,22 @@ def _hue_byte(r, g, b, high, low):
 
 
 @triton.jit
-def _channel(sector, own: constexpr, high, falling, rising, least):
-    top = (sector == own) | (sector == (own + 5) % 6)
-    side = tl.where(sector == (own + 4) % 6, rising, least)
-    return tl.where(top, high, tl.where(sector == own + 1, falling, side))
+def _channel(hue, peak: constexpr, high, spread):
+    distance = tl.abs(hue - peak)
+    distance = tl.minimum(distance, 1530.0 - distance)
+    share = tl.minimum(tl.maximum(distance - 255.0, 0.0), 255.0)
+    return high - tl.floor(tl.div_rn(spread * share + 32512.0, hue * 0 + 65025.0))
 
 
 @triton.jit
 def _turn_hue(r, g, b, shift):
     high, low = tl.maximum(tl.maximum(r, g), b), tl.minimum(tl.minimum(r, g), b)
     hue = _hue_byte(r, g, b, high, low) + shift
-    hue = tl.where(hue >= 256.0, hue - 256.0, hue)
-    ratio = tl.div_rn(255.0 * (high - low), tl.maximum(high, 1.0))
-    saturation = tl.floor(ratio) * (1.0 / 255)
-    sector = tl.floor(hue * (6 / 254.9))
-    rest = (hue * 6.0 - sector * 255.0) * (1.0 / 255)
-    sector = tl.where(sector < 6.0, sector, 0.0)
-    least = tl.floor(high - high * saturation + 0.5)
-    falling = tl.floor(high - high * (saturation * rest) + 0.5)
-    rising = tl.floor(high - high * (saturation * (1.0 - rest)) + 0.5)
-    r = _channel(sector, 0, high, falling, rising, least)
-    g = _channel(sector, 2, high, falling, rising, least)
-    b = _channel(sector, 4, high, falling, rising, least)
+    hue = tl.where(hue >= 256.0, hue - 256.0, hue) * 6.0
+    spread = high * tl.floor(tl.div_rn(255.0 * (high - low), tl.maximum(high, 1.0)))
+    r = _channel(hue, 0, high, spread)
+    g = _channel(hue, 510, high, spread)
+    b = _channel(hue, 1020, high, spread)
     return r, g, b
 
 

@@ -199,15 +199,13 @@ def _turn_hue(x: Tensor, shift: Tensor) -> Tensor:
     turn = torch.where(turn < 0, turn + 1, turn)
     byte = (turn * 255).floor()
     byte = torch.where(turn * 256 - byte < turn, byte - 1, byte)
-    hue = (torch.where(high > low, byte, 0.0) + shift) % 256
-    saturation = (255 * (high - low) / high.clamp(min=1)).floor() / 255
-    sector = (hue * 6 / 254.9).floor()
-    rest = (hue * 6 - sector * 255) / 255
-    least = (high - high * saturation + 0.5).floor()
-    falling = (high - high * (saturation * rest) + 0.5).floor()
-    rising = (high - high * (saturation * (1 - rest)) + 0.5).floor()
-    choices = torch.stack([high, falling, least, least, rising, high])
-    channels = [choices.gather(0, ((sector - own) % 6).long()[None])[0] for own in (0, 2, 4)]
+    hue = (torch.where(high > low, byte, 0.0) + shift) % 256 * 6
+    spread = high * (255 * (high - low) / high.clamp(min=1)).floor()
+    channels = []
+    for peak in (0, 510, 1020):
+        distance = (hue - peak).abs()
+        share = (torch.minimum(distance, 1530 - distance) - 255).clamp(0, 255)
+        channels.append(high - ((spread * share + 32512) / 65025).floor())
     return torch.stack(channels, 1)
 
 
