@@ -252,23 +252,30 @@ def _undecodable(
         return faults
     for row, sample in samples.items():
         try:
-            prove(sample.image, _where(task, row, int(positions[row])))
+            prove(sample.image, _Where(task, row, int(positions[row])))
         except ImageNetSError as error:
             faults.append(str(error))
     return faults
 
 
-def _where(task: _Task, row: int, position: int) -> str:
-    """Names an image in errors."""
-    place = task.images.location(position)
-    name = task.rows.stems[row].decode()
-    return f"{place.path}" if place.offset is None else f"{place.path}: {name}.JPEG"
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Names an image in errors; works it out when there is one."""
+
+    task: _Task
+    row: int
+    position: int
+
+    def __str__(self) -> str:
+        place = self.task.images.location(self.position)
+        name = self.task.rows.stems[self.row].decode()
+        return f"{place.path}" if place.offset is None else f"{place.path}: {name}.JPEG"
 
 
 def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSample, tuple[str, ...]]:
     rows, options = task.rows, job.options
     data = task.images.read(position)
-    where = _where(task, row, position)
+    where = _Where(task, row, position)
     if options.resize is None or options.quality is None:
         original = stored = inspect(data, where)
     else:

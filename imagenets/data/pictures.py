@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from imagenets.data.archive import decode_mask
 from imagenets.errors import CorruptError
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_MANY_PIXELS = 1 << 26  # Pillow has a say about larger images: what they unpack to may be a bomb
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +31,26 @@ class Picture:
     oddities: tuple[str, ...] = ()
 
 
-def inspect(data: bytes, where: str) -> Picture:
+def inspect(data: bytes, where: object) -> Picture:
     """Reads an image's size and oddities from its header.
 
     Args:
         data: The encoded image.
-        where: Names the image in errors.
+        where: Names the image in errors, as `str` makes it.
 
     Raises:
         CorruptError: It is no image.
     """
+    if b"Exif\0" not in data:  # most: a tenth of the time that Pillow takes
+        with suppress(ValueError):
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+            if colours in ("YCbCr", "Gray") and width * height <= _MANY_PIXELS:
+                return Picture(data, width, height, ("greyscale",) if colours == "Gray" else ())
     image = _open(data, where)
     return Picture(data, *image.size, _oddities(image))
 
 
-def prove(data: bytes, where: str) -> None:
+def prove(data: bytes, where: object) -> None:
     """Holds that all of an image can be decoded.
 
     Reads every coefficient of a JPEG, which is where damage shows, but spares the arithmetic that
@@ -61,7 +67,7 @@ def prove(data: bytes, where: str) -> None:
         _load(_open(data, where), where)
 
 
-def shrink(data: bytes, where: str, short_side: int, quality: int) -> tuple[Picture, Picture]:
+def shrink(data: bytes, where: object, short_side: int, quality: int) -> tuple[Picture, Picture]:
     """Re-encodes an image so that its short side has `short_side` pixels.
 
     An image that is not larger is kept as it is: enlarging adds bytes, no detail.
@@ -115,20 +121,20 @@ def store_mask(data: bytes, where: str, classes: int, original: Picture, stored:
     return masks.encode(ids)
 
 
-def _open(data: bytes, where: str) -> Image.Image:
+def _open(data: bytes, where: object) -> Image.Image:
     """Reads the header."""
     with _faults(where):
         return Image.open(io.BytesIO(data))
 
 
-def _load(image: Image.Image, where: str) -> None:
+def _load(image: Image.Image, where: object) -> None:
     """Decodes all of an image."""
     with _faults(where):
         image.load()
 
 
 @contextmanager
-def _faults(where: str) -> Iterator[None]:
+def _faults(where: object) -> Iterator[None]:
     """Turns what Pillow raises on broken images into our error."""
     try:
         with warnings.catch_warnings():
