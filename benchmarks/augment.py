@@ -304,9 +304,11 @@ def compare(name: str, files: list[bytes], args: argparse.Namespace) -> None:
         arms["kornia"] = remote_arm(python, words + photos_option(args))
         arms["kornia"]()
     rates: dict[str, list[float]] = {arm: [] for arm in arms}
-    for _ in range(args.rounds):
+    for turn in range(1 + args.rounds):
         for arm, measure in arms.items():
-            rates[arm].append(measure())
+            rate = measure()
+            if turn:  # the first round warms up
+                rates[arm].append(rate)
     for arm, values in rates.items():
         ratios = [ours / theirs for ours, theirs in zip(rates["imagenets"], values, strict=True)]
         print(
@@ -315,6 +317,50 @@ def compare(name: str, files: list[bytes], args: argparse.Namespace) -> None:
             f"({min(ratios):.1f}-{max(ratios):.1f}) |",
             flush=True,
         )
+
+
+def resize_table(files: list[bytes], rounds: int) -> None:
+    """One core: crops of decoded images resized to 224 and 96, antialiased bilinear."""
+    from imagenets.data.augment import ViewGroup, draw_boxes
+    from imagenets.data.resample import resize_crop_into
+
+    torch.set_num_threads(1)
+    arrays = [decode(file) for file in files[:64]]
+    sizes = torch.tensor([[array.shape[1], array.shape[0]] for array in arrays])
+    print("\n| resize, one core | microseconds a crop | imagenets is faster by |\n|---|---:|---:|")
+    for size, low, high in ((224, 0.08, 1.0), (96, 0.05, 0.14)):
+        group = ViewGroup(1, size, (low, high))
+        boxes = draw_boxes(sizes, group, torch.Generator().manual_seed(0))[0].tolist()
+        out = np.empty((size, size, 3), np.uint8)
+        planes = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]
+        pictures = [Image.fromarray(array) for array in arrays]
+        options = {"mode": "bilinear", "antialias": True}
+
+        def ours(i: int, x: int, y: int, w: int, h: int, out: np.ndarray = out) -> None:
+            resize_crop_into(arrays[i], (x, y, w, h), False, out)
+
+        def by_torch(i: int, x: int, y: int, w: int, h: int, size: int = size) -> None:
+            crop = planes[i][:, :, y : y + h, x : x + w]  # noqa: B023  # called in this turn
+            torch.nn.functional.interpolate(crop, (size, size), **options)  # noqa: B023
+
+        def by_pillow(i: int, x: int, y: int, w: int, h: int, size: int = size) -> None:
+            corners = (x, y, x + w, y + h)
+            pictures[i].resize((size, size), Image.Resampling.BILINEAR, corners)  # noqa: B023
+
+        times: dict[str, list[float]] = {"imagenets": [], "torch, uint8": [], "Pillow": []}
+        for turn in range(1 + 3 * rounds):
+            for name, call in zip(times, (ours, by_torch, by_pillow), strict=True):
+                start = time.perf_counter()
+                for i, box in enumerate(boxes):
+                    call(i, *box)
+                if turn:
+                    times[name].append((time.perf_counter() - start) / len(boxes) * 1e6)
+        for name, values in times.items():
+            ratios = [them / us for them, us in zip(values, times["imagenets"], strict=True)]
+            print(
+                f"| to {size}: {name} | {statistics.median(values):.0f} "
+                f"({min(values):.0f}-{max(values):.0f}) | {statistics.median(ratios):.1f} |"
+            )
 
 
 def photos_option(args: argparse.Namespace) -> list[str]:
@@ -341,6 +387,7 @@ def main() -> None:
     print("| crops | by | images/s | imagenets is faster by |\n|---|---|---:|---:|")
     for name in RECIPES:
         compare(name, files, args)
+    resize_table(files, args.rounds)
     if torch.cuda.is_available():
         from augment_gpu import gpu_table
 

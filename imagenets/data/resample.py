@@ -153,14 +153,12 @@ def _sum_rows(middle: Any, first: int, taps: int, weights: Any, row: Any) -> Non
 @njit(nogil=True)
 def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
     """Writes one finished row into the result."""
-    if planes:
-        lines = out.shape[0] // 3
-        for channel in range(3):
-            for x in range(out.shape[1]):
-                out[channel * lines + line, x] = row[channel * pitch + x]
-    else:
-        for x in range(out.shape[1]):
-            out[line, x] = row[x]
+    lines, length = out.shape[0] // 3, out.shape[1]
+    for channel in range(3 if planes else 1):
+        source = row[channel * pitch :]
+        target = out[channel * lines + line]
+        for x in range(length):
+            target[x] = source[x]
 
 
 def _resize_for(key: int) -> Any:

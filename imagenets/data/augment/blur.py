@@ -47,8 +47,9 @@ def blur(view: Any, sigma: float) -> None:
     for channel in range(3):
         for y in range(height + 2 * radius):
             source = min(max(y - radius, 0), height - 1)
+            given, row = view[channel * height + source], padded[y]
             for x in range(width):
-                padded[y, x] = view[channel * height + source, x]
+                row[x] = given[x]
         for y in range(height):
             start = padded.ctypes.data + y * pitch
             for part in range(0, pitch, 32):
@@ -60,5 +61,6 @@ def blur(view: Any, sigma: float) -> None:
             for part in range(0, pitch, 32):
                 source = line.ctypes.data + part
                 weigh_32(done.ctypes.data + part, source, 1, weights.ctypes.data, taps)
+            row = view[channel * height + y]
             for x in range(width):
-                view[channel * height + y, x] = done[x]
+                row[x] = done[x]

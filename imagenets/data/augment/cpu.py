@@ -33,8 +33,9 @@ def _normalise(view: Any, scale: Any, bias: Any, interleave: bool, out: Any) -> 
     else:
         for channel in range(3):
             factor, shift = scale[channel], bias[channel]
+            source, target = view[channel], out[channel * pixels :]
             for i in range(pixels):
-                out[channel * pixels + i] = view[channel, i] * factor + shift
+                target[i] = source[i] * factor + shift
 
 
 def _make_for(key: int) -> Any:
