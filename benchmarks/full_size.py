@@ -235,7 +235,7 @@ def decode_all(path: Path) -> None:
 
     for data in images_of(path):
         if simplejpeg.is_jpeg(data):
-            simplejpeg.decode_jpeg(data, colorspace="RGB")
+            simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True, fastupsample=True)
         else:
             Image.open(io.BytesIO(data)).load()
 
