@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
@@ -21,14 +23,41 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
     The machine code is kept beside the source or in the user's cache folder, so that other
     processes load it in milliseconds. Where neither can be written to, each process compiles.
-    A kept function is not compiled anew when functions of other files that it calls change: what
-    is compiled must call nothing of ours from another file.
+    It is compiled anew when its own file changes, no other: what it calls stands there, too.
     """
+    return cast(Callable[Arguments, Result], _dispatcher(function, 0))
+
+
+def compiled_for(
+    *signatures: Any, calls: Sequence[ModuleType] = ()
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Compiles a function for these types of arguments alone, when its module is imported.
+
+    A call with others is then an error, not a new compilation. Otherwise as `compiled`.
+
+    Args:
+        signatures: Numba signatures, or tuples of the arguments' types.
+        calls: Modules of compiled functions that it calls, directly or not: when one of them
+            changes, it is compiled anew.
+    """
+    files = (Path(module.__file__) for module in calls if module.__file__)
+    stamp = zlib.crc32(b"".join(file.read_bytes() for file in files))
+
+    def wrap(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        made = _dispatcher(function, stamp)
+        for signature in signatures:
+            made.compile(signature)
+        made.disable_compile()
+        return cast(Callable[Arguments, Result], made)
+
+    return wrap
+
+
+def _dispatcher(function: Callable[..., Any], stamp: int) -> Any:
     dispatcher: Any = numba.njit(nogil=True)(function)
     with suppress(RuntimeError):  # no folder to keep it in
-        # as `cache=True` does, but for the lock
-        dispatcher._cache = _LockedCache(function)  # type: ignore[no-untyped-call]
-    return cast(Callable[Arguments, Result], dispatcher)
+        dispatcher._cache = _LockedCache(function, stamp)  # as `cache=True` does, but for the lock
+    return dispatcher
 
 
 class _LockedCache(FunctionCache):
@@ -37,6 +66,15 @@ class _LockedCache(FunctionCache):
     Numba writes the index before the code that it names, and names of an older version of a file
     are used again. Workers that start together after an update would load old code in between.
     """
+
+    def __init__(self, function: Callable[..., Any], stamp: int) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._stamp = stamp
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        """What code is found by: also what the function calls in other files."""
+        key = super()._index_key(signature, codegen)  # type: ignore[no-untyped-call]
+        return (*key, self._stamp)
 
     def load_overload(self, *arguments: Any) -> Any:
         """Loads the code for some types of arguments, None if it is not there."""

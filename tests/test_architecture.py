@@ -33,8 +33,8 @@ ALONE = {
     "data/download.py": set(),
     "data/ragged.py": set(),
     "data/lanes.py": set(),
-    "data/resample.py": {"data.lanes"},
-    "data/augment": {"data.lanes", "data.ragged", "data.resample"},
+    "data/resample.py": {"compiled", "data.lanes"},
+    "data/augment": {"compiled", "data.lanes", "data.ragged", "data.resample"},
 }
 STAGES = {"pretrain", "attention", "cluster", "pseudo", "finetune", "predict"}
 

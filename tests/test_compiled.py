@@ -6,12 +6,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numba
 import pytest
 from filelock import FileLock
 
-from imagenets.compiled import compiled
+from imagenets.compiled import compiled, compiled_for
 
 
 def double(x: int) -> int:
@@ -30,6 +32,18 @@ def test_the_code_is_kept_and_found_again(folder: Path) -> None:
     again = compiled(double)
     assert again(4) == 8
     assert again.stats.cache_hits  # type: ignore[attr-defined]
+
+
+def test_what_it_calls_in_other_files_counts(folder: Path) -> None:
+    other = folder / "called.py"
+    for content in ("x = 1", "x = 2"):
+        other.write_text(content)
+        module = ModuleType("called")
+        module.__file__ = str(other)
+        function: Any = compiled_for((numba.types.int64,), calls=[module])(double)
+        assert function(21) == 42
+        assert not function.stats.cache_hits
+    assert compiled_for((numba.types.int64,), calls=[module])(double).stats.cache_hits  # type: ignore[attr-defined]
 
 
 def test_whoever_keeps_code_waits_for_the_others(folder: Path) -> None:

@@ -6,9 +6,6 @@ are called from numba functions with raw addresses: no bounds are checked here.
 
 from __future__ import annotations
 
-import sys
-import zlib
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -19,16 +16,6 @@ PRECISION = 22
 """Bits behind the point of a weight: 32 less 8 of a pixel and 2 of overshoot, as in Pillow."""
 
 _BYTE, _INT, _LONG = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-
-
-def stamp(*modules: str) -> int:
-    """A checksum of imported modules' sources, to be closed over by functions that numba caches.
-
-    Numba compiles a function anew when its own file changes, but not when a file does from which
-    it calls; what a function closes over is part of the key of its cache.
-    """
-    files = (sys.modules[module].__file__ for module in modules)
-    return zlib.crc32(b"".join(Path(file).read_bytes() for file in files if file))
 
 
 def _vector(builder: Any, address: Any, offset: Any, lanes: int) -> Any:

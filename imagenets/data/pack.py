@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from imagenets.data.archive import Digest, MaskArchive, read_mask
 from imagenets.data.files import naming, write_file
-from imagenets.data.jpeg import transcode
 from imagenets.data.lists import sha256
 from imagenets.data.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.data.pictures import inspect, prove, shrink, store_mask
@@ -32,6 +31,7 @@ from imagenets.errors import CorruptError, ImageNetSError, UsageError
 from imagenets.tiers import SPLITS
 
 if TYPE_CHECKING:
+    from imagenets.data.jpeg import Restarted
     from imagenets.data.sources import RawImages
 
 SHARD_SAMPLES = 2048
@@ -290,11 +290,17 @@ def _sample(job: _Job, task: _Task, row: int, position: int) -> tuple[ShardSampl
     who = (rows.stems[row].decode(), rows.wnids[row].decode())
     ids = (int(rows.class_ids[row]), int(rows.ilsvrc[row]))
     size = (stored.width, stored.height)
-    marked = transcode(stored.data) if options.restart else None
+    marked = _marked(stored.data) if options.restart else None
     if marked is None:
         return ShardSample(*who, *ids, *size, stored.data, mask), oddities
     segments = marked.lengths.astype("<u2").tobytes()
     return ShardSample(*who, *ids, *size, marked.data, mask, segments), oddities
+
+
+def _marked(image: bytes) -> Restarted | None:
+    from imagenets.data.jpeg import transcode  # compiled code: not before it is used
+
+    return transcode(image)
 
 
 def _old_manifest(

@@ -18,7 +18,9 @@ import numpy as np
 from numba import carray, njit, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from imagenets.data.lanes import PRECISION, pointer, stamp, transpose_16, weigh_16, weigh_32
+from imagenets.compiled import compiled_for
+from imagenets.data import lanes
+from imagenets.data.lanes import PRECISION, pointer, transpose_16, weigh_16, weigh_32
 
 Filter = Literal["bilinear", "bicubic", "plain-bilinear"]
 FILTERS = {"bilinear": 0, "bicubic": 1, "plain-bilinear": 2}
@@ -42,10 +44,8 @@ def _bicubic(x: float) -> float:
     return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0
 
 
-@njit(
+@compiled_for(
     types.void(_LONG, _LONG, _LONG, _LONG, _LONG[::1], _LONG[::1], types.int32[:, ::1]),
-    nogil=True,
-    cache=True,
 )
 def _weights(
     size: int, start: int, length: int, kind: int, first: Any, taps: Any, weights: Any
@@ -161,78 +161,70 @@ def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
             target[x] = source[x]
 
 
-def _resize_for(key: int) -> Any:
-    @njit(
-        types.void(*[_LONG] * 8, types.boolean, _LONG, types.boolean, types.uint8[:, ::1]),
-        nogil=True,
-        cache=True,
-    )
-    def compiled(
-        address: int,
-        stride: int,
-        image_width: int,
-        image_height: int,
-        left: int,
-        top: int,
-        width: int,
-        height: int,
-        flip: bool,
-        kind: int,
-        planes: bool,
-        out: Any,
-    ) -> None:
-        """`resize_crop_into` for numba functions: an image by its address, unchecked.
+@compiled_for(
+    types.void(*[_LONG] * 8, types.boolean, _LONG, types.boolean, types.uint8[:, ::1]),
+    calls=[lanes],
+)
+def resize_at(
+    address: int,
+    stride: int,
+    image_width: int,
+    image_height: int,
+    left: int,
+    top: int,
+    width: int,
+    height: int,
+    flip: bool,
+    kind: int,
+    planes: bool,
+    out: Any,
+) -> None:
+    """`resize_crop_into` for numba functions: an image by its address, unchecked.
 
-        Args:
-            address: Of the first byte of the image.
-            stride: Bytes from row to row.
-            image_width: Pixels.
-            image_height: Pixels.
-            left: Of the box, pixels; so are top, width and height.
-            top: See left.
-            width: See left.
-            height: See left.
-            flip: Mirror the result horizontally.
-            kind: See `FILTERS`.
-            planes: Whether the result is planes, (3 x h) x w, or interleaved, h x (w x 3).
-            out: uint8; written.
-        """
-        _ = key
-        source = _rows_at(address, stride, image_width, image_height)
-        columns = out.shape[1] if planes else out.shape[1] // 3
-        lines = out.shape[0] // 3 if planes else out.shape[0]
-        x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
-        y_first, y_taps = np.empty(lines, np.int64), np.empty(lines, np.int64)
-        x_weights = np.empty((columns, _most_taps(width, columns, kind)), np.int32)
-        y_weights = np.empty((lines, _most_taps(height, lines, kind)), np.int32)
-        _weights(image_width, left, width, kind, x_first, x_taps, x_weights)
-        _weights(image_height, top, height, kind, y_first, y_taps, y_weights)
-        begin, end = y_first[0], y_first[-1] + y_taps[-1]
-        first_byte, last_byte = 3 * x_first[0], 3 * (x_first[-1] + x_taps[-1])
-        padded = -(-columns // 16) * 16
-        stride = -(-padded * 3 // 32) * 32
-        base = min(begin, max(0, source.shape[0] - 32))
-        turned = np.empty((last_byte + 16) * 32, np.uint8)
-        across = np.empty(padded * 3 * 32, np.uint8)
-        middle = np.empty((end - base + 32, stride), np.uint8)
-        row = np.empty(stride, np.uint8)
-        done, o = begin, 0
-        while done < end:
-            rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
-            here = min(done, source.shape[0] - rows)  # the last strip overlaps the one before
-            _turn(source, max(3 * image_width, BLOCK), here, rows, first_byte, last_byte, turned)
-            _sum_columns(turned, rows, flip, x_first, x_taps, x_weights, across)
-            _turn_back(across, rows, planes, columns, middle, here - base)
-            done = here + rows
-            while o < lines and y_first[o] + y_taps[o] <= done:  # while the rows are in the cache
-                _sum_rows(middle, y_first[o] - base, y_taps[o], y_weights[o], row)
-                _store(row, o, planes, padded, out)
-                o += 1
-
-    return compiled
-
-
-resize_at: Any = _resize_for(stamp("imagenets.data.lanes"))
+    Args:
+        address: Of the first byte of the image.
+        stride: Bytes from row to row.
+        image_width: Pixels.
+        image_height: Pixels.
+        left: Of the box, pixels; so are top, width and height.
+        top: See left.
+        width: See left.
+        height: See left.
+        flip: Mirror the result horizontally.
+        kind: See `FILTERS`.
+        planes: Whether the result is planes, (3 x h) x w, or interleaved, h x (w x 3).
+        out: uint8; written.
+    """
+    source = _rows_at(address, stride, image_width, image_height)
+    columns = out.shape[1] if planes else out.shape[1] // 3
+    lines = out.shape[0] // 3 if planes else out.shape[0]
+    x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
+    y_first, y_taps = np.empty(lines, np.int64), np.empty(lines, np.int64)
+    x_weights = np.empty((columns, _most_taps(width, columns, kind)), np.int32)
+    y_weights = np.empty((lines, _most_taps(height, lines, kind)), np.int32)
+    _weights(image_width, left, width, kind, x_first, x_taps, x_weights)
+    _weights(image_height, top, height, kind, y_first, y_taps, y_weights)
+    begin, end = y_first[0], y_first[-1] + y_taps[-1]
+    first_byte, last_byte = 3 * x_first[0], 3 * (x_first[-1] + x_taps[-1])
+    padded = -(-columns // 16) * 16
+    stride = -(-padded * 3 // 32) * 32
+    base = min(begin, max(0, source.shape[0] - 32))
+    turned = np.empty((last_byte + 16) * 32, np.uint8)
+    across = np.empty(padded * 3 * 32, np.uint8)
+    middle = np.empty((end - base + 32, stride), np.uint8)
+    row = np.empty(stride, np.uint8)
+    done, o = begin, 0
+    while done < end:
+        rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
+        here = min(done, source.shape[0] - rows)  # the last strip overlaps the one before
+        _turn(source, max(3 * image_width, BLOCK), here, rows, first_byte, last_byte, turned)
+        _sum_columns(turned, rows, flip, x_first, x_taps, x_weights, across)
+        _turn_back(across, rows, planes, columns, middle, here - base)
+        done = here + rows
+        while o < lines and y_first[o] + y_taps[o] <= done:  # while the rows are in the cache
+            _sum_rows(middle, y_first[o] - base, y_taps[o], y_weights[o], row)
+            _store(row, o, planes, padded, out)
+            o += 1
 
 
 def resize_crop_into(
@@ -295,13 +287,11 @@ def crop_normalised_into(
     _scale(_rows(crop), out.shape[2] != 3, scale, bias, _rows(out))
 
 
-@njit(
+@compiled_for(
     types.void(
         *(types.uint8[:, ::1], types.boolean),
         *(types.float32[::1], types.float32[::1], types.float32[:, ::1]),
     ),
-    nogil=True,
-    cache=True,
 )
 def _scale(crop: Any, planes: bool, scale: Any, bias: Any, out: Any) -> None:
     lines, length = crop.shape
@@ -316,17 +306,15 @@ def _scale(crop: Any, planes: bool, scale: Any, bias: Any, out: Any) -> None:
             out[line, i] = crop[line, i] * factors[i] + shifts[i]
 
 
-@njit(
-    [
+@compiled_for(
+    *(
         types.void(
             types.Array(kind, 2, "A", readonly=True),
             *(_LONG, _LONG, _LONG, _LONG, types.boolean),
             kind[:, ::1],
         )
         for kind in (types.int16, types.int64)
-    ],
-    nogil=True,
-    cache=True,
+    ),
 )
 def _nearest(
     source: Any, left: int, top: int, width: int, height: int, flip: bool, out: Any

@@ -12,9 +12,10 @@ from numba import njit, types
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imagenets.compiled import compiled_for
+from imagenets.data import lanes, resample
 from imagenets.data.augment import blur, colour
 from imagenets.data.augment.params import Params
-from imagenets.data.lanes import stamp
 from imagenets.data.ragged import Ragged
 from imagenets.data.resample import FILTERS, resize_at
 
@@ -38,70 +39,61 @@ def _normalise(view: Any, scale: Any, bias: Any, interleave: bool, out: Any) -> 
                 target[i] = source[i] * factor + shift
 
 
-def _make_for(key: int) -> Any:
-    @njit(
-        types.void(
-            *(
-                types.int64,
-                types.int64,
-                types.int64[:, ::1],
-                types.int64[:, ::1],
-                types.boolean[::1],
-            ),
-            *(types.boolean[::1], types.float32[:, ::1], types.int64[:, ::1], types.boolean[::1]),
-            *(types.boolean[::1], types.float32[::1], types.int64, types.float32[::1]),
-            *(types.float32[::1], types.boolean, types.float32[:, ::1]),
-            *(types.uint8[:, ::1], types.uint8[:, ::1]),
+@compiled_for(
+    types.void(
+        *(
+            types.int64,
+            types.int64,
+            types.int64[:, ::1],
+            types.int64[:, ::1],
+            types.boolean[::1],
         ),
-        nogil=True,
-        cache=True,
-    )
-    def compiled(
-        start: int,
-        stop: int,
-        images: Any,
-        boxes: Any,
-        flips: Any,
-        jitters: Any,
-        factors: Any,
-        order: Any,
-        greys: Any,
-        solarises: Any,
-        sigmas: Any,
-        kind: int,
-        scale: Any,
-        bias: Any,
-        interleave: bool,
-        out: Any,
-        lines: Any,
-        pixels: Any,
-    ) -> None:
-        """Makes views `start` to `stop`; view v is of image v % N, each array has a row for each.
+        *(types.boolean[::1], types.float32[:, ::1], types.int64[:, ::1], types.boolean[::1]),
+        *(types.boolean[::1], types.float32[::1], types.int64, types.float32[::1]),
+        *(types.float32[::1], types.boolean, types.float32[:, ::1]),
+        *(types.uint8[:, ::1], types.uint8[:, ::1]),
+    ),
+    calls=[lanes, resample, colour, blur],
+)
+def _make(
+    start: int,
+    stop: int,
+    images: Any,
+    boxes: Any,
+    flips: Any,
+    jitters: Any,
+    factors: Any,
+    order: Any,
+    greys: Any,
+    solarises: Any,
+    sigmas: Any,
+    kind: int,
+    scale: Any,
+    bias: Any,
+    interleave: bool,
+    out: Any,
+    lines: Any,
+    pixels: Any,
+) -> None:
+    """Makes views `start` to `stop`; view v is of image v % N, each array has a row for each.
 
-        A view is worked on in one place that stays in the cache, and written once, as float32.
-        `lines` (3 S x S) and `pixels` (3 x S S) are this place, seen in two ways.
-        """
-        _ = key
-        for v in range(start, stop):
-            address, stride, width, height = images[v % images.shape[0]]
-            left, top, wide, high = boxes[v]
-            place = (left, top, wide, high, flips[v], kind, True, lines)
-            resize_at(address, stride, width, height, *place)
-            if jitters[v]:
-                colour.jitter(pixels, factors[v], order[v])
-            if greys[v]:
-                colour.grey(pixels)
-            if solarises[v]:
-                colour.solarise(pixels)
-            if sigmas[v] > 0:
-                blur.blur(lines, sigmas[v])
-            _normalise(pixels, scale, bias, interleave, out[v])
-
-    return compiled
-
-
-_CALLED = ("data.lanes", "data.resample", "data.augment.colour", "data.augment.blur")
-_make: Any = _make_for(stamp(*(f"imagenets.{module}" for module in _CALLED)))
+    A view is worked on in one place that stays in the cache, and written once, as float32.
+    `lines` (3 S x S) and `pixels` (3 x S S) are this place, seen in two ways.
+    """
+    for v in range(start, stop):
+        address, stride, width, height = images[v % images.shape[0]]
+        left, top, wide, high = boxes[v]
+        place = (left, top, wide, high, flips[v], kind, True, lines)
+        resize_at(address, stride, width, height, *place)
+        if jitters[v]:
+            colour.jitter(pixels, factors[v], order[v])
+        if greys[v]:
+            colour.grey(pixels)
+        if solarises[v]:
+            colour.solarise(pixels)
+        if sigmas[v] > 0:
+            blur.blur(lines, sigmas[v])
+        _normalise(pixels, scale, bias, interleave, out[v])
 
 
 Source = tuple[NDArray[np.int64], list[NDArray[np.uint8]]]
@@ -172,7 +164,7 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
 def _work(part: tuple[int, int, tuple[Any, ...], int]) -> None:
     start, stop, arguments, size = part
     lines = np.empty((3 * size, size), np.uint8)
-    _make(start, stop, *arguments, lines, lines.reshape(3, -1))
+    _make(start, stop, *arguments, lines, lines.reshape(3, -1))  # type: ignore[call-arg]
 
 
 def _rows(params: Params) -> list[NDArray[Any]]:

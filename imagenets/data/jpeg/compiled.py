@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from imagenets.compiled import compiled as compiled_at_first_call
+from imagenets.compiled import compiled_for
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -37,19 +37,9 @@ u64: Any = np.uint64
 
 
 def compiled(*arguments: Any) -> Callable[[Function], Function]:
-    """Compiles a function for the given argument types alone, when its module is imported.
-
-    A call with others is then an error, not a new compilation. Kept on the disk, and bound to its
-    file, as `imagenets.compiled` says.
-    """
-
-    def wrap(function: Function) -> Function:
-        made: Any = compiled_at_first_call(function)
-        made.compile(arguments)
-        made.disable_compile()
-        return made  # type: ignore[no-any-return]
-
-    return wrap
+    """Compiles a function for the given argument types alone, when its module is imported."""
+    made: Any = compiled_for(arguments)
+    return made  # type: ignore[no-any-return]
 
 
 def inlined(function: Function) -> Function:
