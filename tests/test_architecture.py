@@ -45,8 +45,10 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
-            base = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            found.update(base if node.module == "imagenets" else base[:1])
+            folder = PACKAGE.parent.joinpath(*node.module.split("."))
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+            known = [m for m in modules if folder.joinpath(f"{m.split('.')[-1]}.py").is_file()]
+            found.update(known or [node.module])
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
     return {name for name in found if name.startswith("imagenets.")}
