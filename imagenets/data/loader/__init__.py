@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from imagenets.data.crops import Crop
 from imagenets.data.datasets import ImageNetS
@@ -17,9 +16,9 @@ from imagenets.data.loader.batch import Batch
 from imagenets.data.loader.crew import Crew, Inline, Processes, Threads
 from imagenets.data.loader.device import on_device
 from imagenets.data.loader.fill import Done, Filler, Work
+from imagenets.data.loader.layout import Layout, lay_out, tensors
 from imagenets.data.loader.order import Order, Shuffle
 from imagenets.data.loader.slots import Slot, Slots
-from imagenets.data.ragged import Ragged
 from imagenets.errors import UsageError
 
 __all__ = ["Batch", "Loader", "on_device"]
@@ -33,14 +32,8 @@ class _Pending:
     """A batch that workers are at."""
 
     slot: Slot
-    size: int
-    left: int
-    rows: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int32]
-    images: npt.NDArray[np.int64]
-    masks: npt.NDArray[np.int64] | None
-    boxes: npt.NDArray[np.int32] | None
-    flips: npt.NDArray[np.bool_] | None
+    layout: Layout
+    left: int = 0
     error: Exception | None = None
     unwanted: bool = False
 
@@ -210,50 +203,17 @@ class Loader:
     def _start(self, rows: npt.NDArray[np.int64], epoch: int, number: int) -> int:
         if self._crew is None:
             self._crew = self._make_crew()
-        pending = self._plan(rows, epoch, number)
+        keys = (self.order.seed, epoch, number, self.order.rank)
+        layout = lay_out(self.dataset, self.crop, rows, keys)
+        pending = _Pending(self._slots.take(layout.end), layout)
         ticket = self._ticket = self._ticket + 1
         self._pending[ticket] = pending
         part = max(1, min(_PART, -(-len(rows) // (4 * max(1, self.workers)))))
         for first in range(0, len(rows), part):
-            some = slice(first, first + part)
             pending.left += 1
-            self._crew.submit(
-                Work(
-                    ticket,
-                    pending.slot.place,
-                    rows[some],
-                    pending.sizes[some],
-                    pending.images[some],
-                    None if pending.masks is None else pending.masks[some],
-                    None if pending.boxes is None else pending.boxes[some],
-                    None if pending.flips is None else pending.flips[some],
-                )
-            )
+            some = layout.part(slice(first, first + part))
+            self._crew.submit(Work(ticket, pending.slot.place, some))
         return ticket
-
-    def _plan(self, rows: npt.NDArray[np.int64], epoch: int, number: int) -> _Pending:
-        """Draws the crops of a batch, and says where in a slot everything goes."""
-        sizes = self.dataset.sizes_of(rows)
-        boxes = flips = None
-        pixels = sizes.prod(1, dtype=np.int64)
-        bytes_each = 3
-        if self.crop is not None:
-            keys = (self.order.seed, epoch, number, self.order.rank)
-            seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
-            generator = torch.Generator().manual_seed(seed)
-            drawn, flips = self.crop.draw(sizes, generator)
-            boxes = drawn.astype(np.int32)
-            pixels = np.full(len(rows), self.crop.size**2)
-            bytes_each = 12 if self.crop.output == "float32" else 3
-        images = _starts(pixels * bytes_each, 0)
-        end = -(-int(images[-1]) // 8) * 8
-        masks = None
-        if self.dataset.has_masks:
-            masks = _starts(pixels * 2, end)
-            end = int(masks[-1])
-        slot = self._slots.take(end)
-        at = None if masks is None else masks[:-1]
-        return _Pending(slot, end, 0, rows, sizes, images[:-1], at, boxes, flips)
 
     def _finish(self, ticket: int) -> _Pending:
         """Waits until a batch is whole."""
@@ -293,19 +253,10 @@ class Loader:
             self._slots.give_back(pending.slot)
 
     def _batch(self, pending: _Pending) -> Batch:
-        dataset, rows = self.dataset, pending.rows
+        dataset, layout = self.dataset, pending.layout
         memory = torch.from_numpy(self._slots.lend(pending.slot))
-        more: dict[str, Any] = {}
-        images: Tensor | Ragged
-        masks: Tensor | Ragged | None
-        if self.crop is None:
-            images, masks = _whole(memory, pending)
-        else:
-            images, masks = _cropped(memory, pending, self.crop)
-            assert pending.boxes is not None
-            assert pending.flips is not None
-            more["boxes"] = torch.from_numpy(pending.boxes.astype(np.int64))
-            more["flips"] = torch.from_numpy(pending.flips)
+        images, masks = tensors(memory, layout, self.crop)
+        rows, boxes, flips = layout.rows, layout.boxes, layout.flips
         return Batch(
             images=images,
             masks=masks,
@@ -313,40 +264,9 @@ class Loader:
             class_ids=torch.from_numpy(dataset.class_ids[rows].astype(np.int64)),
             ilsvrc=torch.from_numpy(dataset.ilsvrc[rows].astype(np.int64)),
             names=[dataset.names[row] for row in rows.tolist()],
-            **more,
+            boxes=None if boxes is None else torch.from_numpy(boxes.astype(np.int64)),
+            flips=None if flips is None else torch.from_numpy(flips),
         )
-
-
-def _starts(sizes: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
-    """Where things of these sizes begin when laid end to end, and where the last one ends."""
-    return first + np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-
-
-def _whole(memory: Tensor, pending: _Pending) -> tuple[Ragged, Ragged | None]:
-    sizes = torch.from_numpy(pending.sizes.astype(np.int64))
-    pixels = sizes.prod(1)
-    end = int(pixels.sum()) * 3
-    images = Ragged(memory[:end], torch.from_numpy(pending.images), sizes)
-    if pending.masks is None:
-        return images, None
-    first = int(pending.masks[0])
-    ids = memory[first : pending.size].view(torch.int16)
-    offsets = torch.from_numpy((pending.masks - first) // 2)
-    return images, Ragged(ids, offsets, sizes, channels=1)
-
-
-def _cropped(memory: Tensor, pending: _Pending, crop: Crop) -> tuple[Tensor, Tensor | None]:
-    shape = (len(pending.rows), crop.size, crop.size)
-    count = shape[0] * crop.size * crop.size
-    if crop.output == "uint8":
-        pixels = memory[: 3 * count]
-    else:
-        pixels = memory[: 12 * count].view(torch.float32)
-    images = pixels.view(*shape, 3).permute(0, 3, 1, 2)
-    if pending.masks is None:
-        return images, None
-    first = int(pending.masks[0])
-    return images, memory[first : first + 2 * count].view(torch.int16).view(shape)
 
 
 def _shuffle(shuffle: bool | str) -> Shuffle | None:

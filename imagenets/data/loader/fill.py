@@ -13,6 +13,7 @@ from imagenets import masks
 from imagenets.data.crops import Crop
 from imagenets.data.decode import decode_into
 from imagenets.data.jpeg import Scratch, decode_crop
+from imagenets.data.loader.layout import Layout
 from imagenets.data.loader.slots import Attached, Place
 from imagenets.data.resample import crop_normalised_into, nearest_crop_into, resize_crop_into
 from imagenets.errors import CorruptError, ImageNetSError
@@ -25,27 +26,11 @@ _KINDS: dict[str, Any] = {"antialiased": "bilinear", "bilinear": "plain-bilinear
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A part of a batch.
-
-    Attributes:
-        batch: Which batch; told again in `Done`.
-        place: Where to write.
-        rows: n indices into the data set.
-        sizes: n x 2, width and height as the data set has them.
-        images: n, first byte of each image.
-        masks: n, first byte of each mask; None: leave masks out.
-        boxes: n x 4, what to cut out; None: whole images.
-        flips: n, what to mirror; None with whole images.
-    """
+    """A part of a batch: which batch, where to write, and what."""
 
     batch: int
     place: Place
-    rows: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int32]
-    images: npt.NDArray[np.int64]
-    masks: npt.NDArray[np.int64] | None
-    boxes: npt.NDArray[np.int32] | None
-    flips: npt.NDArray[np.bool_] | None
+    layout: Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +61,8 @@ class Filler:
         """Writes a part of a batch; errors come back as values, our own as they are."""
         try:
             memory = self._slots(work.place)
-            for i in range(len(work.rows)):
-                self._fill(work, i, memory)
+            for i in range(len(work.layout.rows)):
+                self._fill(work.layout, i, memory)
         except ImageNetSError as error:
             return Done(work.batch, error)
         except Exception:  # noqa: BLE001 - the consumer raises it
@@ -86,24 +71,24 @@ class Filler:
             )
         return Done(work.batch)
 
-    def _fill(self, work: Work, i: int, memory: npt.NDArray[np.uint8]) -> None:
-        row = int(work.rows[i])
+    def _fill(self, layout: Layout, i: int, memory: npt.NDArray[np.uint8]) -> None:
+        row = int(layout.rows[i])
         encoded = self.dataset.encoded(row)
-        width, height = int(work.sizes[i, 0]), int(work.sizes[i, 1])
+        width, height = int(layout.sizes[i, 0]), int(layout.sizes[i, 1])
         try:
-            at = int(work.images[i])
-            if work.boxes is None or work.flips is None:
+            at = int(layout.images[i])
+            if layout.boxes is None or layout.flips is None:
                 out = memory[at : at + height * width * 3].reshape(height, width, 3)
                 decode_into(encoded.image, out)
             else:
-                self._crop(encoded, work.boxes[i], bool(work.flips[i]), memory, at)
+                self._crop(encoded, layout.boxes[i], bool(layout.flips[i]), memory, at)
         except ValueError as error:
             raise CorruptError(
                 f"{self.dataset.where(row)}: not a readable image ({error}). "
                 "Replace it in the raw data, delete this file and run imagenets-prepare again."
             ) from error
-        if work.masks is not None:
-            self._mask(encoded.mask, row, (width, height), work, i, memory)
+        if layout.masks is not None:
+            self._mask(encoded.mask, row, (width, height), layout, i, memory)
 
     def _crop(
         self,
@@ -139,7 +124,7 @@ class Filler:
         data: bytes | memoryview | None,
         row: int,
         size: tuple[int, int],
-        work: Work,
+        layout: Layout,
         i: int,
         memory: npt.NDArray[np.uint8],
     ) -> None:
@@ -152,13 +137,13 @@ class Filler:
                 f"{where}: the mask is {ids.shape[1]} x {ids.shape[0]}, the image "
                 f"{size[0]} x {size[1]}. Prepare it again."
             )
-        assert work.masks is not None
-        at = int(work.masks[i])
-        if work.boxes is None or work.flips is None:
+        assert layout.masks is not None
+        at = int(layout.masks[i])
+        if layout.boxes is None or layout.flips is None:
             memory[at : at + 2 * ids.size].view(np.int16).reshape(ids.shape)[:] = ids
         else:
             assert self.crop is not None
             side = self.crop.size
             out = memory[at : at + 2 * side * side].view(np.int16).reshape(side, side)
-            left, top, width, height = work.boxes[i].tolist()
-            nearest_crop_into(ids, (left, top, width, height), bool(work.flips[i]), out)
+            left, top, width, height = layout.boxes[i].tolist()
+            nearest_crop_into(ids, (left, top, width, height), bool(layout.flips[i]), out)

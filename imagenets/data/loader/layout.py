@@ -1,0 +1,107 @@
+"""What is cut out of the samples of a batch, and where in a slot everything lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from imagenets.data.crops import Crop
+from imagenets.data.ragged import Ragged
+
+if TYPE_CHECKING:
+    from imagenets.data.datasets import ImageNetS
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A batch, or a part of one.
+
+    Attributes:
+        rows: n indices into the data set.
+        sizes: n x 2, width and height of the images as the data set has them.
+        images: n, first byte of each image in the slot.
+        masks: n, first byte of each mask; None: leave masks out.
+        boxes: n x 4, what to cut out; None: whole images.
+        flips: n, what to mirror; None with whole images.
+        end: Bytes of the whole batch.
+    """
+
+    rows: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int32]
+    images: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.int64] | None
+    boxes: npt.NDArray[np.int32] | None
+    flips: npt.NDArray[np.bool_] | None
+    end: int
+
+    def part(self, some: slice) -> Layout:
+        """Some of the samples."""
+        return replace(
+            self,
+            rows=self.rows[some],
+            sizes=self.sizes[some],
+            images=self.images[some],
+            masks=None if self.masks is None else self.masks[some],
+            boxes=None if self.boxes is None else self.boxes[some],
+            flips=None if self.flips is None else self.flips[some],
+        )
+
+
+def lay_out(
+    dataset: ImageNetS, crop: Crop | None, rows: npt.NDArray[np.int64], keys: tuple[int, ...]
+) -> Layout:
+    """Draws the crops of a batch, and says where everything goes.
+
+    Args:
+        dataset: Whose samples they are.
+        crop: What to cut out; None: whole images.
+        rows: Which samples.
+        keys: Fix what is drawn.
+    """
+    sizes = dataset.sizes_of(rows)
+    boxes = flips = None
+    pixels, bytes_each = sizes.prod(1, dtype=np.int64), 3
+    if crop is not None:
+        seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+        drawn, flips = crop.draw(sizes, torch.Generator().manual_seed(seed))
+        boxes = drawn.astype(np.int32)
+        pixels = np.full(len(rows), crop.size**2)
+        bytes_each = 12 if crop.output == "float32" else 3
+    images = _starts(pixels * bytes_each, 0)
+    end = -(-int(images[-1]) // 8) * 8
+    masks = _starts(pixels * 2, end) if dataset.has_masks else None
+    end = end if masks is None else int(masks[-1])
+    first = None if masks is None else masks[:-1]
+    return Layout(rows, sizes, images[:-1], first, boxes, flips, end)
+
+
+def tensors(
+    memory: Tensor, layout: Layout, crop: Crop | None
+) -> tuple[Tensor | Ragged, Tensor | Ragged | None]:
+    """Images and masks of a filled slot, as views of its memory (flat uint8)."""
+    ids = None
+    if layout.masks is not None:
+        ids = memory[int(layout.masks[0]) : layout.end].view(torch.int16)
+    if crop is not None:
+        shape = (len(layout.rows), crop.size, crop.size)
+        pixels = memory[: int(np.prod(shape)) * (12 if crop.output == "float32" else 3)]
+        pixels = pixels.view(torch.float32) if crop.output == "float32" else pixels
+        images = pixels.view(*shape, 3).permute(0, 3, 1, 2)
+        return images, None if ids is None else ids.view(shape)
+    sizes = torch.from_numpy(layout.sizes.astype(np.int64))
+    starts = torch.from_numpy(layout.images)
+    whole = Ragged(memory[: int(sizes.prod(1).sum()) * 3], starts, sizes)
+    if ids is None or layout.masks is None:
+        return whole, None
+    offsets = torch.from_numpy((layout.masks - layout.masks[0]) // 2)
+    return whole, Ragged(ids, offsets, sizes, channels=1)
+
+
+def _starts(sizes: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
+    """Where things of these sizes begin when laid end to end, and where the last one ends."""
+    return first + np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
