@@ -408,6 +408,22 @@ def test_bad_arguments_are_told(root: Path) -> None:
             Loader(dataset, **given)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RandomCrop(0), "size is 0"),
+        (lambda: RandomCrop(resample="bicubic"), "resample is 'bicubic', choose from antialiased"),  # type: ignore[arg-type]
+        (lambda: CentreCrop(output="float16"), "output is 'float16'"),  # type: ignore[arg-type]
+        (lambda: RandomCrop(scale=(0.0, 1.0)), "scale is 0.0 to 1.0"),
+        (lambda: RandomCrop(ratio=(2.0, 1.0)), "ratio is 2.0 to 1.0"),
+        (lambda: CentreCrop(224, 100), "side is 100, less than size 224"),
+    ],
+)
+def test_bad_crops_are_told(make: Callable[[], Crop], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
 def test_pillow_decodes_what_simplejpeg_does_not(root: Path) -> None:
     data = ImageNetS(root, "train", 3)
     modes = {Image.open(io.BytesIO(data.encoded(index).image)).mode for index in range(len(data))}

@@ -17,7 +17,9 @@ import pytest
 from tiny import Tiny, tiny
 
 from imagenets.cli.prepare import main
+from imagenets.data.prepare import Request, Sources
 from imagenets.data.sample import serve
+from imagenets.errors import MissingError
 
 
 class World:
@@ -284,6 +286,8 @@ def test_a_path_that_is_not_there(world: World, capsys: Capture) -> None:
     world.given[5] = str(world.raw / "nowhere")
     assert world.run() == 1
     assert f"{world.raw / 'nowhere'}: no such file or folder" in capsys.readouterr().err
+    with pytest.raises(MissingError, match="no such file"):  # before anything is fetched
+        Sources(Request(world.raw, (world.raw / "nowhere",)))
 
 
 def test_only_the_form_that_is_asked_for_is_taken(world: World, capsys: Capture) -> None:

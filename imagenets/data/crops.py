@@ -10,6 +10,11 @@ import numpy.typing as npt
 import torch
 
 from imagenets.data.augment import MEAN, STD, ViewGroup, draw_boxes
+from imagenets.data.resample import Filter
+from imagenets.errors import UsageError
+
+KINDS: dict[str, Filter] = {"antialiased": "bilinear", "bilinear": "plain-bilinear"}
+"""What the resampler calls the ways of resizing."""
 
 Boxes = npt.NDArray[np.int64]
 Resample = Literal["antialiased", "bilinear"]
@@ -42,6 +47,9 @@ class RandomCrop:
     exact: bool = False
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+
+    def __post_init__(self) -> None:
+        _check(self)
 
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
@@ -84,6 +92,11 @@ class CentreCrop:
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
 
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.side < self.size:
+            raise UsageError(f"CentreCrop: side is {self.side}, less than size {self.size}.")
+
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
@@ -98,3 +111,22 @@ class CentreCrop:
 
 
 Crop = RandomCrop | CentreCrop
+
+
+def _check(crop: Crop) -> None:
+    """Refuses what would only fail in a worker.
+
+    Raises:
+        UsageError: With what may be given.
+    """
+    name = type(crop).__name__
+    if crop.size < 1:
+        raise UsageError(f"{name}: size is {crop.size}, at least 1 pixel is needed.")
+    for what, choices in (("resample", tuple(KINDS)), ("output", ("uint8", "float32"))):
+        if getattr(crop, what) not in choices:
+            given = getattr(crop, what)
+            raise UsageError(f"{name}: {what} is {given!r}, choose from {', '.join(choices)}.")
+    if isinstance(crop, RandomCrop):
+        for what, (low, high) in (("scale", crop.scale), ("ratio", crop.ratio)):
+            if not 0 < low <= high or (what == "scale" and high > 1):
+                raise UsageError(f"{name}: {what} is {low} to {high}, which is no range of it.")

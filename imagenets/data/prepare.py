@@ -106,6 +106,9 @@ class Sources:
     """The raw images of a run, looked at when first needed and once for all tiers."""
 
     def __init__(self, request: Request) -> None:
+        from imagenets.data.sources.look import require
+
+        require(request.imagenet)
         self._request = request
         self._images: RawImages | None = None
 

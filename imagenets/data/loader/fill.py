@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import masks
-from imagenets.data.crops import Crop
+from imagenets.data.crops import KINDS, Crop
 from imagenets.data.decode import decode_into
 from imagenets.data.jpeg import Scratch, decode_crop
 from imagenets.data.loader.layout import Layout
@@ -20,8 +20,6 @@ from imagenets.errors import CorruptError, ImageNetSError
 
 if TYPE_CHECKING:
     from imagenets.data.datasets import Encoded, ImageNetS
-
-_KINDS: dict[str, Any] = {"antialiased": "bilinear", "bilinear": "plain-bilinear"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Filler:
             scratch=self._scratch,
         )
         whole = (0, 0, width, height)
-        kind = _KINDS[crop.resample]
+        kind = KINDS[crop.resample]
         shape = (crop.size, crop.size, 3)
         count = crop.size * crop.size * 3
         if crop.output == "uint8":

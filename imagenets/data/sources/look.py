@@ -51,15 +51,25 @@ def open_sources(
     """
     if kind is not None and kind not in KINDS:
         raise UsageError(f"there is no source kind {kind!r}: choose {', '.join(KINDS)}.")
+    require(paths)
     parts: list[Part] = []
     for path in paths:
-        if not path.exists():
-            raise MissingError(f"{path}: no such file or folder. Give raw ImageNet as\n{FORMS}")
         found = list(_look(path, kind, cache))
         if not any(len(part.stems) for part in found):
             raise _nothing(path, kind, found)
         parts += [part for part in found if len(part.stems) or part.strangers]
     return RawImages(parts)
+
+
+def require(paths: Sequence[Path]) -> None:
+    """Holds that paths are there, before anything else is done.
+
+    Raises:
+        MissingError: One is not.
+    """
+    for path in paths:
+        if not path.exists():
+            raise MissingError(f"{path}: no such file or folder. Give raw ImageNet as\n{FORMS}")
 
 
 def _look(path: Path, kind: str | None, cache: Path | None) -> Iterator[Part]:
