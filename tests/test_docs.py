@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
+
+from imagenets import ImageNetS, Loader
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -68,3 +74,24 @@ def test_the_readme_loads(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.M
     exec(compile(code, "README.md", "exec"), names)
     assert (tmp_path / "first.png").is_file()
     assert len(names["fish"]) == 4  # type: ignore[arg-type]  # a data set, but typed as an object
+
+
+def test_the_examples_of_augmentation_run(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (TOP / "docs" / "augment.md").read_text("utf-8").replace('"cuda"', '"cpu"')
+    monkeypatch.chdir(tmp_path)
+    batch = next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4)))
+    names: dict[str, Any] = {"batch": batch}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "augment.md", "exec"), names)
+    assert names["large"].shape == (2, 4, 3, 224, 224)
+    assert names["labels"].shape == (2, 4, 224, 224)
+    assert names["stored"][0].boxes.equal(names["params"][0].boxes)
+
+
+def test_the_figure_of_augmentation_is_made(tmp_path: Path) -> None:
+    made = tmp_path / "augment.jpg"
+    subprocess.run([sys.executable, TOP / "docs" / "augment_views.py", made], check=True)
+    with Image.open(made) as ours, Image.open(TOP / "docs" / "augment.jpg") as shown:
+        assert ours.size == shown.size
