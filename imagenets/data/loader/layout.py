@@ -67,7 +67,7 @@ def lay_out(
     boxes = flips = None
     pixels, bytes_each = sizes.prod(1, dtype=np.int64), 3
     if crop is not None:
-        seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+        seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1
         drawn, flips = crop.draw(sizes, torch.Generator().manual_seed(seed))
         boxes = drawn.astype(np.int32)
         pixels = np.full(len(rows), crop.size**2)
