@@ -14,11 +14,12 @@ from PIL import Image
 from tiny import OUTSIDE, Tiny, jpeg, tiny
 
 from imagenets import masks
-from imagenets.data import pack as packing
+from imagenets.data import pack_shard
 from imagenets.data.archive import Digest, MaskArchive, digest
 from imagenets.data.jpeg import decode_crop
 from imagenets.data.lists import read_lists
-from imagenets.data.pack import Options, Packing, pack
+from imagenets.data.pack import Packing, pack
+from imagenets.data.pack_shard import Options
 from imagenets.data.pictures import inspect, prove, shrink, store_mask
 from imagenets.data.plan import Plan, make_plan
 from imagenets.data.shards import ShardReader
@@ -274,7 +275,7 @@ def test_another_edition_than_the_original_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = tiny()
-    monkeypatch.setattr(packing, "PNG_NAMED_JPEG", list(world.train)[4].encode())
+    monkeypatch.setattr(pack_shard, "PNG_NAMED_JPEG", list(world.train)[4].encode())
     found = World(tmp_path, world).pack().oddities
     (strange,) = found.keys() - {"CMYK", "greyscale"}
     assert strange.startswith("re-encoded")

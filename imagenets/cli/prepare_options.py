@@ -13,7 +13,7 @@ from imagenets.tiers import SPLITS, TIERS
 
 if TYPE_CHECKING:
     from imagenets.data.lists import Origin
-    from imagenets.data.pack import Options
+    from imagenets.data.pack_shard import Options
     from imagenets.data.prepare import Request
     from imagenets.data.workers import Pool
 
@@ -250,7 +250,7 @@ def _origin(arguments: argparse.Namespace) -> Origin:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from imagenets.data.pack import Options
+    from imagenets.data.pack_shard import Options
 
     resize, quality = arguments.resize, arguments.quality
     if resize is None:

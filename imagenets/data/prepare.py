@@ -23,7 +23,8 @@ from imagenets.data.lists import (
     sha256,
 )
 from imagenets.data.manifest import MANIFEST, Manifest
-from imagenets.data.pack import Options, pack
+from imagenets.data.pack import pack
+from imagenets.data.pack_shard import Options
 from imagenets.data.plan import Plan, make_plan, mask_members, servable
 from imagenets.data.state import FOLDER, Finished, folder_times, signature
 from imagenets.data.survey import Survey, survey

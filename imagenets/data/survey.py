@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.data.pack import Options
+from imagenets.data.pack_shard import Options
 from imagenets.data.pictures import inspect, prove, shrink
 from imagenets.data.plan import Plan, SplitPlan
 
