@@ -53,7 +53,7 @@ def read(folder: Path | None, count: int) -> list[bytes]:
     files = []
     for seed in range(count):
         held = io.BytesIO()
-        picture = scenes.draw(np.random.default_rng(seed), seed % 8).rgb
+        picture = scenes.draw(np.random.default_rng(seed), seed % len(scenes.CATEGORIES)).rgb
         Image.fromarray(picture).resize((500, 375)).save(held, "JPEG", quality=90)
         files.append(held.getvalue())
     return files
@@ -297,7 +297,7 @@ def compare(name: str, files: list[bytes], args: argparse.Namespace) -> None:
     for arm, make in (("imagenets", our_arm), (f"Pillow, {args.cores} workers", pillow_arm)):
         run = make(files, recipe, args.cores)
         run()
-        arms[arm] = lambda run=run: timed(run, len(files))  # type: ignore[misc]
+        arms[arm] = lambda run=run: timed(run, len(files))
     python = environment(args.rivals) if args.rivals else None
     if python:
         words = ["--serve", name, "--cores", str(args.cores), "--images", str(len(files))]
@@ -321,46 +321,54 @@ def compare(name: str, files: list[bytes], args: argparse.Namespace) -> None:
 
 def resize_table(files: list[bytes], rounds: int) -> None:
     """One core: crops of decoded images resized to 224 and 96, antialiased bilinear."""
+    torch.set_num_threads(1)
+    arrays = [decode(file) for file in files[:64]]
+    print("\n| resize, one core | microseconds a crop | imagenets is faster by |\n|---|---:|---:|")
+    for size, scale in ((224, (0.08, 1.0)), (96, (0.05, 0.14))):
+        resize_rows(arrays, size, scale, rounds)
+
+
+def resize_rows(
+    arrays: list[np.ndarray], size: int, scale: tuple[float, float], rounds: int
+) -> None:
+    """One box of each image, resized to one size by each contender in turn."""
     from imagenets.data.augment import ViewGroup, draw_boxes
     from imagenets.data.resample import resize_crop_into
 
-    torch.set_num_threads(1)
-    arrays = [decode(file) for file in files[:64]]
     sizes = torch.tensor([[array.shape[1], array.shape[0]] for array in arrays])
-    print("\n| resize, one core | microseconds a crop | imagenets is faster by |\n|---|---:|---:|")
-    for size, low, high in ((224, 0.08, 1.0), (96, 0.05, 0.14)):
-        group = ViewGroup(1, size, (low, high))
-        boxes = draw_boxes(sizes, group, torch.Generator().manual_seed(0))[0].tolist()
-        out = np.empty((size, size, 3), np.uint8)
-        planes = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]
-        pictures = [Image.fromarray(array) for array in arrays]
-        options = {"mode": "bilinear", "antialias": True}
+    boxes = draw_boxes(sizes, ViewGroup(1, size, scale), torch.Generator().manual_seed(0))[
+        0
+    ].tolist()
+    out = np.empty((size, size, 3), np.uint8)
+    planes = [torch.from_numpy(array).permute(2, 0, 1)[None] for array in arrays]
+    pictures = [Image.fromarray(array) for array in arrays]
+    options = {"mode": "bilinear", "antialias": True}
 
-        def ours(i: int, x: int, y: int, w: int, h: int, out: np.ndarray = out) -> None:
-            resize_crop_into(arrays[i], (x, y, w, h), False, out)
+    def ours(i: int, x: int, y: int, w: int, h: int) -> None:
+        resize_crop_into(arrays[i], (x, y, w, h), False, out)
 
-        def by_torch(i: int, x: int, y: int, w: int, h: int, size: int = size) -> None:
-            crop = planes[i][:, :, y : y + h, x : x + w]  # noqa: B023  # called in this turn
-            torch.nn.functional.interpolate(crop, (size, size), **options)  # noqa: B023
+    def by_torch(i: int, x: int, y: int, w: int, h: int) -> None:
+        crop = planes[i][:, :, y : y + h, x : x + w]
+        torch.nn.functional.interpolate(crop, (size, size), **options)
 
-        def by_pillow(i: int, x: int, y: int, w: int, h: int, size: int = size) -> None:
-            corners = (x, y, x + w, y + h)
-            pictures[i].resize((size, size), Image.Resampling.BILINEAR, corners)  # noqa: B023
+    def by_pillow(i: int, x: int, y: int, w: int, h: int) -> None:
+        corners = (x, y, x + w, y + h)
+        pictures[i].resize((size, size), Image.Resampling.BILINEAR, corners)
 
-        times: dict[str, list[float]] = {"imagenets": [], "torch, uint8": [], "Pillow": []}
-        for turn in range(1 + 3 * rounds):
-            for name, call in zip(times, (ours, by_torch, by_pillow), strict=True):
-                start = time.perf_counter()
-                for i, box in enumerate(boxes):
-                    call(i, *box)
-                if turn:
-                    times[name].append((time.perf_counter() - start) / len(boxes) * 1e6)
-        for name, values in times.items():
-            ratios = [them / us for them, us in zip(values, times["imagenets"], strict=True)]
-            print(
-                f"| to {size}: {name} | {statistics.median(values):.0f} "
-                f"({min(values):.0f}-{max(values):.0f}) | {statistics.median(ratios):.1f} |"
-            )
+    times: dict[str, list[float]] = {"imagenets": [], "torch, uint8": [], "Pillow": []}
+    for turn in range(1 + 3 * rounds):
+        for name, call in zip(times, (ours, by_torch, by_pillow), strict=True):
+            start = time.perf_counter()
+            for i, box in enumerate(boxes):
+                call(i, *box)
+            if turn:
+                times[name].append((time.perf_counter() - start) / len(boxes) * 1e6)
+    for name, values in times.items():
+        ratios = [them / us for them, us in zip(values, times["imagenets"], strict=True)]
+        print(
+            f"| to {size}: {name} | {statistics.median(values):.0f} "
+            f"({min(values):.0f}-{max(values):.0f}) | {statistics.median(ratios):.1f} |"
+        )
 
 
 def photos_option(args: argparse.Namespace) -> list[str]:

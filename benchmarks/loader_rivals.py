@@ -152,7 +152,7 @@ def main() -> None:
         loader = globals()[name](files, where, int(batch), int(workers))
         for _ in loader:
             pass
-    except Exception as error:
+    except Exception as error:  # whatever a rival raises, it is left out and the others go on
         print(f"{type(error).__name__}: {str(error).splitlines()[:1]}", file=SAY, flush=True)
         raise SystemExit(1) from error
     print(f"ready {name} {version(packages.get(name, name))}", file=SAY, flush=True)

@@ -67,6 +67,9 @@ class _LockedCache(FunctionCache):
     are used again. Workers that start together after an update would load old code in between.
     """
 
+    # `no-untyped-call` is switched off below where Numba's own methods, which have no types, are
+    # called: whatever they take and return is handed through.
+
     def __init__(self, function: Callable[..., Any], stamp: int) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
         self._stamp = stamp

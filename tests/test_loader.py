@@ -400,6 +400,7 @@ def test_bad_arguments_are_told(root: Path) -> None:
         (data, {"batch_size": 2, "workers": -1}, "workers=-1"),
         (data, {"batch_size": 2, "backend": "gpu"}, "backend='gpu'"),
         (data, {"batch_size": 2, "shuffle": "all"}, "no shuffle 'all'"),
+        (data, {"batch_size": 2, "sampler": iter([1, 2])}, "the sampler has no length"),
         (data, {"batch_size": 2, "rank": 2, "world": 2}, "rank is 2 of a world of 2"),
         ([1, 2], {"batch_size": 2}, "reads an ImageNetS without a transform"),
     ]

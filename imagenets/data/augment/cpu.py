@@ -164,6 +164,7 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
 def _work(part: tuple[int, int, tuple[Any, ...], int]) -> None:
     start, stop, arguments, size = part
     lines = np.empty((3 * size, size), np.uint8)
+    # mypy cannot count the arguments that a tuple of unknown length stands for
     _make(start, stop, *arguments, lines, lines.reshape(3, -1))  # type: ignore[call-arg]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
 import numpy as np
@@ -38,11 +38,9 @@ u64: Any = np.uint64
 
 def compiled(*arguments: Any) -> Callable[[Function], Function]:
     """Compiles a function for the given argument types alone, when its module is imported."""
-    made: Any = compiled_for(arguments)
-    return made  # type: ignore[no-any-return]
+    return cast(Callable[[Function], Function], compiled_for(arguments))
 
 
 def inlined(function: Function) -> Function:
     """Marks what compiled functions call: compiled into each of them, at no cost of a call."""
-    made: Any = numba.njit(nogil=True, forceinline=True)(function)
-    return made  # type: ignore[no-any-return]
+    return cast(Function, numba.njit(nogil=True, forceinline=True)(function))

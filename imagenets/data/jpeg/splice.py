@@ -28,6 +28,7 @@ from imagenets.data.jpeg.compiled import (
 )
 from imagenets.data.jpeg.header import Layout
 
+# the rule is switched off since Numba leaves this class untyped
 LAYOUT = types.NamedUniTuple(INT, len(Layout._fields), Layout)  # type: ignore[no-untyped-call]
 
 _MANY = 1 << 62

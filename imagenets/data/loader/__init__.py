@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from imagenets.data.loader.crew import Crew, Inline, Processes, Threads
 from imagenets.data.loader.device import on_device
 from imagenets.data.loader.fill import Done, Filler, Work
 from imagenets.data.loader.layout import Layout, lay_out, tensors
-from imagenets.data.loader.order import Order, Shuffle
+from imagenets.data.loader.order import Order, Sampler, Shuffle
 from imagenets.data.loader.slots import Slot, Slots
 from imagenets.errors import UsageError
 
@@ -82,7 +82,7 @@ class Loader:
         workers: int = 0,
         backend: Literal["processes", "threads"] = "processes",
         prefetch: int = 3,
-        sampler: Iterable[int] | None = None,
+        sampler: Sampler | None = None,
         rank: int | None = None,
         world: int | None = None,
         start_method: str | None = None,
@@ -97,6 +97,8 @@ class Loader:
                 f"workers={workers}, prefetch={prefetch}, backend={backend!r}: give workers >= 0, "
                 "prefetch >= 1, and 'processes' or 'threads'."
             )
+        if sampler is not None and not hasattr(sampler, "__len__"):
+            raise UsageError("the sampler has no length: give one that has, or a list of indices.")
         own_rank, own_world = _ranks()
         if sampler is not None:
             own_rank, own_world = 0, 1  # it has shared the samples out already
@@ -104,7 +106,7 @@ class Loader:
         self.crop = crop
         self.sampler = sampler
         self.order = Order(
-            len(dataset) if sampler is None else len(sampler),  # type: ignore[arg-type]
+            len(dataset if sampler is None else sampler),
             batch_size,
             seed,
             _shuffle(shuffle),
@@ -269,10 +271,10 @@ class Loader:
         )
 
 
-def _shuffle(shuffle: bool | str) -> Shuffle | None:
+def _shuffle(shuffle: bool | Shuffle) -> Shuffle | None:
     if isinstance(shuffle, bool):
         return "exact" if shuffle else None
-    return shuffle  # type: ignore[return-value]  # Order refuses what it does not know
+    return shuffle
 
 
 def _ranks() -> tuple[int, int]:

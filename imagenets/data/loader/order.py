@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,17 @@ from imagenets.errors import UsageError
 
 Indices = npt.NDArray[np.int64]
 Shuffle = Literal["exact", "window"]
+
+
+class Sampler(Protocol):
+    """The indices of an epoch, and their number, as samplers of `torch.utils.data` give them."""
+
+    def __iter__(self) -> Iterator[int]:
+        """The indices, in their order."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
 
 BLOCK = 2048
 """Neighbouring samples that `window` keeps together: as many as a shard holds."""
