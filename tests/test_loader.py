@@ -181,6 +181,16 @@ def test_ranks_share_an_epoch(root: Path, drop_last: bool, shuffle: Any) -> None
         assert sorted(one + two) == sorted(alone[step])
 
 
+def test_ranks_are_those_of_torch_by_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageNetS(root, "train", 3)
+    expected = epoch(Loader(data, 5, rank=1, world=2))
+    for name, value in {"is_initialized": True, "get_rank": 1, "get_world_size": 2}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert epoch(Loader(data, 5)) == expected
+    alone = Loader(data, 5, sampler=range(24))  # it has shared the samples out already
+    assert next(iter(alone)).indices.tolist() == [0, 1, 2, 3, 4]
+
+
 def test_every_epoch_has_every_sample_once(root: Path) -> None:
     data = ImageNetS(root, "train", 3)
     orders = []
