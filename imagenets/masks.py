@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,10 @@ def decode(data: bytes | memoryview | Path, name: str | None = None) -> Ids:
         ids = png.decode(encoded)
         if ids is not None:
             return ids
-        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the bound
+            opened = Image.open(io.BytesIO(encoded), formats=["PNG"])
+        with opened as image:
             if image.mode != "RGB" or bits != 8:
                 raise CorruptError(
                     f"{what}: a mask must be an RGB PNG (id = R + 256 * G) of 8 bits a channel, "

@@ -168,6 +168,13 @@ def test_damage_gives_our_error_or_pillows_pixels(data: st.DataObject) -> None:
     assert np.array_equal(found, pillow(damaged))
 
 
+def test_a_large_claim_below_the_bound_is_an_error_and_no_warning() -> None:
+    sound = bytearray(build(np.pad(masks.to_rgb(IDS).reshape(3, 12), ((0, 0), (1, 0)))))
+    sound[16:24] = struct.pack(">II", 10_000, 10_000)  # Pillow warns of so many pixels
+    with pytest.raises(CorruptError):
+        masks.decode(resealed(bytes(sound)))
+
+
 def resealed(data: bytes) -> bytes:
     """The same with right checksums, as far as its chunks can be told."""
     parts, start = [data[:8]], 8
