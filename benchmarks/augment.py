@@ -48,7 +48,7 @@ def read(folder: Path | None, count: int) -> list[bytes]:
     if folder:
         paths = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg"))
         return [path.read_bytes() for path in paths][:count]
-    from imagenets.data import scenes
+    from imagenets.data.raw import synthetic_images as scenes
 
     files = []
     for seed in range(count):
@@ -159,7 +159,7 @@ def ragged(files: list[bytes], buffer: np.ndarray, pool: ThreadPoolExecutor) -> 
     """Starts to decode a batch into one flat buffer that is used again, as a loader would."""
     import simplejpeg
 
-    from imagenets.data.ragged import Ragged
+    from imagenets.pixels.ragged import Ragged
 
     shapes = [simplejpeg.decode_jpeg_header(file)[:2] for file in files]
     ends = np.cumsum([3 * height * width for height, width in shapes])
@@ -333,7 +333,7 @@ def resize_rows(
 ) -> None:
     """One box of each image, resized to one size by each contender in turn."""
     from imagenets.data.augment import ViewGroup, draw_boxes
-    from imagenets.data.resample import resize_crop_into
+    from imagenets.pixels.resample import resize_crop_into
 
     sizes = torch.tensor([[array.shape[1], array.shape[0]] for array in arrays])
     boxes = draw_boxes(sizes, ViewGroup(1, size, scale), torch.Generator().manual_seed(0))[

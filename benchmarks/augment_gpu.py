@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from imagenets.data import augment
-from imagenets.data.augment import plain
-from imagenets.data.ragged import Ragged
+from imagenets.data.augment.backends import plain
+from imagenets.pixels.ragged import Ragged
 
 ROUNDS, BATCHES = 5, (64, 128, 256)
 STD = (0.228, 0.224, 0.225)

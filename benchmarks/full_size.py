@@ -34,11 +34,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from imagenets import masks
+from imagenets.core.pool import default_workers
 from imagenets.data.lists import Origin, fetch_lists, read_lists
-from imagenets.data.manifest import Manifest
-from imagenets.data.plan import mask_members
+from imagenets.data.prepare.plan import mask_members
 from imagenets.data.shards import ShardReader
-from imagenets.data.workers import default_workers
+from imagenets.data.shards.manifest import Manifest
 from imagenets.tiers import TIERS, ilsvrc_classes
 
 VALIDATION = 50_000

@@ -24,7 +24,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from imagenets.data import jpeg
+from imagenets.pixels import jpeg
 
 
 def random_crop(rng: np.random.Generator, width: int, height: int) -> jpeg.Box:

@@ -34,12 +34,12 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from imagenets import CentreCrop, ImageNetS, Loader, RandomCrop, masks
+from imagenets.core.pool import default_workers
 from imagenets.data.augment import MEAN, STD
-from imagenets.data.jpeg import transcode
-from imagenets.data.loader.fill import Filler
-from imagenets.data.manifest import Manifest, ShardInfo, SplitInfo
+from imagenets.data.loader.task import Filler
 from imagenets.data.shards import ShardSample, write_shard
-from imagenets.data.workers import default_workers
+from imagenets.data.shards.manifest import Manifest, ShardInfo, SplitInfo
+from imagenets.pixels.jpeg import transcode
 from imagenets.tiers import ilsvrc_classes
 
 WNID = "n01440764"

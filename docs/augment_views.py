@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from imagenets.data import augment, scenes
+from imagenets.data import augment
+from imagenets.data.raw import synthetic_images as scenes
 
 GROUPS = (augment.ViewGroup(2, 224, (0.14, 1.0)), augment.ViewGroup(6, 96, (0.05, 0.14)))
 COLOURS = ("#e6194b", "#4363d8", "#f58231", "#3cb44b", "#911eb4", "#42d4f4", "#f032e6", "#ffe119")

@@ -6,21 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagenets.data.crops import CentreCrop as CentreCrop
-    from imagenets.data.crops import RandomCrop as RandomCrop
-    from imagenets.data.datasets import ImageNetS as ImageNetS
+    from imagenets.data.dataset.imagenets import ImageNetS as ImageNetS
     from imagenets.data.loader import Loader as Loader
+    from imagenets.data.loader.crops import CentreCrop as CentreCrop
+    from imagenets.data.loader.crops import RandomCrop as RandomCrop
     from imagenets.data.shards import ShardReader as ShardReader
     from imagenets.data.shards import ShardWriter as ShardWriter
     from imagenets.errors import ImageNetSError as ImageNetSError
     from imagenets.tiers import Tier as Tier
 
 _HOMES = {
-    "CentreCrop": "imagenets.data.crops",
-    "ImageNetS": "imagenets.data.datasets",
+    "CentreCrop": "imagenets.data.loader.crops",
+    "ImageNetS": "imagenets.data.dataset.imagenets",
     "ImageNetSError": "imagenets.errors",
     "Loader": "imagenets.data.loader",
-    "RandomCrop": "imagenets.data.crops",
+    "RandomCrop": "imagenets.data.loader.crops",
     "ShardReader": "imagenets.data.shards",
     "ShardWriter": "imagenets.data.shards",
     "Tier": "imagenets.tiers",

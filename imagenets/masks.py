@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from imagenets import png
 from imagenets.errors import CorruptError, UsageError
+from imagenets.pixels import png
 
 OTHER = 0
 """Id of pixels of no class of the tier (background)."""

@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from imagenets.data import scenes
+from imagenets.data.raw import synthetic_images as scenes
 
 SIZES = ((1, 1), (3, 40), (16, 16), (17, 33), (48, 32), (75, 100), (163, 122), (200, 151))
 """Widths and heights: tiny and odd ones, MCUs a row even, odd, and multiples of 3."""

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from imagenets import masks, png
+from imagenets import masks
 from imagenets.errors import CorruptError, UsageError
+from imagenets.pixels import png
 
 IDS = np.array([[0, 1, 255, 256], [919, 1000, 65535, 0], [3, 3, 3, 3]], np.uint16)
 

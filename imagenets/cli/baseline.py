@@ -14,7 +14,7 @@ from imagenets.cli import add_root, run
 from imagenets.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from imagenets.baseline.runtime import Run
+    from imagenets.training.run import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,8 +71,8 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from imagenets.baseline.config import STAGES, Changes, make_config, preset_for
-    from imagenets.baseline.runtime import Run, pick_device
+    from imagenets.methods.pass_.presets import STAGES, Changes, make_config, preset_for
+    from imagenets.training.run import Run, pick_device
 
     tier, out = _place(args)
     changes = Changes(_epochs(args.epochs), args.batch_size, args.seed)
@@ -95,13 +95,13 @@ def _stage(name: str, job: Run) -> None:
     """Imports a step when its turn comes and runs it."""
     from importlib import import_module
 
-    getattr(import_module(f"imagenets.baseline.{name}"), name)(job)
+    getattr(import_module(f"imagenets.methods.pass_.{name}"), name)(job)
 
 
 def _score(args: argparse.Namespace) -> None:
-    from imagenets.baseline.score import score
-    from imagenets.data.datasets import ImageNetS
+    from imagenets.data.dataset.imagenets import ImageNetS
     from imagenets.evaluation.tables import figures_text
+    from imagenets.methods.pass_.score import score
 
     tier, out = _place(args)
     data = ImageNetS(args.root, "validation", tier)
@@ -111,7 +111,7 @@ def _score(args: argparse.Namespace) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from imagenets.report import write_report
+    from imagenets.pages.report import write_report
 
     tier, out = _place(args)
     print(write_report(args.root, tier, out))
@@ -140,7 +140,7 @@ def _only_tier(root: Path) -> str:
 
 
 def _epochs(text: str | None) -> dict[str, int]:
-    from imagenets.baseline.config import TRAINED
+    from imagenets.methods.pass_.presets import TRAINED
 
     if not text:
         return {}
@@ -162,7 +162,7 @@ def _workers(asked: int | None) -> int:
 
 def _settle(job: Run) -> None:
     """Writes the settings of a new run, and refuses to continue one made with others."""
-    from imagenets.baseline.runtime import write_json
+    from imagenets.training.run import write_json
 
     path = job.out / "config.json"
     now = {"tier": job.tier} | json.loads(json.dumps(job.config.to_json()))

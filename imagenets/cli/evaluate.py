@@ -126,7 +126,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.truth import class_names, true_masks
+    from imagenets.cli.ground_truth import class_names, true_masks
     from imagenets.evaluation import tables
     from imagenets.evaluation.bootstrap import intervals
     from imagenets.evaluation.metrics import Evaluator
@@ -203,7 +203,7 @@ def _relabelled(scored: Scored, found: dict[int, int]) -> Scored:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.truth import true_masks
+    from imagenets.cli.ground_truth import true_masks
     from imagenets.evaluation import matching
     from imagenets.evaluation.bootstrap import compare
     from imagenets.evaluation.folders import count_masks

@@ -17,8 +17,8 @@ from imagenets.cli import run
 from imagenets.errors import CorruptError
 
 if TYPE_CHECKING:
-    from imagenets.data.prepare import Request
-    from imagenets.data.verify import Verdict
+    from imagenets.data.prepare.run import Request
+    from imagenets.data.prepare.verify import Verdict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> None:
     from imagenets.data.lists import check_name
-    from imagenets.data.state import hold
+    from imagenets.data.prepare.state import hold
 
     root = options.absolute(arguments.root)
     if arguments.verify:
@@ -49,7 +49,7 @@ def _command(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(names: Sequence[str], request: Request, as_json: bool) -> None:
-    from imagenets.data.prepare import Sources, prepare_tier
+    from imagenets.data.prepare.run import Sources, prepare_tier
 
     sources = Sources(request)
     reports = [prepare_tier(name, request, sources) for name in names]
@@ -60,8 +60,8 @@ def _prepare(names: Sequence[str], request: Request, as_json: bool) -> None:
 def _sample(root: Path, arguments: argparse.Namespace) -> None:
     """Prepares the generated set by the very same way, downloads from the loopback included."""
     from imagenets.data.lists import Origin
-    from imagenets.data.sample import generate, serve
-    from imagenets.data.state import hold
+    from imagenets.data.prepare.state import hold
+    from imagenets.data.raw.synthetic import generate, serve
 
     with hold(root):
         sample = generate(root / "sample-source")
@@ -81,8 +81,8 @@ def _sample(root: Path, arguments: argparse.Namespace) -> None:
 
 
 def _dry_run(root: Path, arguments: argparse.Namespace) -> None:
-    from imagenets.data.prepare import Sources, survey_tier
-    from imagenets.data.state import hold
+    from imagenets.data.prepare.run import Sources, survey_tier
+    from imagenets.data.prepare.state import hold
 
     request = options.request(arguments)
     sources = Sources(request)
@@ -93,8 +93,8 @@ def _dry_run(root: Path, arguments: argparse.Namespace) -> None:
 
 
 def _download_only(root: Path, arguments: argparse.Namespace) -> None:
-    from imagenets.data.prepare import download_tier
-    from imagenets.data.state import hold
+    from imagenets.data.prepare.run import download_tier
+    from imagenets.data.prepare.state import hold
 
     request = options.request(arguments, images=False)
     with hold(root):
@@ -107,7 +107,7 @@ def _download_only(root: Path, arguments: argparse.Namespace) -> None:
 
 
 def _verdicts(root: Path, arguments: argparse.Namespace) -> list[Verdict]:
-    from imagenets.data.verify import prepared_sets, verify
+    from imagenets.data.prepare.verify import prepared_sets, verify
 
     folders = prepared_sets(root)
     if arguments.split not in (None, "all"):
@@ -125,8 +125,8 @@ def _verify(root: Path, arguments: argparse.Namespace) -> None:
 
 
 def _repair(root: Path, arguments: argparse.Namespace) -> None:
-    from imagenets.data.prepare import Sources, repair_tier
-    from imagenets.data.state import hold
+    from imagenets.data.prepare.run import Sources, repair_tier
+    from imagenets.data.prepare.state import hold
 
     request = options.request(arguments)
     sources = Sources(request)

@@ -12,10 +12,10 @@ from imagenets.errors import UsageError
 from imagenets.tiers import SPLITS, TIERS
 
 if TYPE_CHECKING:
+    from imagenets.core.pool import Pool
     from imagenets.data.lists import Origin
-    from imagenets.data.pack_shard import Options
-    from imagenets.data.prepare import Request
-    from imagenets.data.workers import Pool
+    from imagenets.data.prepare.pack_shard import Options
+    from imagenets.data.prepare.run import Request
 
 _QUALITY = 90
 
@@ -199,7 +199,7 @@ def request(arguments: argparse.Namespace, *, images: bool = True) -> Request:
     Raises:
         UsageError: A number out of range, or no raw ImageNet.
     """
-    from imagenets.data.prepare import Request
+    from imagenets.data.prepare.run import Request
 
     return Request(
         root=absolute(arguments.root),
@@ -221,8 +221,8 @@ def pool(arguments: argparse.Namespace) -> Pool:
     Raises:
         UsageError: Fewer than one worker, or Dask without a scheduler.
     """
-    from imagenets.data.state import FOLDER, WORKERS
-    from imagenets.data.workers import Pool, default_workers
+    from imagenets.core.pool import Pool, default_workers
+    from imagenets.data.prepare.state import FOLDER, WORKERS
 
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1 is needed.")
@@ -250,7 +250,7 @@ def _origin(arguments: argparse.Namespace) -> Origin:
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    from imagenets.data.pack_shard import Options
+    from imagenets.data.prepare.pack_shard import Options
 
     resize, quality = arguments.resize, arguments.quality
     if resize is None:
@@ -269,7 +269,7 @@ def _imagenet(paths: list[Path] | None) -> tuple[Path, ...]:
     if not paths and from_environment:
         paths = [Path(from_environment)]
     if not paths:
-        from imagenets.data.sources import FORMS
+        from imagenets.data.raw import FORMS
 
         raise UsageError(
             "no raw ImageNet is given: name it with --imagenet PATH (as often as needed) or in "

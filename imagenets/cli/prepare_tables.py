@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imagenets.data.prepare import Report
-    from imagenets.data.survey import Survey
-    from imagenets.data.verify import Verdict
+    from imagenets.data.prepare.dry_run import Survey
+    from imagenets.data.prepare.run import Report
+    from imagenets.data.prepare.verify import Verdict
 
 
 def report_table(report: Report) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from imagenets.cli import add_root, run
 from imagenets.cli.evaluate import number_of_classes
 from imagenets.errors import MissingError, UsageError
-from imagenets.evaluation.protocols import PROTOCOLS
+from imagenets.protocols import PROTOCOLS
 
 METHOD_OPTIONS = ("training-data", "training-scheme", "networks", "link", "description")
 
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _submit(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.truth import image_sizes
+    from imagenets.cli.ground_truth import image_sizes
     from imagenets.evaluation import matching
     from imagenets.evaluation.submission import BadSubmissionError, Method, build, check
 

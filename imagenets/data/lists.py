@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.data.files import write_file
+from imagenets.core.files import write_file
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.tiers import (
     ARCHIVES_URL,
@@ -108,7 +108,7 @@ def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
     known = TIERS.get(name)
     if known is None and (origin.mirror is None or _all_there(name, downloads)):
         return get_tier(name, downloads if _all_there(name, downloads) else None)
-    from imagenets.data.download import fetch
+    from imagenets.data.prepare.download import fetch
 
     lists = known.lists if known else [ListFile(path) for path in list_paths(name).values()]
     for entry in lists:
@@ -130,7 +130,7 @@ def local_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
         MissingError: An archive that was named is not there.
         CorruptError: It is no zip.
     """
-    from imagenets.data.archive import holds_tier
+    from imagenets.data.prepare.archive import holds_tier
 
     for path in origin.annotations:
         if not path.is_file():
@@ -159,7 +159,7 @@ def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
             f"tier {tier.name} is a custom one, so its mask archive is not published: give it with "
             f"--annotations {tier.folder}-<md5>.zip, or prepare only --subsets train test."
         )
-    from imagenets.data.download import fetch
+    from imagenets.data.prepare.download import fetch
 
     if origin.annotations:
         given = ", ".join(map(str, origin.annotations))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
-from imagenets.evaluation.tally import Share
+from imagenets.evaluation.sparse import Share
 
 
 @runtime_checkable

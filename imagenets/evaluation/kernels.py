@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.compiled import compiled
+from imagenets.core.jit import compiled
 
 Ids = npt.NDArray[np.integer[Any]]
 Int32 = npt.NDArray[np.int32]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from imagenets.errors import UsageError
 from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
+from imagenets.evaluation.sparse import Share, Tally
 from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
-from imagenets.evaluation.tally import Share, Tally
 from imagenets.masks import IGNORED
 
 if TYPE_CHECKING:

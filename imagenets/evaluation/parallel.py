@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from imagenets.interrupts import shielded_children
+from imagenets.core.interrupts import shielded_children
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -19,7 +19,7 @@ from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.folders import BadMasksError, Fault, Masks, list_masks, pair
 from imagenets.evaluation.parallel import in_chunks
-from imagenets.evaluation.protocols import Protocol
+from imagenets.protocols import Protocol
 
 Sizes = Mapping[str, tuple[int, int] | None]
 """The images of a split, `<wnid>/<stem>` -> (width, height), None where that is not known."""

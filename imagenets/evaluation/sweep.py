@@ -14,7 +14,7 @@ from imagenets.evaluation.boundary import plain
 from imagenets.evaluation.counts import Int64, masks_of
 from imagenets.evaluation.matching import Match, as_table, match
 from imagenets.evaluation.metrics import ious
-from imagenets.evaluation.tally import Share, Tally
+from imagenets.evaluation.sparse import Share, Tally
 from imagenets.masks import IGNORED, OTHER
 
 Float = npt.NDArray[np.float64]

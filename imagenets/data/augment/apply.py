@@ -11,8 +11,8 @@ from torch import Tensor
 
 from imagenets.data.augment.evaluation import MEAN, STD
 from imagenets.data.augment.params import Params
-from imagenets.data.ragged import Ragged
-from imagenets.data.resample import nearest_crop_into
+from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.resample import nearest_crop_into
 
 Images = Ragged | Sequence[Tensor] | Tensor
 """A ragged batch, N tensors 3 x H x W, or one tensor N x 3 x H x W; uint8."""
@@ -85,17 +85,17 @@ def apply_groups(
     bias = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
     linear = scale.float(), bias.float()
     if device.type == "cpu":
-        from imagenets.data.augment import cpu  # compiled code is loaded where it is needed
+        from imagenets.data.augment.backends import cpu  # compiled code is loaded where it is needed
 
         count = threads or len(os.sched_getaffinity(0))
         made = cpu.views(images, groups, *linear, channels_last, count, out)
         return [x.to(dtype) for x in made]
     batch = _ragged(images).to(device, non_blocking=True)
     if device.type == "cuda" and importlib.util.find_spec("triton"):
-        from imagenets.data.augment import cuda
+        from imagenets.data.augment.backends import cuda
 
         return cuda.views(batch, groups, *linear, channels_last, dtype)
-    from imagenets.data.augment import plain
+    from imagenets.data.augment.backends import plain
 
     return plain.views(batch, groups, *linear, channels_last, dtype)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.data.resample import nearest_crop_into, resize_crop_into
+from imagenets.pixels.resample import nearest_crop_into, resize_crop_into
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

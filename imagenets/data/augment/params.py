@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imagenets.data.resample import Filter
+from imagenets.pixels.resample import Filter
 
 TRIES = 10
 """How often a crop is drawn before the central one is taken."""

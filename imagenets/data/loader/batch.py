@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imagenets.data.ragged import Ragged
+from imagenets.pixels.ragged import Ragged
 
 
 @dataclass(frozen=True, slots=True)

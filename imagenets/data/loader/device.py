@@ -8,7 +8,7 @@ from dataclasses import fields
 import torch
 
 from imagenets.data.loader.batch import Batch
-from imagenets.data.ragged import Ragged
+from imagenets.pixels.ragged import Ragged
 
 
 def on_device(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batch]:

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from imagenets.data.crops import Crop
-from imagenets.data.ragged import Ragged
+from imagenets.data.loader.crops import Crop
+from imagenets.pixels.ragged import Ragged
 
 if TYPE_CHECKING:
-    from imagenets.data.datasets import ImageNetS
+    from imagenets.data.dataset.imagenets import ImageNetS
 
 
 @dataclass(frozen=True, slots=True)

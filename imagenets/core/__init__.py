@@ -1,0 +1,1 @@
+"""What every room stands on, written once: files, processes, compiled loops."""

@@ -1,0 +1,1 @@
+"""What applies drawn parameters: compiled loops, Triton kernels, plain torch."""

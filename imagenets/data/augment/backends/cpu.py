@@ -1,0 +1,179 @@
+"""All views of a batch on the CPU: one compiled loop, shared out among threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit, types
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imagenets.core import simd as lanes
+from imagenets.core.jit import compiled_for
+from imagenets.data.augment.backends import blur
+from imagenets.data.augment.backends import color as colour
+from imagenets.data.augment.params import Params
+from imagenets.pixels import resample
+from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.resample import FILTERS, resize_at
+
+SHARE = 4
+"""Views that a thread takes at a time."""
+
+
+@njit(nogil=True)
+def _normalise(view: Any, scale: Any, bias: Any, interleave: bool, out: Any) -> None:
+    """Writes 3 x P bytes as float32, as planes or interleaved."""
+    pixels = view.shape[1]
+    if interleave:
+        for i in range(pixels):
+            for channel in range(3):
+                out[3 * i + channel] = view[channel, i] * scale[channel] + bias[channel]
+    else:
+        for channel in range(3):
+            factor, shift = scale[channel], bias[channel]
+            source, target = view[channel], out[channel * pixels :]
+            for i in range(pixels):
+                target[i] = source[i] * factor + shift
+
+
+@compiled_for(
+    types.void(
+        *(
+            types.int64,
+            types.int64,
+            types.int64[:, ::1],
+            types.int64[:, ::1],
+            types.boolean[::1],
+        ),
+        *(types.boolean[::1], types.float32[:, ::1], types.int64[:, ::1], types.boolean[::1]),
+        *(types.boolean[::1], types.float32[::1], types.int64, types.float32[::1]),
+        *(types.float32[::1], types.boolean, types.float32[:, ::1]),
+        *(types.uint8[:, ::1], types.uint8[:, ::1]),
+    ),
+    calls=[lanes, resample, colour, blur],
+)
+def _make(
+    start: int,
+    stop: int,
+    images: Any,
+    boxes: Any,
+    flips: Any,
+    jitters: Any,
+    factors: Any,
+    order: Any,
+    greys: Any,
+    solarises: Any,
+    sigmas: Any,
+    kind: int,
+    scale: Any,
+    bias: Any,
+    interleave: bool,
+    out: Any,
+    lines: Any,
+    pixels: Any,
+) -> None:
+    """Makes views `start` to `stop`; view v is of image v % N, each array has a row for each.
+
+    A view is worked on in one place that stays in the cache, and written once, as float32.
+    `lines` (3 S x S) and `pixels` (3 x S S) are this place, seen in two ways.
+    """
+    for v in range(start, stop):
+        address, stride, width, height = images[v % images.shape[0]]
+        left, top, wide, high = boxes[v]
+        place = (left, top, wide, high, flips[v], kind, True, lines)
+        resize_at(address, stride, width, height, *place)
+        if jitters[v]:
+            colour.jitter(pixels, factors[v], order[v])
+        if greys[v]:
+            colour.grey(pixels)
+        if solarises[v]:
+            colour.solarise(pixels)
+        if sigmas[v] > 0:
+            blur.blur(lines, sigmas[v])
+        _normalise(pixels, scale, bias, interleave, out[v])
+
+
+Source = tuple[NDArray[np.int64], list[NDArray[np.uint8]]]
+"""Address, row stride, width and height of each image, and the arrays that own the memory."""
+
+
+def sources(images: Ragged | Sequence[Tensor]) -> Source:
+    """Finds the images in memory; those that are not interleaved are copied."""
+    held = []
+    for index in range(len(images)):
+        image = images.image(index) if isinstance(images, Ragged) else images[index]
+        held.append(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    rows = [(a.__array_interface__["data"][0], a.strides[0], a.shape[1], a.shape[0]) for a in held]
+    return np.array(rows, np.int64), held
+
+
+def views(
+    images: Ragged | Sequence[Tensor],
+    groups: Sequence[Params],
+    scale: Tensor,
+    bias: Tensor,
+    channels_last: bool,
+    threads: int,
+    out: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
+    """Makes the views of several groups; threads go from group to group without a pause.
+
+    Args:
+        images: N uint8 images on the CPU.
+        groups: Parameters of V x N views each.
+        scale: 3 float32, each channel's factor.
+        bias: 3 float32, added after it.
+        channels_last: Memory format of the result.
+        threads: Over which the views are shared out.
+        out: Results of an earlier call, to be written over.
+
+    Returns:
+        For each group V x N x 3 x S x S float32.
+    """
+    places, held = sources(images)
+    linear = scale.numpy(), bias.numpy()
+    results, work = [], []
+    for group, params in enumerate(groups):
+        count, size = params.flips.numel(), params.size
+        shape = (size, size, 3) if channels_last else (3, size, size)
+        result = out[group] if out else _empty((*params.flips.shape, *shape))
+        flat = result.permute(0, 1, 3, 4, 2) if out and channels_last else result
+        last = (FILTERS[params.kind], *linear, channels_last, flat.view(count, -1).numpy())
+        arguments = (places, *_rows(params), *last)
+        starts = range(0, count, SHARE)
+        work += [(first, min(first + SHARE, count), arguments, size) for first in starts]
+        results.append(flat.permute(0, 1, 4, 2, 3) if channels_last else flat)
+    if threads == 1:
+        for part in work:
+            _work(part)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_work, work))
+    del held  # until here the addresses were in use
+    return results
+
+
+def _empty(shape: tuple[int, ...]) -> Tensor:
+    """Room for results; numpy asks for huge pages, which saves half the time of writing it."""
+    return torch.from_numpy(np.empty(shape, np.float32))
+
+
+def _work(part: tuple[int, int, tuple[Any, ...], int]) -> None:
+    start, stop, arguments, size = part
+    lines = np.empty((3 * size, size), np.uint8)
+    # mypy cannot count the arguments that a tuple of unknown length stands for
+    _make(start, stop, *arguments, lines, lines.reshape(3, -1))  # type: ignore[call-arg]
+
+
+def _rows(params: Params) -> list[NDArray[Any]]:
+    """The parameters with one row for each of V x N views, in the order of the loop."""
+    tensors = (
+        *(params.boxes, params.flips, params.jitters, params.factors),
+        *(params.order, params.greys, params.solarises, params.sigmas),
+    )
+    return [tensor.flatten(0, 1).contiguous().numpy() for tensor in tensors]

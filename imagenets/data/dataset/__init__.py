@@ -1,0 +1,1 @@
+"""`ImageNetS`, one sample at a time."""

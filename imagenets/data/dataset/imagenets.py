@@ -1,0 +1,319 @@
+"""`ImageNetS`, one sample at a time: a map-style dataset over shards or over a tree."""
+
+from __future__ import annotations
+
+import copy
+import io
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypedDict, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from imagenets import masks
+from imagenets.data.dataset.stores import Store, open_store
+from imagenets.errors import CorruptError, MissingError, UsageError
+
+
+class Sample(TypedDict, total=False):
+    """One sample.
+
+    Attributes:
+        image: uint8, 3 x H x W, RGB.
+        mask: int64, H x W: class ids, 0 other, 1000 ignored; only where the split has masks.
+        class_id: The class it is filed under, 1..K; 0 for train-full's classes outside the tier.
+        ilsvrc: The image's own ILSVRC class, 0..999 (ImageNet-1k's label) for the published tiers.
+        name: `<class folder>/<stem>`.
+    """
+
+    image: Tensor
+    mask: Tensor
+    class_id: int
+    ilsvrc: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A sample as it is stored.
+
+    Attributes:
+        image: The image file, a JPEG mostly.
+        segments: uint16, bytes of each restart segment of the JPEG; None without an index.
+        mask: The mask, a PNG; None where there is none.
+    """
+
+    image: bytes | memoryview
+    segments: npt.NDArray[np.uint16] | None
+    mask: bytes | memoryview | None
+
+
+class ImageNetS(Dataset[Any]):
+    """A split of ImageNet-S.
+
+    The samples are the same, in the same order (by class folder, then file stem), whether they
+    come from shards or from a tree. Pickles without anything open, so that workers may be forked
+    or spawned. Over a tree, `ilsvrc` of validation and test images needs the lists below
+    `<root>/downloads`, where imagenets-prepare leaves them; without them it is the class folder's.
+
+    Args:
+        root: What imagenets-prepare was given as `--root`, or the set's own folder in it.
+        split: "train", "train-semi", "validation", "test", or (tier 919) "train-full".
+        classes: The tier: 50, 300, 919, or the name of a custom one.
+        transform: Turns each sample into what is returned.
+        layout: "shards", "tree", or "auto": shards where they are there.
+        masks: Whether to decode masks; False leaves them out of the samples.
+
+    Attributes:
+        tier: Name of the tier.
+        split: Name of the split.
+        classes: The tier's WordNet ids: class id k is `classes[k - 1]`.
+        source_classes: The WordNet ids that `ilsvrc` counts.
+        has_masks: Whether the samples carry a mask.
+        transform: As given; may be set anew.
+
+    Raises:
+        UsageError: There is no such tier, split or layout.
+        MissingError: It is not prepared here; the message says what to run.
+        CorruptError: A file is damaged.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "validation",
+        classes: int | str = 919,
+        transform: Callable[[Sample], Any] | None = None,
+        layout: Literal["auto", "shards", "tree"] = "auto",
+        masks: bool = True,
+    ) -> None:
+        self.tier, self._store = open_store(Path(root), split, str(classes), layout)
+        self.split = split
+        self.transform = transform
+        self.classes = self._store.classes
+        self.source_classes = self._store.source_classes
+        self.has_masks = masks and self._store.has_masks
+        self._rows: npt.NDArray[np.int64] | None = None  # of a view; None: all of the store
+        self._labels: Path | None = None  # of a view with masks of another make
+
+    def __len__(self) -> int:
+        return len(self._store.class_ids) if self._rows is None else len(self._rows)
+
+    @overload
+    def __getitem__(self, index: slice) -> ImageNetS: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """The sample at an index (negative ones count from the end), or a slice as a view.
+
+        Raises:
+            IndexError: There is no such index.
+            CorruptError: The image or mask cannot be decoded; names the sample.
+        """
+        if isinstance(index, slice):
+            return self._view(self._all_rows()[index])
+        sample = self._sample(self._row(index))
+        return sample if self.transform is None else self.transform(sample)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Several samples at once; what DataLoader calls for a batch."""
+        return [self[index] for index in indices]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"ImageNetS(tier={self.tier!r}, split={self.split!r}, images={len(self)})"
+
+    @property
+    def class_ids(self) -> npt.NDArray[np.int16]:
+        """The class id of every sample."""
+        return self._of_rows(self._store.class_ids)
+
+    @property
+    def ilsvrc(self) -> npt.NDArray[np.int16]:
+        """The ILSVRC class of every sample."""
+        return self._of_rows(self._store.ilsvrc)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of every sample, `<class folder>/<stem>`, made when asked for."""
+        return _Names(self)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int32]:
+        """Width and height of every image, N x 2; over a tree this reads every file's header."""
+        return self._store.sizes(self._all_rows())
+
+    def sizes_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Width and height of some images, n x 2; over a tree this reads their headers."""
+        return self._store.sizes(self._all_rows()[indices])
+
+    def encoded(self, index: int) -> Encoded:
+        """The sample's files as they are stored, for those who decode themselves."""
+        row = self._row(index)
+        mask = self._mask_file(row) if self.has_masks else None
+        return Encoded(self._store.image(row), self._store.segments(row), mask)
+
+    def where(self, index: int) -> str:
+        """Where a sample lies, and its name: for messages."""
+        row = self._row(index)
+        return f"{self._store.where(row)} ({self._store.name(row)})"
+
+    def select(self, *classes: int | str) -> ImageNetS:
+        """A view of some classes only.
+
+        Args:
+            classes: Class ids, or WordNet ids.
+
+        Raises:
+            UsageError: A class is not in the tier.
+        """
+        wanted = {self._class_id(one) for one in classes}
+        return self._view(self._all_rows()[np.isin(self.class_ids, list(wanted))])
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> ImageNetS:
+        """A view of the samples at these indices, in this order."""
+        return self._view(self._all_rows()[np.asarray(indices, np.int64)])
+
+    def with_masks(self, folder: str | Path) -> ImageNetS:
+        """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
+        view = self._view(self._all_rows())
+        view._labels, view.has_masks = Path(folder), True
+        return view
+
+    def plot(self, index: int, path: str | Path | None = None) -> Image.Image:
+        """The photograph and, where there is a mask, the same with the mask laid over it.
+
+        Args:
+            index: Which sample.
+            path: Where to save the picture as well.
+
+        Returns:
+            An RGB picture: H x 2 W, or H x W without a mask. Each class has its fixed colour.
+        """
+        sample = self._sample(self._row(index))
+        photo = sample["image"].permute(1, 2, 0).numpy()
+        halves = [photo]
+        if "mask" in sample:
+            ids = sample["mask"].numpy().clip(max=masks.IGNORED)
+            share = np.where(ids == masks.OTHER, 0.0, 0.6)[..., None]
+            halves.append((photo * (1 - share) + palette()[ids] * share).astype(np.uint8))
+        picture = Image.fromarray(np.concatenate(halves, axis=1))
+        if path is not None:
+            picture.save(path)
+        return picture
+
+    def _sample(self, row: int) -> Sample:
+        store, name = self._store, self._store.name(row)
+        image = _decode(store.image(row), store, row)
+        sample: Sample = {"image": torch.from_numpy(image)}
+        if self.has_masks:
+            data = self._mask_file(row)
+            if data is None:
+                raise CorruptError(f"{store.where(row)} ({name}): has no mask. Prepare it again.")
+            ids = masks.decode(data, f"{store.where(row)} ({name}): mask")
+            if ids.shape != image.shape[1:]:
+                raise CorruptError(
+                    f"{store.where(row)} ({name}): the mask is {ids.shape[1]} x {ids.shape[0]}, "
+                    f"the image {image.shape[2]} x {image.shape[1]}. Prepare it again."
+                )
+            sample["mask"] = torch.from_numpy(ids.astype(np.int64))
+        sample["class_id"] = int(store.class_ids[row])
+        sample["ilsvrc"] = int(store.ilsvrc[row])
+        sample["name"] = name
+        return sample
+
+    def _mask_file(self, row: int) -> bytes | memoryview | None:
+        if self._labels is None:
+            return self._store.mask(row)
+        path = self._labels / f"{self._store.name(row)}.png"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
+
+    def _row(self, index: int) -> int:
+        number, count = operator.index(index), len(self)
+        if not -count <= number < count:
+            raise IndexError(f"index {number}: {self.split} of tier {self.tier} has {count} images")
+        number += count if number < 0 else 0
+        return number if self._rows is None else int(self._rows[number])
+
+    def _all_rows(self) -> npt.NDArray[np.int64]:
+        return np.arange(len(self)) if self._rows is None else self._rows
+
+    def _of_rows(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return column if self._rows is None else column[self._rows]
+
+    def _view(self, rows: npt.NDArray[np.int64]) -> ImageNetS:
+        view = copy.copy(self)
+        view._rows = rows
+        return view
+
+    def _class_id(self, one: int | str) -> int:
+        if isinstance(one, str):
+            if one in self.classes:
+                return self.classes.index(one) + 1
+        elif 0 <= operator.index(one) <= len(self.classes):
+            return operator.index(one)
+        raise UsageError(
+            f"{one!r} is no class of tier {self.tier}: give ids from 1 to {len(self.classes)}, "
+            f"or WordNet ids such as {self.classes[0]!r}."
+        )
+
+
+class _Names(Sequence[str]):
+    def __init__(self, dataset: ImageNetS) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return _Names(self._dataset[index])
+        return self._dataset._store.name(self._dataset._row(index))
+
+
+@cache
+def palette() -> npt.NDArray[np.uint8]:
+    """The fixed colour of every id, 1001 x 3 RGB: 0 black, 1000 white, neighbours far apart."""
+    ids = np.arange(masks.IGNORED + 1)
+    hue = ids * 0.618034 % 1.0  # steps of the golden ratio never come close to each other
+    value = np.array([1.0, 0.75, 0.9])[ids % 3]
+    wave = np.abs((hue[:, None] * 6 + [0, 4, 2]) % 6 - 3) - 1
+    saturation = np.array([1.0, 0.6])[ids % 2][:, None]
+    rgb = value[:, None] * (1 - saturation * (1 - wave.clip(0, 1)))
+    rgb[masks.OTHER], rgb[masks.IGNORED] = 0.0, 1.0
+    colours: npt.NDArray[np.uint8] = (rgb * 255).round().astype(np.uint8)
+    return colours
+
+
+def _decode(data: bytes | memoryview, store: Store, row: int) -> npt.NDArray[np.uint8]:
+    """Decodes an image as Pillow does, to RGB; returns 3 x H x W."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise CorruptError(
+            f"{store.where(row)} ({store.name(row)}): not a readable image ({error}). "
+            "Replace it in the raw data, delete this file and run imagenets-prepare again."
+        ) from error
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,0 +1,132 @@
+"""What a loader cuts out of each image: a random box for training, the middle for testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imagenets.data.augment import MEAN, STD, ViewGroup, draw_boxes
+from imagenets.errors import UsageError
+from imagenets.pixels.resample import Filter
+
+KINDS: dict[str, Filter] = {"antialiased": "bilinear", "bilinear": "plain-bilinear"}
+"""What the resampler calls the ways of resizing."""
+
+Boxes = npt.NDArray[np.int64]
+Resample = Literal["antialiased", "bilinear"]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomCrop:
+    """RandomResizedCrop and a horizontal flip; the same box for image and mask.
+
+    Attributes:
+        size: Side of the square result, pixels.
+        scale: Range of the box's share of the image area.
+        ratio: Range of its width / height, uniform in the logarithm.
+        flip: Probability of a horizontal flip.
+        resample: `antialiased` equals Pillow's `resize`; `bilinear` takes the four nearest pixels
+            whatever the scale, as OpenCV does: faster, and aliased where it shrinks.
+        output: `uint8`, or `float32` normalised by `mean` and `std`.
+        exact: Decode as Pillow does. By default libjpeg-turbo's fast DCT and plain upsampling of
+            colours are used, off by about one of 255 on average.
+        mean: Of the channels, of pixels in 0..1.
+        std: Likewise.
+    """
+
+    size: int = 224
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    resample: Resample = "antialiased"
+    output: Literal["uint8", "float32"] = "uint8"
+    exact: bool = False
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def draw(
+        self, sizes: npt.NDArray[np.integer], generator: torch.Generator
+    ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
+        """Draws a box and a flip for each image.
+
+        Args:
+            sizes: N x 2, width and height.
+            generator: On the CPU.
+
+        Returns:
+            N x 4 boxes (left, top, width, height), and N flips.
+        """
+        group = ViewGroup(1, self.size, self.scale, self.ratio)
+        boxes = draw_boxes(torch.from_numpy(sizes.astype(np.int64)), group, generator)[0]
+        flips = torch.rand(len(sizes), generator=generator) < self.flip
+        return boxes.numpy(), flips.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class CentreCrop:
+    """The middle of each image: what resizing the short side to `side` and cutting out the
+    central `size` x `size` pixels shows, up to half a pixel of the original, resized once.
+
+    Attributes:
+        size: Side of the square result, pixels.
+        side: Short side that the image would be resized to.
+        resample: See `RandomCrop`, as for all that follows.
+        output: Type of the result.
+        exact: Decode as Pillow does.
+        mean: Of the channels.
+        std: Of the channels.
+    """
+
+    size: int = 224
+    side: int = 256
+    resample: Resample = "antialiased"
+    output: Literal["uint8", "float32"] = "uint8"
+    exact: bool = True
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.side < self.size:
+            raise UsageError(f"CentreCrop: side is {self.side}, less than size {self.size}.")
+
+    def draw(
+        self, sizes: npt.NDArray[np.integer], generator: torch.Generator
+    ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
+        """The central boxes; nothing is random about them."""
+        whole = sizes.astype(np.int64)
+        short = whole.min(1)
+        side = np.maximum(1, np.minimum(short, np.rint(short * (self.size / self.side))))
+        boxes = np.empty((len(whole), 4), np.int64)
+        boxes[:, 2:] = side.astype(np.int64)[:, None]
+        boxes[:, :2] = (whole - boxes[:, 2:]) // 2
+        return boxes, np.zeros(len(whole), np.bool_)
+
+
+Crop = RandomCrop | CentreCrop
+
+
+def _check(crop: Crop) -> None:
+    """Refuses what would only fail in a worker.
+
+    Raises:
+        UsageError: With what may be given.
+    """
+    name = type(crop).__name__
+    if crop.size < 1:
+        raise UsageError(f"{name}: size is {crop.size}, at least 1 pixel is needed.")
+    for what, choices in (("resample", tuple(KINDS)), ("output", ("uint8", "float32"))):
+        if getattr(crop, what) not in choices:
+            given = getattr(crop, what)
+            raise UsageError(f"{name}: {what} is {given!r}, choose from {', '.join(choices)}.")
+    if isinstance(crop, RandomCrop):
+        for what, (low, high) in (("scale", crop.scale), ("ratio", crop.ratio)):
+            if not 0 < low <= high or (what == "scale" and high > 1):
+                raise UsageError(f"{name}: {what} is {low} to {high}, which is no range of it.")

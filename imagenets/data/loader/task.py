@@ -1,0 +1,147 @@
+"""The work of a worker: reads, decodes and cuts a part of a batch into a slot."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets import masks
+from imagenets.data.loader.buffers import Attached, Place
+from imagenets.data.loader.crops import KINDS, Crop
+from imagenets.data.loader.layout import Layout
+from imagenets.errors import CorruptError, ImageNetSError
+from imagenets.pixels.image import decode_into
+from imagenets.pixels.jpeg import Scratch, decode_crop
+from imagenets.pixels.resample import crop_normalised_into, nearest_crop_into, resize_crop_into
+
+if TYPE_CHECKING:
+    from imagenets.data.dataset.imagenets import Encoded, ImageNetS
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A part of a batch: which batch, where to write, and what."""
+
+    batch: int
+    place: Place
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A part is written, or this is why not."""
+
+    batch: int
+    error: Exception | None = None
+
+
+class Filler:
+    """Fills slots with samples of a data set. Each thread and process has its own."""
+
+    def __init__(self, dataset: ImageNetS, crop: Crop | None) -> None:
+        self.dataset = dataset
+        self.crop = crop
+        self._slots = Attached()
+        self._scratch = Scratch()
+        if crop is not None:
+            std = np.array(crop.std, np.float32)
+            self._scale = (1 / (255 * std)).astype(np.float32)
+            self._bias = -np.array(crop.mean, np.float32) / std
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Filler, (self.dataset, self.crop)  # what is mapped here is not mapped there
+
+    def __call__(self, work: Work) -> Done:
+        """Writes a part of a batch; errors come back as values, our own as they are."""
+        try:
+            memory = self._slots(work.place)
+            for i in range(len(work.layout.rows)):
+                self._fill(work.layout, i, memory)
+        except ImageNetSError as error:
+            return Done(work.batch, error)
+        except Exception:  # noqa: BLE001 - the consumer raises it
+            return Done(
+                work.batch, RuntimeError(f"in a loader's worker:\n{traceback.format_exc()}")
+            )
+        return Done(work.batch)
+
+    def _fill(self, layout: Layout, i: int, memory: npt.NDArray[np.uint8]) -> None:
+        row = int(layout.rows[i])
+        encoded = self.dataset.encoded(row)
+        width, height = int(layout.sizes[i, 0]), int(layout.sizes[i, 1])
+        try:
+            at = int(layout.images[i])
+            if layout.boxes is None or layout.flips is None:
+                out = memory[at : at + height * width * 3].reshape(height, width, 3)
+                decode_into(encoded.image, out)
+            else:
+                self._crop(encoded, layout.boxes[i], bool(layout.flips[i]), memory, at)
+        except ValueError as error:
+            raise CorruptError(
+                f"{self.dataset.where(row)}: not a readable image ({error}). "
+                "Replace it in the raw data, delete this file and run imagenets-prepare again."
+            ) from error
+        if layout.masks is not None:
+            self._mask(encoded.mask, row, (width, height), layout, i, memory)
+
+    def _crop(
+        self,
+        encoded: Encoded,
+        box: npt.NDArray[np.int32],
+        flip: bool,
+        memory: npt.NDArray[np.uint8],
+        at: int,
+    ) -> None:
+        crop = self.crop
+        assert crop is not None
+        left, top, width, height = box.tolist()
+        pixels = decode_crop(
+            encoded.image,
+            encoded.segments,
+            (left, top, width, height),
+            exact=crop.exact,
+            scratch=self._scratch,
+        )
+        whole = (0, 0, width, height)
+        kind = KINDS[crop.resample]
+        shape = (crop.size, crop.size, 3)
+        count = crop.size * crop.size * 3
+        if crop.output == "uint8":
+            out = memory[at : at + count].reshape(shape)
+            resize_crop_into(pixels, whole, flip, out, kind)
+        else:
+            floats = memory[at : at + 4 * count].view(np.float32).reshape(shape)
+            crop_normalised_into(pixels, whole, flip, floats, self._scale, self._bias, kind)
+
+    def _mask(
+        self,
+        data: bytes | memoryview | None,
+        row: int,
+        size: tuple[int, int],
+        layout: Layout,
+        i: int,
+        memory: npt.NDArray[np.uint8],
+    ) -> None:
+        where = self.dataset.where(row)
+        if data is None:
+            raise CorruptError(f"{where}: has no mask. Prepare it again.")
+        ids = masks.decode(data, f"{where}: mask").view(np.int16)
+        if ids.shape != size[::-1]:
+            raise CorruptError(
+                f"{where}: the mask is {ids.shape[1]} x {ids.shape[0]}, the image "
+                f"{size[0]} x {size[1]}. Prepare it again."
+            )
+        assert layout.masks is not None
+        at = int(layout.masks[i])
+        if layout.boxes is None or layout.flips is None:
+            memory[at : at + 2 * ids.size].view(np.int16).reshape(ids.shape)[:] = ids
+        else:
+            assert self.crop is not None
+            side = self.crop.size
+            out = memory[at : at + 2 * side * side].view(np.int16).reshape(side, side)
+            left, top, width, height = layout.boxes[i].tolist()
+            nearest_crop_into(ids, (left, top, width, height), bool(layout.flips[i]), out)

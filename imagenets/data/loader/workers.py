@@ -1,0 +1,168 @@
+"""Who fills the slots: this thread, threads, or processes. All take `Work` and answer `Done`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+from imagenets.data.loader.task import Done, Filler, Work
+from imagenets.errors import ImageNetSError
+
+_PATIENCE = 5.0
+"""Seconds that a worker is given to end by itself."""
+
+
+class Crew(Protocol):
+    """Fills slots; work is answered in any order."""
+
+    def submit(self, work: Work) -> None:
+        """Hands over a part of a batch."""
+
+    def done(self) -> Done:
+        """Waits for the next part that is done.
+
+        Raises:
+            ImageNetSError: A worker is dead.
+        """
+
+    def close(self) -> None:
+        """Lets the workers go. A second call does nothing."""
+
+
+class Inline:
+    """Works in the calling thread, when asked for results."""
+
+    def __init__(self, filler: Filler) -> None:
+        self._filler = filler
+        self._works: deque[Work] = deque()
+
+    def submit(self, work: Work) -> None:
+        self._works.append(work)
+
+    def done(self) -> Done:
+        return self._filler(self._works.popleft())
+
+    def close(self) -> None:
+        self._works.clear()
+
+
+class Threads:
+    """Works in threads: no start-up, no copy of the data set, but one interpreter for all."""
+
+    def __init__(self, filler: Filler, count: int) -> None:
+        self._filler = filler
+        self._own = threading.local()
+        self._pool = ThreadPoolExecutor(count, "imagenets-loader")
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+
+    def submit(self, work: Work) -> None:
+        self._pool.submit(self._work, work)
+
+    def done(self) -> Done:
+        return self._done.get()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _work(self, work: Work) -> None:
+        if not hasattr(self._own, "filler"):  # buffers are a thread's own
+            self._own.filler = Filler(self._filler.dataset, self._filler.crop)
+        self._done.put(self._own.filler(work))
+
+
+class Processes:
+    """Works in processes, which share no lock with this one and go when it does."""
+
+    def __init__(self, filler: Filler, count: int, method: str | None) -> None:
+        context: Any = multiprocessing.get_context(method)
+        tasks_out, self._tasks = context.Pipe(duplex=False)
+        self._answers, answers_in = context.Pipe(duplex=False)
+        self._locks = (context.Lock(), context.Lock())  # go when nobody here holds them
+        ours = (self._tasks, self._answers)
+        self._workers = [
+            context.Process(
+                target=_serve, args=(filler, tasks_out, answers_in, *self._locks, ours), daemon=True
+            )
+            for _ in range(count)
+        ]
+        for worker in self._workers:
+            worker.start()
+        tasks_out.close()
+        answers_in.close()
+        self._end = weakref.finalize(self, _dismiss, self._workers, *ours)
+
+    def submit(self, work: Work) -> None:
+        try:
+            self._tasks.send(work)
+        except BrokenPipeError:
+            raise self._dead() from None
+
+    def done(self) -> Done:
+        wait([self._answers, *(worker.sentinel for worker in self._workers)])
+        try:
+            if self._answers.poll():
+                answer: Done = self._answers.recv()
+                return answer
+        except EOFError:
+            pass
+        raise self._dead()
+
+    def close(self) -> None:
+        self._end()
+
+    def _dead(self) -> ImageNetSError:
+        for worker in self._workers:
+            worker.join(0.1)
+        codes = [str(worker.exitcode) for worker in self._workers if worker.exitcode is not None]
+        for worker in self._workers:  # they may wait for what the dead one holds
+            worker.kill()
+        self.close()
+        return ImageNetSError(
+            f"a worker of the loader has died (exit code {', '.join(codes)}; -9 is what the system "
+            "does to processes when memory runs out). Use fewer workers or smaller batches."
+        )
+
+
+def _serve(
+    filler: Filler,
+    tasks: Connection,
+    answers: Connection,
+    turn: Any,
+    voice: Any,
+    masters: tuple[Connection, ...],
+) -> None:
+    """A worker's life: it leaves Ctrl-C to its master, and goes when that is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for connection in masters:  # a fork has the master's ends open, too: no end would be noticed
+        connection.close()
+    master = multiprocessing.parent_process()
+    assert master is not None
+    try:
+        while True:
+            with turn:
+                if tasks not in wait([tasks, master.sentinel]):
+                    return
+                work = tasks.recv()
+            answer = filler(work)
+            with voice:
+                answers.send(answer)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _dismiss(workers: list[Any], tasks: Connection, answers: Connection) -> None:
+    tasks.close()  # the end of the tasks ends the workers
+    answers.close()
+    for worker in workers:
+        worker.join(_PATIENCE)
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+        worker.close()

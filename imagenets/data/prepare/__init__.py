@@ -1,0 +1,1 @@
+"""Preparing a set: download, mask archive, plan, tree or shards, verifying."""

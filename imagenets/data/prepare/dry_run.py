@@ -1,0 +1,161 @@
+"""What a run would do: what is there, what is missing, how many bytes and minutes it would take."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.data.prepare.inspect import inspect, prove, shrink
+from imagenets.data.prepare.pack_shard import Options
+from imagenets.data.prepare.plan import Plan, SplitPlan
+
+if TYPE_CHECKING:
+    from imagenets.data.raw import RawImages
+
+_SIZED = 20_000
+"""Of more images than these the bytes are estimated from so many."""
+
+_TRIED = 24
+"""Images that are read and decoded to see how long that takes."""
+
+_MASK_BYTES = 8_000
+"""A mask of ImageNet's size, about."""
+
+_LINK_SECONDS = 40e-6
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSurvey:
+    """One split: images expected (None: not published), found, missing by name, bytes to write."""
+
+    expected: int | None
+    found: int
+    missing: int
+    missing_names: tuple[str, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A run that was not made.
+
+    Attributes:
+        tier: Name of the tier.
+        splits: By split.
+        bytes: To be written in all, about.
+        free: Bytes free where they would go.
+        seconds: About how long it would take.
+        archive: The mask archive: where it is, or that it would be downloaded; None: no masks.
+    """
+
+    tier: str
+    splits: Mapping[str, SplitSurvey]
+    bytes: int
+    free: int
+    seconds: float
+    archive: str | None
+
+
+def survey(
+    plan: Plan,
+    images: RawImages,
+    root: Path,
+    layout: str,
+    link: str,
+    options: Options,
+    workers: int,
+    archive: str | None,
+) -> Survey:
+    """Estimates a run from its plan.
+
+    Args:
+        plan: The plan.
+        images: The raw images that it was made with.
+        root: Where the result would go.
+        layout: "shards", "tree" or "both".
+        link: How a tree would get its images.
+        options: How shards would store images.
+        workers: Processes.
+        archive: What to say of the mask archive.
+
+    Returns:
+        The estimate; nothing is written.
+
+    Raises:
+        CorruptError: An image that was tried does not decode.
+        MissingError: An image that was tried cannot be read.
+    """
+    groups = plan.groups()
+    shrunk, seconds_each = _try(images, list(groups.values()), options)
+    rows: dict[str, SplitSurvey] = {}
+    seconds = 0.0
+    for name, split in plan.splits.items():
+        group = groups["train-rest" if name == "train-full" else name]
+        size = 0
+        if layout != "tree":
+            size += int(_bytes(images, group.positions) * shrunk)
+            seconds += len(group) * seconds_each / workers
+        if layout != "shards":
+            size += _tree_bytes(images, split, link)
+            seconds += len(split) * _LINK_SECONDS
+        if split.masks is not None:
+            size += len(split) * _MASK_BYTES * (2 if layout == "both" else 1)
+        lost = plan.missing[name]
+        rows[name] = SplitSurvey(
+            plan.expected[name], len(split), plan.missing_count(name), tuple(lost), size
+        )
+    total = sum(row.bytes for row in rows.values())
+    return Survey(plan.tier.name, rows, total, _free(root), round(seconds, 1), archive)
+
+
+def _tree_bytes(images: RawImages, split: SplitPlan, link: str) -> int:
+    """Bytes of the images that would be written rather than linked, told from a few of them."""
+    if not len(split):
+        return 0
+    tried = split.positions[:: max(1, len(split) // _TRIED)].tolist()
+    inside = [images.location(position).offset is not None for position in tried]
+    share = 1.0 if link == "copy" else sum(inside) / len(inside)
+    return int(_bytes(images, split.positions) * share) if share else 0
+
+
+def _bytes(images: RawImages, positions: npt.NDArray[np.int64]) -> float:
+    """Bytes of images, estimated where there are many or only reading would tell."""
+    if not len(positions):
+        return 0
+    some = positions[:: max(1, -(-len(positions) // _SIZED))]
+    sizes = images.sizes(some)
+    if (sizes < 0).any():
+        sizes = np.array([len(images.read(int(p))) for p in some[:: max(1, len(some) // _TRIED)]])
+    return float(sizes.mean() * len(positions))
+
+
+def _try(images: RawImages, groups: list[SplitPlan], options: Options) -> tuple[float, float]:
+    """Reads and decodes a few images: stored bytes per raw byte, seconds per image."""
+    positions = np.concatenate([group.positions for group in groups] or [np.zeros(0, np.int64)])
+    tried = positions[:: max(1, len(positions) // _TRIED)][:_TRIED].tolist()
+    before = after = 0
+    start = time.perf_counter()
+    for position in tried:
+        data = images.read(position)
+        where = f"{images.location(position).path}: {images.stems[position].decode()}"
+        stored = data
+        if options.resize is not None and options.quality is not None:
+            stored = shrink(data, where, options.resize, options.quality)[1].data
+        else:
+            inspect(data, where)
+            if options.decode:
+                prove(data, where)
+        before, after = before + len(data), after + len(stored)
+    return after / max(before, 1), (time.perf_counter() - start) / max(len(tried), 1)
+
+
+def _free(root: Path) -> int:
+    there = next(path for path in (root, *root.parents) if path.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,139 @@
+"""What `imagenets-prepare` remembers in `<root>/.prepare`: who is at work, and what is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imagenets.core.files import write_file
+from imagenets.core.pool import wait_for_orphans
+from imagenets.errors import BusyError
+
+FOLDER = ".prepare"
+
+WORKERS = "workers"
+"""File in it that workers hold a shared lock on."""
+
+_WNID = re.compile(r"n\d{8}")
+_DEPTH = 5  # of folders looked at for changes: the Kaggle layout needs four
+
+
+@contextmanager
+def hold(root: Path) -> Iterator[None]:
+    """Makes this the only run on a root; the system lets go for a run that was killed.
+
+    Raises:
+        BusyError: Another run is at work; says which.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "holder.json"
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            wait_for_orphans(folder / WORKERS)
+            facts = {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            }
+            holder.write_text(json.dumps(facts) + "\n", "utf-8")
+            yield
+            holder.unlink(missing_ok=True)
+    except Timeout:
+        raise BusyError(f"{root}: {_who(holder)}. Wait until it is done, or stop it.") from None
+
+
+def _who(holder: Path) -> str:
+    try:
+        facts = json.loads(holder.read_bytes())
+        return (
+            f"another run is at work here: process {facts['pid']} on {facts['host']}, since "
+            f"{facts['since']}"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another run is at work here"
+
+
+@dataclass
+class Finished:
+    """A finished run on a tier, so that the same command has nothing to do.
+
+    Attributes:
+        request: What was asked for, and the signature of all that went in.
+        shards: Bytes of each file of shards.
+        folders: Time of change (ns) of each class folder of the tree.
+        report: What was said at the end.
+    """
+
+    request: dict[str, Any]
+    shards: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, int] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Finished | None:
+        """Reads the note; None when there is no sound one."""
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Writes the note in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps(asdict(self)) + "\n")
+
+    def holds(self, root: Path, request: dict[str, Any]) -> bool:
+        """Whether this very thing was done, and its files are still there."""
+        if self.request != json.loads(json.dumps(request)):
+            return False
+        try:
+            sizes = {name: (root / name).stat().st_size for name in self.shards}
+            return sizes == self.shards and folder_times(root, self.folders) == self.folders
+        except FileNotFoundError:
+            return False
+
+
+def folder_times(root: Path, folders: Iterable[str]) -> dict[str, int]:
+    """Time of change (ns) of folders, given below the root."""
+    return {name: os.stat(f"{root}/{name}").st_mtime_ns for name in folders}  # noqa: PTH116 - speed
+
+
+def signature(paths: Sequence[Path]) -> str:
+    """A digest of what lies at some paths, by names and times; class folders are not entered.
+
+    Files that come or go change the time of their folder, so a changed source is noticed without
+    a look at a million names.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        for line in _look(os.fspath(path), 0):
+            digest.update(os.fsencode(line) + b"\n")
+    return digest.hexdigest()
+
+
+def _look(path: str, depth: int) -> Iterator[str]:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - strings throughout
+    except OSError:  # a link to nowhere
+        yield path
+        return
+    folder = os.path.isdir(path)  # noqa: PTH112
+    yield f"{path} {status.st_mtime_ns} {0 if folder else status.st_size}"
+    if not folder or depth == _DEPTH or _WNID.fullmatch(os.path.basename(path)):  # noqa: PTH119
+        return
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir() or not entry.name.lower().endswith((".jpeg", ".jpg", ".png")):
+                yield from _look(entry.path, depth + 1)

@@ -1,0 +1,297 @@
+"""A small generated raw ImageNet with lists and masks, for trying everything without a download.
+
+Six made-up classes, each with its own texture, shapes and (varied) colours, on cluttered
+backgrounds: enough for a small network to learn within minutes. It lies on the disk exactly as the
+real thing does, so that it goes through the code that the real thing goes through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from imagenets import masks
+from imagenets.data.raw import synthetic_images as scenes
+from imagenets.errors import UsageError
+from imagenets.tiers import list_paths
+
+NAME = "6"
+"""Name of the sample's tier: its number of classes."""
+
+WNIDS = tuple(f"n9000000{rank}" for rank in range(1, len(scenes.CATEGORIES) + 1))
+"""The made-up WordNet ids, found nowhere in ILSVRC."""
+
+TRAIN, SEMI, VALIDATION, TEST = 60, 10, 12, 12
+"""Images a class (TRAIN contains SEMI)."""
+
+MARKER = "sample.json"
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Where a generated sample lies.
+
+    Attributes:
+        name: Name of its tier.
+        raw: The raw ImageNet: `train/<wnid>/*.JPEG` and a flat `val/`.
+        index: The lists, laid out like the published ones.
+        archive: The mask archive, `ImageNetS<name>-<md5>.zip`.
+    """
+
+    name: str
+    raw: Path
+    index: Path
+    archive: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """One image to draw: `dst` is the class it is filed under, `src` its ILSVRC class."""
+
+    split: str
+    stem: str
+    dst: int
+    src: int
+    second: int | None
+    number: int
+
+
+def generate(folder: Path, seed: int = 0) -> SampleSet:
+    """Draws the sample, about 500 images, unless the folder holds it already.
+
+    Args:
+        folder: Where `raw/`, `index/` and the mask archive go; made if need be.
+        seed: Another number draws another sample; the same one gives the same bytes (with the
+            same versions of NumPy and Pillow).
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        UsageError: The folder holds a `raw` or `index` that is not from here.
+    """
+    marker = _read_marker(folder)
+    if marker is not None:
+        old = _sample_set(folder, marker["archive"])
+        whole = old.raw.is_dir() and old.index.is_dir() and old.archive.is_file()
+        if whole and marker["seed"] == seed:
+            return old
+        _remove(folder, old)
+    taken = [path for path in (folder / "raw", folder / "index") if path.exists()]
+    if taken:
+        raise UsageError(
+            f"{taken[0]}: is in the way and was not generated here. "
+            "Delete it, or choose another folder."
+        )
+    part = folder / ".sample.part"  # moved into place when whole
+    shutil.rmtree(part, ignore_errors=True)
+    photos = _photos(seed)
+    archive = _write_photos(part, photos, seed)
+    _write_lists(part / "index", photos)
+    for name in ("raw", "index", archive):
+        (part / name).rename(folder / name)
+    part.rmdir()
+    content = json.dumps({"archive": archive, "seed": seed}) + "\n"
+    (folder / MARKER).write_text(content, "utf-8")
+    return _sample_set(folder, archive)
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serves a sample's lists and archive from the loopback, so that downloading can be tried.
+
+    Args:
+        folder: What `generate` was given.
+
+    Yields:
+        The base URL: `<url>/categories/...` are the lists, `<url>/ImageNetS6-<md5>.zip` the masks.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, folder))
+    thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _sample_set(folder: Path, archive: str) -> SampleSet:
+    return SampleSet(NAME, folder / "raw", folder / "index", folder / archive)
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / MARKER).read_text("utf-8"))
+        return {"seed": content["seed"], "archive": Path(content["archive"]).name}
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _remove(folder: Path, old: SampleSet) -> None:
+    (folder / MARKER).unlink()
+    for path in (old.raw, old.index):
+        shutil.rmtree(path, ignore_errors=True)
+    old.archive.unlink(missing_ok=True)
+
+
+def _photos(seed: int) -> list[_Photo]:
+    """Decides what is in each image; some hold two classes, a few of those are filed apart."""
+    rng = np.random.default_rng([seed, 1])
+    photos: list[_Photo] = []
+    count = len(WNIDS) * (VALIDATION + TEST)
+    numbers = iter(rng.choice(np.arange(1, 4 * count), count, replace=False).tolist())
+    for dst, wnid in enumerate(WNIDS):
+        ids = np.sort(rng.choice(np.arange(1, 20_000), TRAIN, replace=False)).tolist()
+        semi = set(rng.choice(ids, SEMI, replace=False).tolist())
+        images = {"train": [f"{wnid}_{i}" for i in ids]}
+        for split, many in (("validation", VALIDATION), ("test", TEST)):
+            images[split] = [f"ILSVRC2012_val_{next(numbers):08d}" for _ in range(many)]
+        chosen = {f"{wnid}_{i}" for i in semi}
+        for split, stems in images.items():
+            for rank, stem in enumerate(stems):
+                other = int((dst + rng.integers(1, len(WNIDS))) % len(WNIDS))
+                second = other if rank % 6 == 4 else None  # one in six: a second, smaller object
+                src = other if split != "train" and rank == 4 else dst  # ILSVRC named that one
+                place = "train-semi" if stem in chosen else split
+                photos.append(_Photo(place, stem, dst, src, second, len(photos)))
+    return photos
+
+
+def _write_photos(part: Path, photos: list[_Photo], seed: int) -> str:
+    """Draws and writes every image, then the archive of masks; returns the archive's name."""
+    for folder in ("raw/val", *(f"raw/train/{wnid}" for wnid in WNIDS)):
+        (part / folder).mkdir(parents=True)
+    members: dict[str, bytes] = {}
+    cmyk = photos[1].number
+    for photo in tqdm(photos, "drawing the sample", unit="image", disable=None, leave=False):
+        rng = np.random.default_rng([seed, 2, photo.number])
+        scene = scenes.draw(rng, photo.dst, photo.second)
+        wnid = WNIDS[photo.dst]
+        place = f"train/{wnid}" if photo.split.startswith("train") else "val"
+        path = part / "raw" / place / f"{photo.stem}.JPEG"
+        path.write_bytes(_jpeg(rng, scene.rgb, photo.number == cmyk))
+        if photo.split in ("train-semi", "validation"):
+            name = f"ImageNetS{NAME}/{photo.split}-segmentation/{wnid}/{photo.stem}.png"
+            members[name] = masks.encode(scene.ids)
+    data = _zip(members)
+    archive = f"ImageNetS{NAME}-{hashlib.md5(data).hexdigest()}.zip"
+    (part / archive).write_bytes(data)
+    return archive
+
+
+def _jpeg(rng: np.random.Generator, rgb: scenes.Pixels, cmyk: bool) -> bytes:
+    image = Image.fromarray(rgb)
+    if cmyk:
+        image = image.convert("CMYK")
+    elif rng.random() < 0.04:
+        image = image.convert("L")
+    buffer = io.BytesIO()
+    image.save(
+        buffer,
+        "JPEG",
+        quality=int(rng.integers(86, 95)),
+        progressive=bool(rng.random() < 0.05),
+        subsampling=int(rng.choice([0, 2, 2])),
+    )
+    return buffer.getvalue()
+
+
+def _zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # PNGs are packed already
+        for name in sorted(members):
+            info = zipfile.ZipInfo(name, (2022, 1, 1, 0, 0, 0))
+            info.create_system, info.external_attr = 3, 0o644 << 16  # alike on every platform
+            archive.writestr(info, members[name])
+    return buffer.getvalue()
+
+
+def _write_lists(index: Path, photos: list[_Photo]) -> None:
+    lines: dict[str, list[str]] = {"categories": list(WNIDS)}
+    for split in ("validation", "test", "train-semi"):
+        of_split = [photo for photo in photos if photo.split == split]
+        sources = sorted((WNIDS[p.src], p.stem, WNIDS[p.dst]) for p in of_split)
+        filed = sorted((WNIDS[p.dst], p.stem) for p in of_split)
+        lines[f"mapping-{split}"] = [f"{s}/{n}.JPEG {d}/{n}.JPEG" for s, n, d in sources]
+        lines[f"names-{split}"] = [f"{d}/{n}.JPEG {d}/{n}.png" for d, n in filed]
+    for what, path in list_paths(NAME).items():
+        (index / path).parent.mkdir(parents=True, exist_ok=True)
+        (index / path).write_text("\n".join(lines[what]), "utf-8")  # published without a last one
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Serves files of one folder, whole or a Range of them."""
+
+    def __init__(self, folder: Path, *rest: Any) -> None:
+        self.folder = folder
+        super().__init__(*rest)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keeps quiet: stderr belongs to the command."""
+
+    def _answer(self, body: bool) -> None:
+        path = self._path()
+        if path is None:
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        first, last = _range(self.headers.get("Range"), len(data))
+        if first >= len(data):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        partial_answer = (first, last) != (0, len(data) - 1)
+        self.send_response(206 if partial_answer else 200)
+        if partial_answer:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        if body:
+            self.wfile.write(data[first : last + 1])
+
+    def _path(self) -> Path | None:
+        parts = self.path.strip("/").split("/")
+        if not set(parts).isdisjoint({"", ".", ".."}):
+            return None
+        for base in (self.folder / "index", self.folder):
+            path = base.joinpath(*parts)
+            if path.is_file():
+                return path
+        return None
+
+
+def _range(header: str | None, size: int) -> tuple[int, int]:
+    """First and last byte asked for; everything when there is no (readable) Range."""
+    unit, _, span = (header or "").partition("=")
+    first, dash, last = span.partition("-")
+    if unit != "bytes" or not dash or not (first.isdigit() or last.isdigit()):
+        return 0, size - 1
+    if not first:
+        return max(0, size - int(last)), size - 1
+    return int(first), min(int(last), size - 1) if last.isdigit() else size - 1

@@ -1,0 +1,217 @@
+"""Images in tars, read in place: the official archives, tars of one class, WebDataset."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from imagenets.data.raw.parts import (
+    STEM_DTYPE,
+    Columns,
+    Handle,
+    Location,
+    Part,
+    is_picture,
+    split_name,
+)
+from imagenets.data.raw.tarwalk import Member, is_tar, walk
+from imagenets.errors import CorruptError
+
+_INNER = re.compile(rb"n\d{8}\.tar")
+_REGULAR = (b"\0", b"0", b"7")
+_VERSION = 1  # of the index files: others are built anew
+
+
+class Tar:
+    """A tar whose images are read by offset and size."""
+
+    has_masks = False
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._handle: Handle | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tar, (self.path,)
+
+    def read(self, stem: bytes, offset: int, size: int) -> bytes:
+        """The bytes of a member."""
+        if (handle := self._handle) is None:
+            handle = self._handle = Handle(self.path)
+        data = os.pread(handle.fd, size, offset)
+        if len(data) < size:
+            raise CorruptError(
+                f"{self.path}: cut off at member {stem.decode('ascii')}: {size:,} bytes at "
+                f"{offset:,} are needed, {len(data):,} are there. The archive has changed since "
+                "it was indexed: restore it, then run the command again."
+            )
+        return data
+
+    def mask(self, stem: bytes, offset: int) -> bytes | None:
+        """None: raw archives carry no masks."""
+
+    def locate(self, stem: bytes, offset: int, size: int) -> Location:
+        """The byte range within the archive."""
+        return Location(Path(self.path), offset, size)
+
+    def size(self, stem: bytes, offset: int) -> int:
+        """Never asked: the index knows every size."""
+        return -1
+
+    def close(self) -> None:
+        """Lets go of the descriptor."""
+        self._handle = None
+
+
+class _Builder:
+    """Gathers the images of one archive while its headers are read."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.links: list[tuple[bytes, bytes]] = []
+        self.strangers = 0
+        self.example = ""
+        self.sidecars = False
+
+    def add(self, member: Member) -> None:
+        """Takes a member that is an image; counts pictures that cannot be identified."""
+        path, flag, offset, size, link = member
+        name = path[path.rfind(b"/") + 1 :]
+        if parts := split_name(name):
+            if flag in _REGULAR:
+                self.columns.add(parts[0], 0, offset, size)
+            elif flag == b"1":
+                self.links.append((parts[0], link.rpartition(b"/")[2]))
+        elif flag in _REGULAR:
+            self.sidecars |= name.endswith((b".cls", b".json"))
+            if is_picture(name):
+                self.strangers += 1
+                self.example = self.example or os.fsdecode(path)
+
+    def part(self, path: Path) -> Part:
+        """The archive's images; a hard link stands for the member that it names."""
+        stems, container, offsets, sizes = self.columns.arrays()
+        if self.links:
+            rank = {bytes(stem): index for index, stem in enumerate(stems)}
+            for stem, target in self.links:
+                origin = rank.get((split_name(target) or (b"",))[0])
+                if origin is not None:
+                    self.columns.add(stem, 0, int(offsets[origin]), int(sizes[origin]))
+            stems, container, offsets, sizes = self.columns.arrays()
+        kind = "webdataset" if self.sidecars else "tar"
+        tar = Tar(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks as the user wrote them
+        return Part(
+            kind, path, (tar,), stems, container, offsets, sizes, self.strangers, self.example
+        )
+
+
+def scan(path: Path, cache: Path | None) -> Part:
+    """Indexes a tar, from the kept index where it is still right.
+
+    Args:
+        path: The archive; members named `<wnid>.tar` are looked into.
+        cache: Folder of the kept indexes, made when needed; None keeps none.
+
+    Raises:
+        CorruptError: No tar, compressed, cut off or damaged.
+    """
+    status = path.stat()
+    key = {
+        "version": _VERSION,
+        "path": str(path.resolve()),
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+    }
+    if cache is None:
+        return _build(path, status.st_size)
+    digest = hashlib.sha256(os.fsencode(key["path"])).hexdigest()[:12]  # type: ignore[arg-type]
+    kept = cache / f"{path.stem}-{digest}.npz"
+    part = _load(kept, path, key)
+    if part is None:
+        part = _build(path, status.st_size)
+        _save(kept, part, key)
+    return part
+
+
+def _build(path: Path, size: int) -> Part:
+    """Reads every header of an archive and of the class archives within it."""
+    handle = Handle(str(path))
+    if not is_tar(handle.fd):
+        raise _no_tar(path, os.pread(handle.fd, 6, 0))
+    if hasattr(os, "posix_fadvise"):  # no read-ahead: between two headers lie 100 kB of no use
+        os.posix_fadvise(handle.fd, 0, 0, os.POSIX_FADV_RANDOM)
+    builder = _Builder()
+    with tqdm(
+        total=size, desc=f"index {path.name}", unit="B", unit_scale=True, disable=None, delay=1
+    ) as bar:
+        for member in walk(handle.fd, 0, size, str(path)):
+            name, _, offset, length, _ = member
+            if _INNER.fullmatch(name[name.rfind(b"/") + 1 :]):
+                what = f"{path}: member {os.fsdecode(name)}"
+                for inner in walk(handle.fd, offset, offset + length, what):
+                    builder.add(inner)
+            else:
+                builder.add(member)
+            bar.update(offset + length - bar.n)
+    return builder.part(path)
+
+
+def _no_tar(path: Path, magic: bytes) -> CorruptError:
+    packed = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")
+    if magic.startswith(packed):
+        return CorruptError(
+            f"{path}: compressed, so it cannot be read in place. "
+            "Unpack it once and give the folder that it unpacks to."
+        )
+    hint = " It looks like a web page: a login page that was saved?" if magic[:1] == b"<" else ""
+    return CorruptError(
+        f"{path}: not a tar archive.{hint} Fetch it again and compare its size and md5."
+    )
+
+
+def _load(kept: Path, path: Path, key: dict[str, Any]) -> Part | None:
+    """The kept index; None where there is none, it is broken, or the archive has changed."""
+    try:
+        with kept.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            meta = json.loads(file["meta"].tobytes())
+            if meta["key"] != key:
+                return None
+            stems, offsets, sizes = file["stems"], file["offsets"], file["sizes"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    if not (stems.dtype == STEM_DTYPE and stems.shape == offsets.shape == sizes.shape):
+        return None
+    tar = Tar(os.path.abspath(path))  # noqa: PTH100
+    container = np.zeros(len(stems), np.int32)
+    strangers, example = meta["strangers"], meta["example"]
+    return Part(meta["kind"], path, (tar,), stems, container, offsets, sizes, strangers, example)
+
+
+def _save(kept: Path, part: Part, key: dict[str, Any]) -> None:
+    """Keeps an index; when that fails the run goes on, only the next one indexes again."""
+    meta = {"key": key, "kind": part.kind, "strangers": part.strangers, "example": part.example}
+    columns = {"stems": part.stems, "offsets": part.offsets, "sizes": part.sizes}
+    text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    temporary = kept.with_suffix(".tmp")  # always the same: a killed run leaves no heap of them
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.savez(file, meta=text, **columns)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(kept)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        print(f"{kept}: the index is not kept ({error.strerror})", file=sys.stderr)

@@ -1,0 +1,176 @@
+"""Reads shards: maps the file, checks what it needs, hands out views of bytes."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from zlib_ng.zlib_ng import crc32
+
+from imagenets.data.shards.format import (
+    STREAMS,
+    ShardIndex,
+    existing,
+    read_index,
+    stamp,
+)
+from imagenets.data.shards.manifest import (
+    REMEDY,
+)
+from imagenets.errors import CorruptError
+
+
+class ShardReader:
+    """Reads one shard; opens it when first needed, in the process that needs it.
+
+    Encoded bytes come as views of the mapped file and stay valid after `close`. A pickled reader
+    carries its table but no handle, and after a fork the child maps the file for itself. Where the
+    data cannot be mapped (another program has rewritten the file with chunks, say), samples are
+    read through HDF5, with a warning.
+
+    Args:
+        path: The shard.
+        verify: Whether to check the CRC-32 of what is read, each time.
+    """
+
+    def __init__(self, path: Path | str, *, verify: bool = False) -> None:
+        self.path = Path(path)
+        self.verify = verify
+        self._index: ShardIndex | None = None
+        self._mappable: bool | None = None  # None: not tried yet
+        self._handle: Any = None  # a map of the file or, where that will not do, an h5py.File
+        self._pid = -1
+
+    @property
+    def samples(self) -> npt.NDArray[Any]:
+        """The table: one row of `SAMPLE_DTYPE` a sample.
+
+        Raises:
+            MissingError: There is no such file.
+            CorruptError: It is no shard of this version, or is damaged.
+        """
+        return self._known().samples
+
+    @property
+    def attributes(self) -> dict[str, str | int]:
+        """The file's attributes: `format`, `version`, and what the writer was given."""
+        self._known()
+        with _h5py_file(self.path) as file:
+            values = dict(file.attrs.items())
+        return {
+            key: value.decode() if isinstance(value, bytes) else int(value)
+            for key, value in values.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def image(self, index: int) -> memoryview:
+        """The encoded image of a sample.
+
+        Raises:
+            IndexError: `index` is not in 0..len - 1.
+            CorruptError: The bytes do not have the recorded checksum (with `verify`), or the file
+                has changed since its table was read.
+        """
+        view = self._read("image", index)
+        assert view is not None  # an empty image is refused at opening
+        return view
+
+    def mask(self, index: int) -> memoryview | None:
+        """The encoded mask of a sample, None where it has none; raises like `image`."""
+        return self._read("mask", index)
+
+    def segments(self, index: int) -> npt.NDArray[np.uint16] | None:
+        """Bytes of each restart segment of the image, None without; raises like `image`."""
+        view = self._read("segment", index)
+        return None if view is None else np.frombuffer(view, "<u2")
+
+    def close(self) -> None:
+        """Lets go of the file; the reader opens it again when needed."""
+        handle, self._handle = self._handle, None
+        if handle is not None and not isinstance(handle, mmap.mmap):
+            handle.close()  # a map goes by itself, with the last view of it
+
+    def __enter__(self) -> ShardReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None, "_pid": -1}
+
+    def _known(self) -> ShardIndex:
+        if self._index is None:
+            self._index = read_index(self.path)
+        return self._index
+
+    def _read(self, what: str, index: int) -> memoryview | None:
+        known = self._known()
+        if not 0 <= index < len(known.samples):
+            raise IndexError(f"{self.path}: no sample {index}, there are {len(known.samples)}.")
+        row = known.samples[index]
+        if not row[what + "_size"]:
+            return None
+        view = _slice(self._open(known), known, what, row)
+        if self.verify and crc32(view) != row[what + "_crc32"]:
+            raise CorruptError(
+                f"{self.path}: sample {index} ({row['wnid'].decode()}/{row['name'].decode()}): "
+                f"the {what} does not have the checksum in the table. {REMEDY}"
+            )
+        return view
+
+    def _open(self, known: ShardIndex) -> Any:
+        """The handle of this process: what was opened before a fork is never used after it."""
+        if self._handle is not None and self._pid == os.getpid():
+            return self._handle
+        with existing(self.path).open("rb") as file:
+            if stamp(file.fileno()) != known.stamp:
+                raise CorruptError(
+                    f"{self.path}: the file has changed since it was opened. Open the set again."
+                )
+            handle: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if self._mappable is None:
+            self._mappable = self._can_map(handle, known)
+        self._handle = handle if self._mappable else _h5py_file(self.path)
+        self._pid = os.getpid()
+        return self._handle
+
+    def _can_map(self, mapped: mmap.mmap, known: ShardIndex) -> bool:
+        """Whether the map holds what HDF5 reads; checked once, on the first of each."""
+        right = known.starts is not None
+        for what in STREAMS:
+            rows = known.samples[known.samples[what + "_size"] > 0][:1]
+            if right and len(rows):
+                view = _slice(mapped, known, what, rows[0])
+                if crc32(view) != rows[0][what + "_crc32"]:  # damaged, or the wrong place?
+                    with _h5py_file(self.path) as file:
+                        right = view == _slice(file, known, what, rows[0])
+        if not right:
+            warnings.warn(
+                f"{self.path}: its images or masks are not one byte range of the file, so they "
+                "are read through HDF5, which is slower. Prepare the set again to have them so.",
+                stacklevel=5,
+            )
+        return right
+
+
+def _slice(handle: Any, known: ShardIndex, what: str, row: npt.NDArray[Any]) -> memoryview:
+    first, size = int(row[what + "_offset"]), int(row[what + "_size"])
+    if isinstance(handle, mmap.mmap):
+        assert known.starts is not None
+        first += known.starts[what]
+        return memoryview(handle)[first : first + size]
+    return memoryview(handle[what + "s"][first : first + size])
+
+
+def _h5py_file(path: Path) -> Any:
+    import h5py
+
+    return h5py.File(path, "r", locking=False)

@@ -1,0 +1,1 @@
+"""What is trained on ImageNet-S: each method a file or a folder."""

@@ -1,0 +1,1 @@
+"""Bytes to pixels and back: images, masks, crops of JPEGs, resampling."""

@@ -1,0 +1,470 @@
+"""The loader: the same batches whoever decodes them, wherever it was cut off; no leftovers."""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import tiny
+from torch.utils.data import SequentialSampler
+
+from imagenets import ImageNetS, Loader, masks
+from imagenets.cli import prepare
+from imagenets.data.loader import Batch, on_device
+from imagenets.data.loader.crops import CentreCrop, Crop, RandomCrop
+from imagenets.data.shards import ShardReader
+from imagenets.errors import CorruptError, ImageNetSError, UsageError
+from imagenets.pixels.ragged import Ragged
+
+DOC = Path(__file__).parents[3] / "docs" / "loading.md"
+WAYS: list[dict[str, Any]] = [
+    {"workers": 0},
+    {"workers": 1},
+    {"workers": 2},
+    {"workers": 4, "backend": "threads"},
+    {"workers": 1, "backend": "threads"},
+]
+SPAWNED = {"workers": 2, "start_method": "spawn"}  # imports everything anew: tried once
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tier "3", packed with restart markers, and as a tree beside them."""
+    folder = tmp_path_factory.mktemp("marked")
+    world = tiny(train=8, val=4)
+    raw, index = world.folders(folder / "raw"), world.index(folder / "index")
+    words = ["--split", "3", "--imagenet", raw, "--index", index, "--annotations"]
+    words += [world.archive(folder), "--restart", "--layout", "both", "--workers", "1"]
+    assert prepare.main([*map(str, words), "--root", str(folder / "root")]) == 0
+    return folder / "root"
+
+
+def values(batch: Batch) -> list[bytes]:
+    """All that is in a batch, to compare and to keep."""
+    parts = [batch.images, batch.masks, batch.indices, batch.class_ids, batch.ilsvrc, batch.boxes]
+    found = []
+    for part in parts:
+        if isinstance(part, Ragged):
+            found += [part.data.numpy().tobytes(), part.sizes.numpy().tobytes()]
+        elif part is not None:
+            found.append(part.contiguous().numpy().tobytes())
+    return [*found, " ".join(batch.names).encode()]
+
+
+def epoch(loader: Loader) -> list[list[bytes]]:
+    return [values(batch) for batch in loader]
+
+
+@pytest.mark.parametrize("layout", ["shards", "tree"])
+def test_whole_images_and_masks_are_those_of_the_data_set(root: Path, layout: Any) -> None:
+    data = ImageNetS(root, "validation", 3, layout=layout)
+    batch = next(iter(Loader(data, len(data), shuffle=False)))
+    assert batch.masks is not None
+    for place in range(len(data)):
+        sample = data[place]
+        assert torch.equal(batch.whole[place], sample["image"])
+        assert torch.equal(batch.masks[place].long(), sample["mask"])
+        assert batch.names[place] == sample["name"]
+        assert batch.sizes[place].tolist() == list(sample["image"].shape[:0:-1])
+        assert batch.class_ids[place] == sample["class_id"]
+        assert batch.ilsvrc[place] == sample["ilsvrc"]
+
+
+@pytest.mark.parametrize("crop", [RandomCrop(16, exact=True), CentreCrop(16, 20)])
+@pytest.mark.parametrize("layout", ["shards", "tree"])
+def test_crops_are_pillows(root: Path, crop: Crop, layout: Any) -> None:
+    data = ImageNetS(root, "train-semi", 3, layout=layout)  # with a CMYK and a grey image
+    batch = next(iter(Loader(data, len(data), crop=crop, seed=3)))
+    assert isinstance(batch.masks, torch.Tensor)
+    assert batch.boxes is not None
+    assert batch.flips is not None
+    assert batch.images.shape == (len(data), 3, 16, 16)
+    for place, index in enumerate(batch.indices.tolist()):
+        sample = data[index]
+        left, top, width, height = batch.boxes[place].tolist()
+        inside = np.s_[top : top + height, left : left + width]
+        pixels = sample["image"].permute(1, 2, 0).numpy()[inside]
+        expected = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR))
+        ids = sample["mask"].numpy()[inside].astype(np.int32)
+        labels = np.asarray(Image.fromarray(ids, "I").resize((16, 16), Image.Resampling.NEAREST))
+        if batch.flips[place]:
+            expected, labels = expected[:, ::-1], labels[:, ::-1]
+        ours = batch.images[place].permute(1, 2, 0).numpy()
+        assert abs(ours.astype(int) - expected).max() <= 1
+        assert np.array_equal(batch.masks[place].numpy(), labels)
+
+
+def test_floats_are_the_normalised_bytes(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    bytes_, floats = (
+        next(iter(Loader(data, 8, crop=RandomCrop(16, output=kind)))) for kind in _KINDS
+    )
+    mean, std = (torch.tensor(v)[:, None, None] for v in (RandomCrop().mean, RandomCrop().std))
+    expected = (bytes_.images.float() / 255 - mean) / std
+    assert floats.images.dtype == torch.float32
+    assert torch.allclose(floats.images, expected, atol=1e-5)
+
+
+_KINDS: tuple[Any, Any] = ("uint8", "float32")
+
+
+@pytest.mark.parametrize("crop", [None, RandomCrop(12), RandomCrop(12, resample="bilinear")])
+def test_batches_do_not_depend_on_who_decodes(root: Path, crop: Crop | None) -> None:
+    data = ImageNetS(root, "train-semi", 3)
+    seen = []
+    for way in [*WAYS, SPAWNED] if crop is None else WAYS:
+        loader = Loader(data, 2, crop=crop, seed=5, **way)
+        seen.append([epoch(loader), epoch(loader)])
+        loader.set_epoch(0)
+        assert epoch(loader) == seen[0][0], way
+        loader.close()
+    assert all(both == seen[0] for both in seen)
+    assert seen[0][0] != seen[0][1]  # the next epoch has another order, and other crops
+
+
+@pytest.mark.parametrize("way", WAYS[:4:3], ids=str)
+def test_resuming_equals_not_having_stopped(root: Path, way: dict[str, Any]) -> None:
+    data = ImageNetS(root, "train", 3)
+
+    def make() -> Loader:
+        return Loader(data, 5, crop=RandomCrop(8), seed=1, **way)
+
+    whole = make()
+    expected = [epoch(whole), epoch(whole)]
+    for stop in (1, 2, len(whole)):
+        first = make()
+        batches = iter(first)
+        before = [values(next(batches)) for _ in range(stop)]
+        state = first.state_dict()
+        second = make()
+        second.load_state_dict(state)
+        after = epoch(second)
+        if stop == len(whole):  # the first epoch was over: the second follows
+            assert after == expected[1]
+        else:
+            assert before + after == expected[0]
+            assert epoch(second) == expected[1]
+
+
+def test_a_state_of_another_loader_is_refused(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    state = Loader(data, 5).state_dict()
+    with pytest.raises(UsageError, match="batch_size 5, this one has 4"):
+        Loader(data, 4).load_state_dict(state)
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize("shuffle", [True, False, "window"])
+def test_ranks_share_an_epoch(root: Path, drop_last: bool, shuffle: Any) -> None:
+    data = ImageNetS(root, "train", 3)  # 24 images
+    given: dict[str, Any] = {"shuffle": shuffle, "drop_last": drop_last, "seed": 2}
+    ranks = [Loader(data, 5, rank=rank, world=2, **given) for rank in range(2)]
+    steps = [[batch.indices.tolist() for batch in loader] for loader in ranks]
+    assert [len(own) for own in steps] == [len(loader) for loader in ranks]
+    assert len(steps[0]) == len(steps[1]) == (2 if drop_last else 3)
+    alone = [b.indices.tolist() for b in Loader(data, 10, rank=0, world=1, **given)]
+    for step, (one, two) in enumerate(zip(*steps, strict=True)):
+        assert sorted(one + two) == sorted(alone[step])
+
+
+def test_ranks_are_those_of_torch_by_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageNetS(root, "train", 3)
+    expected = epoch(Loader(data, 5, rank=1, world=2))
+    for name, value in {"is_initialized": True, "get_rank": 1, "get_world_size": 2}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert epoch(Loader(data, 5)) == expected
+    alone = Loader(data, 5, sampler=range(24))  # it has shared the samples out already
+    assert next(iter(alone)).indices.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_every_epoch_has_every_sample_once(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    orders = []
+    for shuffle in (True, False, "window"):
+        loader = Loader(data, 7, shuffle=shuffle, drop_last=False)
+        order = [index for batch in loader for index in batch.indices.tolist()]
+        assert len(loader) == 4
+        assert sorted(order) == list(range(24))
+        orders.append(order)
+    assert orders[1] == list(range(24))
+    assert orders[0] != orders[1] != orders[2]
+    assert len(Loader(data, 7)) == 3
+
+
+def test_a_sampler_gives_the_order(root: Path) -> None:
+    class Told(SequentialSampler):
+        epoch = -1
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+    data = ImageNetS(root, "train", 3)
+    sampler = Told(range(9))
+    loader = Loader(data, 4, sampler=sampler, drop_last=False)
+    loader.set_epoch(6)
+    assert [batch.indices.tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert sampler.epoch == 6
+
+
+def test_views_are_read_as_they_are(root: Path, tmp_path: Path) -> None:
+    data = ImageNetS(root, "train-semi", 3)
+    some = data.subset([4, 1]).with_masks(tmp_path)
+    for place, (name, (width, height)) in enumerate(zip(some.names, some.sizes, strict=True)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        ids = np.full((height, width), place + 7)
+        (tmp_path / f"{name}.png").write_bytes(masks.encode(ids))
+    batch = next(iter(Loader(some, 2, shuffle=False)))
+    assert batch.names == [data.names[4], data.names[1]]
+    assert batch.masks is not None
+    assert [int(mask.max()) for mask in batch.masks] == [7, 8]
+    (tmp_path / f"{some.names[1]}.png").unlink()
+    with pytest.raises(ImageNetSError, match=f"{some.names[1]}.png: not there"):
+        list(Loader(some, 2))
+
+
+@pytest.fixture
+def damaged(root: Path, tmp_path: Path) -> Callable[[], ImageNetS]:
+    """A set one of whose images is no longer what it was."""
+    world = tiny(train=8, val=4)
+    raw, index = world.folders(tmp_path / "raw"), world.index(tmp_path / "index")
+    words = ["--split", "3", "--imagenet", raw, "--index", index, "--subsets", "test", "--restart"]
+    words += ["--annotations", world.archive(tmp_path), "--root", tmp_path / "root"]
+    assert prepare.main([*map(str, words), "--workers", "1"]) == 0
+    shard = tmp_path / "root/ImageNetS3.shards/test-00000.h5"
+    known = ShardReader(shard)._known()
+    assert known.starts is not None
+    data = bytearray(shard.read_bytes())
+    data[known.starts["image"] + int(known.samples[2]["image_offset"]) + 300] ^= 255
+    shard.write_bytes(data)
+    return lambda: ImageNetS(tmp_path / "root", "test", 3)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_an_error_names_shard_and_sample(damaged: Callable[[], ImageNetS], way: Any) -> None:
+    data = damaged()
+    loader = Loader(data, 3, shuffle=False, drop_last=False, crop=RandomCrop(8), **way)
+    with pytest.raises(CorruptError, match=r"test-00000.h5: sample 2 .*n9.*ILSVRC2012_val_") as e:
+        list(loader)
+    assert "checksum" in str(e.value)
+    with pytest.raises(CorruptError):  # it can be used again
+        list(loader)
+    loader.close()
+
+
+def test_what_is_kept_stays_as_it_was(root: Path) -> None:
+    loader = Loader(ImageNetS(root, "train", 3), 3, crop=RandomCrop(8), workers=2, prefetch=2)
+    kept, expected = [], []
+    for batch in loader:
+        kept.append(batch)
+        expected.append(values(batch))
+    assert [values(batch) for batch in kept] == expected
+    assert values(kept[0].clone()) == expected[0]
+    loader.close()
+
+
+def test_memory_is_bounded_and_given_back(root: Path) -> None:
+    loader = Loader(ImageNetS(root, "train", 3), 2, workers=2, backend="threads", prefetch=2)
+    most = 0
+    for _ in range(3):
+        for batch in loader:
+            most = max(most, loader._slots.lent)
+            del batch
+    gc.collect()
+    assert most <= 3 + 1  # two ahead, one in use, and the one before until its name is rebound
+    assert loader._slots.lent == 0
+    loader.close()
+
+
+def children() -> set[int]:
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {int(pid) for pid in found}
+
+
+def gone(pids: set[int], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_breaking_off_leaves_nothing_behind(root: Path) -> None:
+    before = children()
+    loader = Loader(ImageNetS(root, "train", 3), 2, crop=RandomCrop(8), workers=2)
+    expected = epoch(loader)
+    loader.set_epoch(0)
+    for _ in range(3):
+        for batch in loader:
+            assert values(batch) == expected[0]
+            break
+        loader.set_epoch(0)
+    assert epoch(loader) == expected
+    workers = children() - before
+    assert len(workers) == 2
+    del batch, loader
+    gc.collect()
+    assert gone(workers)
+
+
+def test_a_dead_worker_is_noticed(root: Path) -> None:
+    before = children()
+    loader = Loader(ImageNetS(root, "train", 3), 2, workers=2, drop_last=False)
+    next(iter(loader))
+    workers = children() - before
+    os.kill(min(workers), signal.SIGKILL)
+    with pytest.raises(ImageNetSError, match=r"a worker of the loader has died \(exit code -9"):
+        list(chain(loader, loader, loader))
+    assert gone(workers)
+
+
+_SLOW = """
+import os, sys, time
+from imagenets import ImageNetS, Loader
+loader = Loader(ImageNetS(sys.argv[1], "train", 3), 2, workers=2)
+for epoch in range(1000000):
+    for batch in loader:
+        if epoch == 1:
+            print(open(f"/proc/self/task/{os.getpid()}/children").read(), flush=True)
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_workers_go_with_their_master(root: Path, how: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW, str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    workers = {int(pid) for pid in process.stdout.readline().split()}
+    assert len(workers) == 2
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does: to all of them
+    else:
+        process.send_signal(how)
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(20) != 0
+    process.stderr.close()
+    assert gone(workers)
+    assert errors.count("Traceback") <= (how == signal.SIGINT)  # the workers say nothing
+
+
+def test_batches_come_on_a_device(root: Path) -> None:
+    loader = Loader(ImageNetS(root, "train", 3), 6, crop=RandomCrop(8))
+    expected = epoch(loader)
+    loader.set_epoch(0)
+    assert [values(batch) for batch in on_device(loader, "cpu")] == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_come_on_a_gpu(root: Path) -> None:
+    for crop in (None, RandomCrop(8)):
+        loader = Loader(ImageNetS(root, "train", 3), 2, crop=crop, workers=2)
+        expected = epoch(loader)
+        loader.set_epoch(0)
+        moved = []
+        for batch in on_device(loader, "cuda"):
+            data = batch.images.data if isinstance(batch.images, Ragged) else batch.images
+            assert data.is_cuda
+            moved.append(values(batch.to("cpu")))
+        assert moved == expected
+        loader.close()
+
+
+def test_the_documents_examples_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 4
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenet-s").symlink_to(root)
+    scope: dict[str, Any] = {"__name__": "example"}
+    for block in blocks:
+        exec(compile(block.replace("classes=50", "classes=3"), str(DOC), "exec"), scope)
+
+
+def test_bad_arguments_are_told(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    cases: list[tuple[Any, dict[str, Any], str]] = [
+        (data, {"batch_size": 0}, "batch_size is 0"),
+        (data, {"batch_size": 2, "workers": -1}, "workers=-1"),
+        (data, {"batch_size": 2, "backend": "gpu"}, "backend='gpu'"),
+        (data, {"batch_size": 2, "shuffle": "all"}, "no shuffle 'all'"),
+        (data, {"batch_size": 2, "sampler": iter([1, 2])}, "the sampler has no length"),
+        (data, {"batch_size": 2, "rank": 2, "world": 2}, "rank is 2 of a world of 2"),
+        ([1, 2], {"batch_size": 2}, "reads an ImageNetS without a transform"),
+    ]
+    for dataset, given, message in cases:
+        with pytest.raises(UsageError, match=message):
+            Loader(dataset, **given)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RandomCrop(0), "size is 0"),
+        (lambda: RandomCrop(resample="bicubic"), "resample is 'bicubic', choose from antialiased"),  # type: ignore[arg-type]
+        (lambda: CentreCrop(output="float16"), "output is 'float16'"),  # type: ignore[arg-type]
+        (lambda: RandomCrop(scale=(0.0, 1.0)), "scale is 0.0 to 1.0"),
+        (lambda: RandomCrop(ratio=(2.0, 1.0)), "ratio is 2.0 to 1.0"),
+        (lambda: CentreCrop(224, 100), "side is 100, less than size 224"),
+    ],
+)
+def test_bad_crops_are_told(make: Callable[[], Crop], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+def test_pillow_decodes_what_simplejpeg_does_not(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    modes = {Image.open(io.BytesIO(data.encoded(index).image)).mode for index in range(len(data))}
+    assert modes == {"RGB", "L", "CMYK"}  # else the tests above would show less than they say
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning", reason="Lightning is not installed")
+
+    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 1)
+            self.seen: list[list[int]] = []
+
+        def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+            self.seen.append(batch.indices.tolist())
+            loss: torch.Tensor = self.layer(batch.images.mean((2, 3))).mean()
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    model = Model()
+    loader = Loader(ImageNetS(root, "train", 3), 4, crop=RandomCrop(8, output="float32"))
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, default_root_dir=tmp_path,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, loader)
+    assert len(model.seen) == 12
+    assert model.seen[:6] != model.seen[6:]

@@ -1,0 +1,343 @@
+"""The six steps of the baseline on a tiny set: whole, interrupted, continued, and misused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from imagenets import masks
+from imagenets.cli import baseline
+from imagenets.data.augment import ViewGroup
+from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.methods.pass_ import cluster, predict
+from imagenets.methods.pass_.presets import PRESETS, STAGES, Changes, Config, Training, make_config
+from imagenets.training import run as runtime
+from imagenets.training.optimizers import LarcSGD, cosine_rate
+from imagenets.training.run import Run
+
+SMALL = Config(
+    arch="resnet18w05",
+    hidden=16,
+    prototypes=8,
+    views=(ViewGroup(2, 32, (0.3, 1.0)), ViewGroup(1, 16, (0.1, 0.3))),
+    attention_views=(ViewGroup(2, 32, (0.3, 1.0)),),
+    pretrain=Training(2, 0.6, queue=8, queue_from=1, freeze=3),
+    attention=Training(1, 0.6),
+    finetune=Training(1, 0.6),
+    batch=4,
+    side=32,
+    crop=32,
+    restarts=3,
+)
+
+
+def job(root: Path, out: Path, config: Config = SMALL) -> Run:
+    return Run(root, "3", out, config, torch.device("cpu"))
+
+
+def run_stages(run: Run, *stages: str) -> None:
+    for stage in stages:
+        getattr(import_module(f"imagenets.methods.pass_.{stage}"), stage)(run)
+
+
+def checkpoint(out: Path, stage: str = "pretrain") -> dict[str, Any]:
+    path = out / stage / "checkpoint.pt"
+    return dict(torch.load(path, weights_only=True))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two checkpoints are equal bit by bit, times aside."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        return all(same(a[key], b[key]) for key in a if key != "seconds")
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    run_stages(job(tiny_root, out), *STAGES)
+    return out
+
+
+def test_all_steps_leave_what_the_next_one_reads(finished: Path, tiny_root: Path) -> None:
+    clusters = json.loads((finished / "cluster" / "clusters.json").read_text())
+    assert clusters["images"] == 24
+    sweep = json.loads((finished / "pseudo" / "threshold.json").read_text())
+    assert len(sweep["mIoU"]) == 81
+    assert max(sweep["mIoU"]) == sweep["mIoU"][round(sweep["best"] * 100)]
+    data = job(tiny_root, finished).dataset("train")
+    for name, (width, height) in zip(data.names, data.sizes, strict=True):
+        labels = masks.decode(finished / "pseudo" / "train" / f"{name}.png")
+        assert labels.shape == (height, width)
+        assert labels.max() <= 3
+    assert len(list((finished / "predict" / "validation").rglob("*.png"))) == 12
+    assert not list(finished.rglob("*.part"))
+
+
+def test_a_run_is_scored_and_shown(
+    finished: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--root", str(tiny_root), "--split", "3", "--out", str(finished)]
+    runtime.write_json(finished / "config.json", {})
+    assert baseline.main(["score", *place, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((finished / "figures.json").read_text())
+    assert set(printed) > {"mIoU", "mBIoU", "FMeasure", "Acc", "S", "BL", "IoUs"}
+    assert baseline.main(["report", *place]) == 0
+    page = (finished / "report.html").read_text()
+    assert page.count("<figure>") == 12
+    assert f"{printed['mIoU']:.2f}" in page
+
+
+def test_running_again_changes_nothing(
+    finished: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    run_stages(job(tiny_root, finished), *STAGES)
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+    assert "pretrain: all 2 epochs are done" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "attention", "finetune"])
+def test_continuing_equals_not_having_stopped(
+    stage: str,
+    finished: Path,
+    tiny_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for out in (whole, parts):
+        out.mkdir()
+        for earlier in STAGES[: STAGES.index(stage)]:
+            (out / earlier).symlink_to(finished / earlier)
+    config = replace(SMALL, **{stage: replace(getattr(SMALL, stage), epochs=2)})
+    run_stages(job(tiny_root, whole, config), stage)
+
+    real, calls = runtime.cosine_rate, []
+
+    def interrupted(*args: Any) -> float:
+        calls.append(args)
+        if len(calls) == 8:  # in the middle of the second epoch of six batches
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "cosine_rate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_stages(job(tiny_root, parts, config), stage)
+    assert checkpoint(parts, stage)["epoch"] == 1
+    run_stages(job(tiny_root, parts, config), stage)
+    assert same(checkpoint(whole, stage), checkpoint(parts, stage))
+
+
+def test_the_result_does_not_depend_on_the_workers(
+    finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    run_stages(replace(job(tiny_root, tmp_path), workers=2), "pretrain")
+    assert same(checkpoint(finished), checkpoint(tmp_path))
+
+
+def test_another_seed_gives_another_network(
+    finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    run_stages(job(tiny_root, tmp_path, replace(SMALL, seed=1)), "pretrain")
+    assert not same(checkpoint(finished)["state_dict"], checkpoint(tmp_path)["state_dict"])
+
+
+def test_frozen_prototypes_stay_and_the_attention_step_leaves_the_backbone(
+    finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    frozen = replace(SMALL, pretrain=replace(SMALL.pretrain, epochs=1, freeze=1000))
+    untrained = replace(SMALL, pretrain=replace(SMALL.pretrain, epochs=0))
+    run_stages(job(tiny_root, tmp_path / "frozen", frozen), "pretrain")
+    run_stages(job(tiny_root, tmp_path / "start", untrained), "pretrain")
+    start, after = checkpoint(tmp_path / "start"), checkpoint(tmp_path / "frozen")
+    drawn = start["state_dict"]["prototypes.weight"]
+    torch.testing.assert_close(
+        after["state_dict"]["prototypes.weight"], torch.nn.functional.normalize(drawn)
+    )
+    assert not same(start["state_dict"]["conv1.weight"], after["state_dict"]["conv1.weight"])
+    before, attended = checkpoint(finished), checkpoint(finished, "attention")
+    moved = {
+        name
+        for name, value in attended["state_dict"].items()
+        if name in before["state_dict"]
+        and value.is_floating_point()
+        and "running" not in name
+        and not torch.equal(value, before["state_dict"][name])
+    }
+    assert moved == {"prototypes.weight"}
+
+
+def test_steps_out_of_order_say_which_one_is_missing(tiny_root: Path, tmp_path: Path) -> None:
+    for stage, needed in {"attention": "pretrain", "pseudo": "cluster", "predict": "fine"}.items():
+        with pytest.raises(MissingError, match=needed):
+            run_stages(job(tiny_root, tmp_path), stage)
+
+
+def test_a_broken_checkpoint_is_named(tiny_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(CorruptError, match=r"checkpoint\.pt.*Delete it"):
+        run_stages(job(tiny_root, tmp_path), "pretrain")
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(tiny_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--batch-size"):
+        run_stages(job(tiny_root, tmp_path, replace(SMALL, batch=25)), "pretrain")
+
+
+def test_missing_pseudo_labels_are_named(finished: Path, tiny_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "pretrain").symlink_to(finished / "pretrain")
+    with pytest.raises(MissingError, match="pseudo: not finished"):
+        run_stages(job(tiny_root, tmp_path), "finetune")
+
+
+def test_labelling_continues_where_it_stopped(
+    finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    for earlier in ("attention", "cluster"):
+        (tmp_path / earlier).symlink_to(finished / earlier)
+    run_stages(job(tiny_root, tmp_path), "pseudo")
+    labels = {path: path.read_bytes() for path in (tmp_path / "pseudo" / "train").rglob("*.png")}
+    whole = {path: path.read_bytes() for path in (finished / "pseudo" / "train").rglob("*.png")}
+    assert sorted(labels.values()) == sorted(whole.values())
+    lost = sorted(labels)[5]
+    kept = {path: path.stat().st_mtime_ns for path in sorted(labels)[-4:]}
+    lost.unlink()
+    (tmp_path / "pseudo" / "done.json").unlink()
+    run_stages(job(tiny_root, tmp_path), "pseudo")
+    assert lost.read_bytes() == labels[lost]
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+
+
+def test_kmeans_finds_separate_groups() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.eye(5) * 10
+    truth = torch.arange(200) % 5
+    points = centres[truth] + torch.randn(200, 5, generator=generator)
+    centroids, labels, inertia = cluster.kmeans(points, 5, restarts=10, seed=1)
+    assert cluster.matched_accuracy(labels.numpy(), truth.numpy()) == 1.0
+    assert cluster.mutual_information(labels.numpy(), truth.numpy()) == pytest.approx(1.0)
+    assert inertia == pytest.approx(float(((points - centroids[labels]) ** 2).sum()), rel=1e-4)
+    again = cluster.kmeans(points, 5, restarts=10, seed=1)
+    assert torch.equal(again[0], centroids)
+
+
+def test_mutual_information_of_unrelated_and_of_partial_labels() -> None:
+    a, b = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    assert cluster.mutual_information(a, b) == pytest.approx(0.0)
+    assert cluster.matched_accuracy(a, b) == 0.5
+    # I = ln 2 - 3/4 H(1/3) over the mean of H(1/2) and H(1/4), worked out by hand
+    c = np.array([0, 0, 0, 1])
+    mutual = math.log(2) - 0.75 * (math.log(3) - 2 / 3 * math.log(2))
+    entropy = (math.log(2) + 2 * math.log(2) - 0.75 * math.log(3)) / 2
+    assert cluster.mutual_information(a, c) == pytest.approx(mutual / entropy)
+
+
+def test_larc_scales_each_parameter() -> None:
+    p = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    zero = torch.nn.Parameter(torch.zeros(2))
+    optimizer = LarcSGD([p, zero], lr=2.0, momentum=0.0, weight_decay=0.5)
+    p.grad, zero.grad = torch.tensor([0.0, 2.0]), torch.tensor([1.0, 0.0])
+    optimizer.step()
+    # |p| = 5, |g| = 2: rate 0.001 * 5 / (2 + 0.5 * 5), gradient g + 0.5 p
+    ratio = 0.001 * 5 / (2 + 0.5 * 5)
+    expected = torch.tensor([3.0 - 2 * ratio * 1.5, 4.0 - 2 * ratio * 4.0])
+    torch.testing.assert_close(p.data, expected)
+    torch.testing.assert_close(zero.data, torch.tensor([-2.0, 0.0]))
+
+
+def test_the_rate_falls_from_base_to_final() -> None:
+    rates = [cosine_rate(i, 100, 0.6, 0.0006) for i in range(101)]
+    assert rates[0] == 0.6
+    assert rates[-1] == pytest.approx(0.0006)
+    assert rates[50] == pytest.approx(0.3003)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_large_images_are_labelled_at_a_smaller_size() -> None:
+    logits = torch.randn(1, 3, 4, 8, generator=torch.Generator().manual_seed(0))
+    small = predict._full_size(logits, 50, 100)
+    large = predict._full_size(logits, 1024, 2048)
+    assert small.shape == (50, 100)
+    assert large.shape == (1024, 2048)
+    centres = large[512::1024, 1024::2048]
+    assert torch.equal(centres, small[25:26, 50:51])
+
+
+def test_presets_hold_the_published_numbers() -> None:
+    assert PRESETS["pass50"].pretrain == Training(200, 0.6, queue=2048, queue_from=15, freeze=1001)
+    assert [(v.views, v.size) for v in PRESETS["pass50"].views] == [(2, 224), (6, 96)]
+    assert PRESETS["pass919"].pretrain_split == "train-full"
+    assert PRESETS["pass300"].prototypes == 3000
+
+
+def test_settings_from_the_command_line() -> None:
+    config = make_config("pass50", Changes({"pretrain": 3}, batch=64, seed=1))
+    assert (config.pretrain.epochs, config.finetune.epochs) == (3, 20)
+    assert (config.batch, config.seed) == (64, 1)
+    for bad in (
+        Changes({"cluster": 1}),
+        Changes({"pretrain": -1}),
+        Changes(batch=1),
+    ):
+        with pytest.raises(UsageError):
+            make_config("sample", bad)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--preset", "nope"], 2, "pass50, pass300, pass919"),
+        (["--stages", "pretrain,paint"], 2, "no step paint"),
+        (["--epochs", "many"], 2, "pretrain=N"),
+        (["--device", "warp"], 2, "--device warp"),
+        (["--split", "51"], 1, "no ImageNetS51 is prepared"),
+    ],
+)
+def test_bad_calls_get_one_line(
+    words: list[str],
+    code: int,
+    said: str,
+    tiny_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    call = ["train", "--root", str(tiny_root), "--out", str(tmp_path / "run"), *words]
+    assert baseline.main(call) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_a_root_without_a_set_says_what_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert baseline.main(["train", "--root", str(tmp_path)]) == 1
+    assert "imagenets-prepare" in capsys.readouterr().err
+
+
+def test_a_run_is_not_continued_with_other_settings(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--root", str(tiny_root), "--out", str(tmp_path), "--batch-size", "8"]
+    call += ["--stages", "pretrain", "--epochs", "0"]
+    assert baseline.main(call) == 0
+    assert baseline.main([*call, "--seed", "7"]) == 2
+    assert "other settings (seed)" in capsys.readouterr().err
