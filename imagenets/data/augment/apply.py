@@ -85,7 +85,9 @@ def apply_groups(
     bias = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
     linear = scale.float(), bias.float()
     if device.type == "cpu":
-        from imagenets.data.augment.backends import cpu  # compiled code is loaded where it is needed
+        from imagenets.data.augment.backends import (
+            cpu,  # compiled code is loaded where it is needed
+        )
 
         count = threads or len(os.sched_getaffinity(0))
         made = cpu.views(images, groups, *linear, channels_last, count, out)

@@ -1,0 +1,76 @@
+"""Logging and progress: libraries log, the command line decides what is shown and where."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+Row = TypeVar("Row")
+
+ROOT = "imagenets"
+"""Every module logs to `logging.getLogger(__name__)`, so below this name."""
+
+
+class _Handler(logging.Handler):
+    """Writes lines to stderr, above any progress bar; warnings and errors say so."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+
+
+def setup(level: int = logging.INFO, file: Path | None = None) -> None:
+    """Sends what the library logs to stderr, and to a file if given; for the command line.
+
+    Args:
+        level: What is shown: `logging.DEBUG`, `INFO` or `WARNING`.
+        file: Gets everything from DEBUG on, with times, appended.
+    """
+    root = logging.getLogger(ROOT)
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    shown = _Handler(level)
+    root.addHandler(shown)
+    root.propagate = False
+    root.setLevel(level)
+    if file is not None:
+        kept = logging.FileHandler(file, encoding="utf-8")
+        kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root.addHandler(kept)
+        root.setLevel(logging.DEBUG)
+
+
+def progress(
+    rows: Iterable[Row], what: str, total: int | None = None, *, unit: str = "batch"
+) -> Iterator[Row]:
+    """Shows a bar over some rows on a terminal, nothing elsewhere."""
+    with bar(what, total, unit=unit) as shown:
+        for row in rows:
+            yield row
+            shown.update()
+
+
+def bar(what: str, total: int | None = None, *, unit: str = "image", **more: Any) -> Any:
+    """A progress bar on stderr, where that is a terminal and not asked to be quiet.
+
+    Args:
+        what: Stands before the bar.
+        total: Number of units.
+        unit: What is counted.
+        more: Further arguments of `tqdm.tqdm`.
+
+    Returns:
+        A `tqdm.tqdm`, to be used in a `with`.
+    """
+    from tqdm import tqdm
+
+    handlers = [h for h in logging.getLogger(ROOT).handlers if isinstance(h, _Handler)]
+    shown = all(handler.level <= logging.INFO for handler in handlers)
+    settings = {"leave": False, "dynamic_ncols": True, "file": sys.stderr, **more}
+    return tqdm(desc=what, total=total, unit=unit, disable=None if shown else True, **settings)
