@@ -1,9 +1,17 @@
-"""The shape of the package: who imports whom, and what a first call costs."""
+"""The shape of the package: what is imported by its name in a string, and what a first call costs.
+
+`lint-imports` holds the rules for import statements (pyproject.toml, `tool.importlinter`).
+"""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +19,56 @@ import pytest
 import imagenets
 
 PACKAGE = Path(imagenets.__file__).parent
+TOP = Path(__file__).parents[1]
+LAZY = re.compile(r"imagenets(\.\w+)+(:\w+)?")  # "imagenets.room.module:name"
+FILES = {"imagenets.lock"}  # names of files that look like it
+
+
+def lazy_strings() -> list[tuple[str, str]]:
+    """Pairs of a module and what it names in a string to import later."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(("imagenets", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and LAZY.fullmatch(text) and text not in FILES:
+                found.append((module.removesuffix(".__init__"), text))
+    return found
+
+
+def layers() -> Iterator[tuple[str, dict[str, int]]]:
+    """The containers of the contracts and how high each of their rooms stands."""
+    settings = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))
+    for contract in settings["tool"]["importlinter"]["contracts"]:
+        if contract["type"] == "layers":
+            heights = {}
+            for height, line in enumerate(reversed(contract["layers"])):
+                heights |= dict.fromkeys(re.findall(r"\w+", line), height)
+            yield contract["containers"][0], heights
+
+
+@pytest.mark.parametrize("name", sorted({name for _, name in lazy_strings()}))
+def test_every_lazy_string_leads_to_something(name: str) -> None:
+    module, _, attribute = name.partition(":")
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("imagenets"):
+            raise
+        pytest.skip(f"{name} needs the optional {error.name}")
+    if attribute:
+        assert hasattr(loaded, attribute)
+
+
+def test_lazy_strings_lead_downwards() -> None:
+    for container, heights in layers():
+        for module, name in lazy_strings():
+            rooms = []
+            for place in (module, name.partition(":")[0]):
+                if place.startswith(f"{container}."):
+                    rooms.append(place.removeprefix(f"{container}.").split(".")[0])
+            if len(rooms) == 2 and rooms[0] != rooms[1]:
+                assert heights[rooms[0]] > heights[rooms[1]], f"{module} names {name}"
 
 
 @pytest.mark.parametrize("command", ["prepare", "baseline", "evaluate"])
