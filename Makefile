@@ -1,18 +1,58 @@
-# `make demo`: the main job on a generated sample. `make test`: the tests.
-# Both set up .venv first; all they need is Python 3.11 or newer and a package registry.
+# `make demo`: the main job on a generated sample. `make test`: all tests, on the built wheel.
+# `make test-quick`: the fast ones, on the files as they are. `make test-extras`: the ones that
+# need optional libraries. `make lint`: style, types, import rules.
+# Each sets up what it needs; all it takes is Python 3.11 or newer and a package registry.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+EXTRAS := .venv-extras
 BIN := $(VENV)/bin
 DEMO := demo
+SOURCES := pyproject.toml README.md LICENSE $(shell find imagenets ! -path '*/__pycache__*')
+WHEEL := build/wheel
 
-.PHONY: demo test lint clean
+# A folder that has all but the sources, so that Python can only find the installed wheel.
+ELSEWHERE := build/elsewhere
+PYTEST = mkdir -p $(ELSEWHERE) && ln -sfn ../../shared build/shared && \
+	ln -sfn $(CURDIR)/tests $(CURDIR)/docs $(CURDIR)/benchmarks $(CURDIR)/*.md \
+		$(CURDIR)/pyproject.toml $(ELSEWHERE) && \
+	cd $(ELSEWHERE) && $(CURDIR)/$(1)/bin/python -m pytest --installed $(ARGS)
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+# Installs the wheel again. The files keep the times of their sources: by these Numba knows
+# whether the code that it has compiled is still good.
+INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	--no-compile --force-reinstall $(WHEEL)/*.whl && \
+	site=$$($(1)/bin/python -Pc 'import imagenets; print(imagenets.__path__[0])') && \
+	(cd imagenets && find . -name '*.py' -exec sh -c 'touch -c -r "$$1" "$$0/$$1"' "$$site" {} \;)
+
+.PHONY: demo test test-quick test-extras lint clean
+
+$(VENV)/.packages: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+	touch $@
+
+$(WHEEL)/.built: $(VENV)/.packages $(SOURCES)
+	rm -rf $(WHEEL)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		-w $(WHEEL) .
+	touch $@
+
+$(VENV)/.ready: $(WHEEL)/.built
+	$(call INSTALL,$(VENV))
+	touch $@
+
+$(EXTRAS)/.packages: pyproject.toml constraints-extras.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-extras.txt '.[extras]'
+	touch $@
+
+$(EXTRAS)/.ready: $(EXTRAS)/.packages $(WHEEL)/.built
+	$(call INSTALL,$(EXTRAS))
 	touch $@
 
 demo: $(VENV)/.ready
@@ -23,13 +63,19 @@ demo: $(VENV)/.ready
 	$(BIN)/imagenets-baseline report --root $(DEMO)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(call PYTEST,$(VENV)) -m 'not extras'
 
-lint: $(VENV)/.ready
+test-quick: $(VENV)/.packages
+	PYTHONPATH=$(CURDIR) $(BIN)/pytest -m 'not slow and not extras' $(ARGS)
+
+test-extras: $(EXTRAS)/.ready
+	$(call PYTEST,$(EXTRAS)) -m extras
+
+lint: $(VENV)/.packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=$(CURDIR) $(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(EXTRAS) $(DEMO) build

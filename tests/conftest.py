@@ -9,7 +9,22 @@ from pathlib import Path
 import pytest
 from tiny import tiny
 
+import imagenets
 from imagenets.cli import prepare
+
+SOURCES = Path(__file__).resolve().parents[1] / "imagenets"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--installed", action="store_true", help="test the installed package alone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses to test the sources where the installed package is meant, and the other way round."""
+    found = Path(imagenets.__file__).parent
+    if (found == SOURCES) == config.getoption("--installed"):
+        meant = "the installed package" if config.getoption("--installed") else f"{SOURCES}"
+        raise pytest.UsageError(f"these are tests of {meant}, Python imports {found}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -90,6 +90,7 @@ def test_the_examples_of_augmentation_run(
     assert names["stored"][0].boxes.equal(names["params"][0].boxes)
 
 
+@pytest.mark.slow
 def test_the_figure_of_augmentation_is_made(tmp_path: Path) -> None:
     made = tmp_path / "augment.jpg"
     subprocess.run([sys.executable, TOP / "docs" / "augment_views.py", made], check=True)

@@ -65,6 +65,7 @@ def failure(capsys, *arguments):
     return code, out.err
 
 
+@pytest.mark.slow
 def test_json_holds_the_published_figures(folders, capsys):
     pred, gt = folders
     figures = score(capsys, "--pred", pred, "--gt", gt, "--split", K)
@@ -236,6 +237,7 @@ def test_no_ground_truth_says_how_to_prepare(folders, tmp_path, capsys):
     assert "imagenets-prepare --split 3" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not beside the repository")
 @pytest.mark.parametrize("case", ["eval50", "eval50p"])
 def test_golden_folders(case, capsys):

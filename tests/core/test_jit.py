@@ -74,6 +74,7 @@ def test_a_full_disk_costs_the_cache_alone(folder: Path, monkeypatch: pytest.Mon
     assert not list(folder.rglob("*.nbc"))
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_agree(tmp_path: Path) -> None:
     code = (
         "import numpy as np; from imagenets.pixels.png_filters import unfilter\n"

@@ -45,6 +45,7 @@ def test_dask_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
         list(Pool(backend="dask", scheduler="tcp://x").map(partial(power, 2), [1], "test"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Dask warns of much that is not ours
 def test_a_dask_cluster_does_the_same_work() -> None:
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")

@@ -44,6 +44,7 @@ def rank_main(rank, ranks, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_all_ranks_hold_the_figures_of_the_whole(ranks, tmp_path):
     mp.spawn(rank_main, (ranks, tmp_path), nprocs=ranks)

@@ -111,6 +111,7 @@ def test_running_again_changes_nothing(
     assert "pretrain: all 2 epochs are done" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "attention", "finetune"])
 def test_continuing_equals_not_having_stopped(
     stage: str,
@@ -144,6 +145,7 @@ def test_continuing_equals_not_having_stopped(
     assert same(checkpoint(whole, stage), checkpoint(parts, stage))
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_workers(
     finished: Path, tiny_root: Path, tmp_path: Path
 ) -> None:

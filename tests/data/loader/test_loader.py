@@ -344,6 +344,7 @@ for epoch in range(1000000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_workers_go_with_their_master(root: Path, how: signal.Signals) -> None:
     process = subprocess.Popen(
@@ -441,6 +442,7 @@ def test_pillow_decodes_what_simplejpeg_does_not(root: Path) -> None:
     assert modes == {"RGB", "L", "CMYK"}  # else the tests above would show less than they say
 
 
+@pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")  # Lightning's own
 def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
     lightning = pytest.importorskip("lightning", reason="Lightning is not installed")

@@ -112,6 +112,7 @@ def phase(root: Path) -> str:
     return next((name for name, path in steps.items() if path.exists()), "before anything")
 
 
+@pytest.mark.slow
 def test_the_result_after_kills_is_that_of_an_undisturbed_run(
     tmp_path: Path, nursery: Nursery
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_result_after_kills_is_that_of_an_undisturbed_run(
     print(dict(hit))
 
 
+@pytest.mark.slow
 def test_the_result_after_kills_with_several_workers(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")

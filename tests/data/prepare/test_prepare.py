@@ -384,6 +384,7 @@ def test_verify_and_repair(world: World, capsys: Capture) -> None:
     assert "nothing to repair" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_sample_goes_the_same_way(tmp_path: Path, capsys: Capture) -> None:
     assert main(["--sample", "--root", str(tmp_path), "--workers", "2"]) == 0
     out = capsys.readouterr().out
@@ -422,6 +423,7 @@ def hang(world: World) -> tuple[Path, bytes]:
     return path, data
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_another_run_finishes(world: World) -> None:
     path, data = hang(world)
     with started(world, "--workers", "2") as process:
@@ -436,6 +438,7 @@ def test_ctrl_c_ends_with_130_and_another_run_finishes(world: World) -> None:
     assert main(["--verify", "--root", str(world.root)]) == 0
 
 
+@pytest.mark.slow
 def test_one_run_at_a_time_and_a_killed_one_lets_go(world: World, capsys: Capture) -> None:
     path, data = hang(world)
     with started(world, "--workers", "2") as process:

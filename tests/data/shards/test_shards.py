@@ -392,6 +392,7 @@ def test_flipped_bits_never_pass(shard: Path, flips: list[tuple[float, int]]) ->
     check_damaged(path, make_samples(9))
 
 
+@pytest.mark.slow
 def test_every_byte_of_the_structure_may_flip(shard: Path) -> None:
     """All bytes outside the data, one at a time: HDF5's own, the attributes and the table."""
     data = bytearray(shard.read_bytes())
