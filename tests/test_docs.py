@@ -6,33 +6,159 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import photographs
+import pyarrow
+import pyarrow.parquet
 import pytest
+import simplejpeg
+import torch
 from PIL import Image
+from sybil import Example, Sybil
+from sybil.document import PythonDocStringDocument
+from sybil.evaluators.python import pad
+from sybil.parsers.markdown import CodeBlockParser
+from sybil.parsers.rest import DocTestParser
+from tiny import tiny
 
+import imagenets
 from imagenets import ImageNetS, Loader
 
 TOP = Path(__file__).parents[1]
-PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
+PACKAGE = Path(imagenets.__file__).parent
+PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 SUBCOMMANDS = {"train", "score", "report", "compare", "submit"}
 
-# what stands for a real set in the README, and what the tests have in its place
-STAND_INS = {"classes=50": 'classes="3"', "n01443537": "n90000001"}
+# what stands for a real set in the documents, and what the tests have in its place
+STAND_INS = {
+    ", classes=50": ", classes=3",
+    '"n01443537"': '"n90000001"',
+    "n01440764_10026": "n90000001_5",
+    "ILSVRC2012_val_00000293": min(tiny(8, val=4).val),
+    '"cuda"': '"cpu"',
+}
 
 
-def commands(text: str) -> set[str]:
+def examples(page: Path, language: str, evaluator: Callable[[Example], None]) -> list[Example]:
+    """The code blocks of a page in one language; what one defines, the next ones know."""
+    return list(Sybil([CodeBlockParser(language, evaluator)]).parse(page).examples())
+
+
+def python(example: Example) -> None:
+    source = str(example.parsed)
+    for shown, ours in STAND_INS.items():
+        source = source.replace(shown, ours)
+    line = example.line + example.parsed.line_offset
+    exec(compile(pad(source, line), example.path, "exec"), example.namespace)
+
+
+def fill(folder: Path, root: Path) -> None:
+    """Writes the files that the documents speak of."""
+    world = tiny(8, val=4)
+    (folder / "imagenet-s").symlink_to(root)
+    world.folders(folder / "raw")
+    (folder / "raw" / "train").rename(folder / "train")
+    world.tars(folder / "tars")
+    (folder / "tars" / "ILSVRC2012_img_val.tar").rename(folder / "ILSVRC2012_img_val.tar")
+    stem, mask = next((Path(m).stem, m) for m in sorted(world.members) if "ILSVRC2012" in m)
+    row = {"image": {"bytes": world.val[stem]}, "filename": f"{stem}.JPEG"}
+    row["mask"] = {"bytes": world.members[mask]}
+    (folder / "imagenet-s-mirror").mkdir()
+    table = pyarrow.Table.from_pylist([row])
+    pyarrow.parquet.write_table(table, folder / "imagenet-s-mirror" / "validation.parquet")
+    (folder / "photo.jpg").write_bytes(photographs.plain()["4:2:0 163x122"])
+
+
+def check(page: str, names: dict[str, Any]) -> None:
+    """What the examples of a page must have led to, beyond running."""
+    if page == "README.md":
+        assert Path("first.png").is_file()
+        assert len(names["fish"]) == 4
+    elif page == "augment.md":
+        assert names["large"].shape == (2, 4, 3, 224, 224)
+        assert names["labels"].shape == (2, 4, 224, 224)
+        assert names["stored"][0].boxes.equal(names["params"][0].boxes)
+    elif page == "format.md":
+        assert Path("mine.h5").is_file()
+    elif page == "jpeg.md":
+        whole = simplejpeg.decode_jpeg(
+            Path("photo.jpg").read_bytes(), fastdct=True, fastupsample=True
+        )
+        assert np.array_equal(names["pixels"], whole[30:110, 40:130])
+    elif page == "raw-forms.md":
+        assert names["positions"] >= 0
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if examples(page, "python", python)], ids=lambda page: page.name
+)
+def test_the_examples_run(
+    page: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, tiny_root)
+    monkeypatch.chdir(tmp_path)
+    shards = str(tiny_root / "ImageNetS3.shards")
+    monkeypatch.setattr(sys, "argv", ["reader.py", shards, "validation"])
+    document = examples(page, "python", python)
+    ids = torch.randint(0, 51, (2, 8, 9))
+    document[0].namespace.update(
+        batch=next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4))),
+        batches=[(ids.numpy(), ids.numpy()), (ids, ids)],
+        jpeg=b"some bytes",
+    )
+    for example in document:
+        example.evaluate()
+    check(page.name, document[0].namespace)
+
+
+def test_the_standalone_reader_reads(tiny_root: Path, tmp_path: Path) -> None:
+    page = examples(TOP / "docs" / "format.md", "python", python)
+    (script,) = (str(example.parsed) for example in page if "sys.argv" in example.parsed)
+    assert len(script.splitlines()) <= 40
+    assert set(re.findall(r"^(?:import|from) (\w+)", script, re.MULTILINE)) <= {
+        *("h5py", "PIL", "sys", "json", "io", "zlib", "pathlib")
+    }
+    (tmp_path / "reader.py").write_text(script)
+    words = [tmp_path / "reader.py", tiny_root / "ImageNetS3.shards", "validation"]
+    command = [sys.executable, "-W", "error", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    data = ImageNetS(tiny_root, "validation", 3)
+    lines = []
+    for number, (width, height) in enumerate(data.sizes.tolist()):
+        sample = data[number]
+        ids = sample["mask"].unique().tolist()
+        about = f"class {sample['class_id']} ilsvrc {sample['ilsvrc']}"
+        lines.append(f"{sample['name']} {about} ({width}, {height}) ids {ids}")
+    assert done.stdout.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    "module",
+    [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")],
+    ids=lambda path: path.stem,
+)
+def test_the_examples_in_docstrings_run(module: Path) -> None:
+    sybil = Sybil([DocTestParser()], document_types={".py": PythonDocStringDocument})
+    document = list(sybil.parse(module).examples())
+    name = ".".join(("imagenets", *module.relative_to(PACKAGE).with_suffix("").parts))
+    document[0].namespace.update(vars(import_module(name)))
+    for example in document:
+        example.evaluate()
+
+
+def commands(page: Path) -> set[str]:
     """Every call of one of the commands in shell blocks and in inline code."""
-    found = set()
-    blocks = re.findall(r"```(?:sh|console)?\n(.*?)```", text, re.DOTALL)
-    blocks += re.findall(r"(?<!`)`(imagenets-[^`]+)`(?!`)", text)
-    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
-        line = line.strip().removeprefix("$ ")
-        if line.startswith(("imagenets-prepare ", "imagenets-baseline ", "imagenets-evaluate ")):
-            found.add(line)
-    return found
+    blocks = [str(e.parsed) for e in examples(page, r"sh|console", lambda example: None)]
+    blocks += re.findall(r"(?<!`)`(imagenets-[^`]+)`(?!`)", page.read_text("utf-8"))
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    calls = {line.strip().removeprefix("$ ") for line in lines}
+    names = ("imagenets-prepare ", "imagenets-baseline ", "imagenets-evaluate ")
+    return {call for call in calls if call.startswith(names)}
 
 
 def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -47,7 +173,7 @@ def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_commands_have_the_options_that_are_shown(
     page: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in sorted(commands(page.read_text("utf-8"))):
+    for command in sorted(commands(page)):
         words = shlex.split(command, comments=True)
         text = help_of(words, capsys)
         for word in words:
@@ -61,33 +187,6 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_the_readme_loads(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "\n".join(re.findall(r"```python\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL))
-    for shown, ours in STAND_INS.items():
-        assert shown in code
-        code = code.replace(shown, ours)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "imagenet-s").symlink_to(tiny_root)
-    names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert (tmp_path / "first.png").is_file()
-    assert len(names["fish"]) == 4  # type: ignore[arg-type]  # a data set, but typed as an object
-
-
-def test_the_examples_of_augmentation_run(
-    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (TOP / "docs" / "augment.md").read_text("utf-8").replace('"cuda"', '"cpu"')
-    monkeypatch.chdir(tmp_path)
-    batch = next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4)))
-    names: dict[str, Any] = {"batch": batch}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(compile(block, "augment.md", "exec"), names)
-    assert names["large"].shape == (2, 4, 3, 224, 224)
-    assert names["labels"].shape == (2, 4, 224, 224)
-    assert names["stored"][0].boxes.equal(names["params"][0].boxes)
 
 
 @pytest.mark.slow

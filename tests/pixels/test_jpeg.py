@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,18 +227,6 @@ def test_rows_below_a_crop_are_not_decoded() -> None:
     for rows in (113, 122):
         assert jpeg.cut_rows(file, rows).tobytes() == file
     assert jpeg.cut_rows(ODD["PNG"], 3).tobytes() == ODD["PNG"]
-
-
-def test_the_documented_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "jpeg.md").read_text("utf-8")
-    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)
-    assert code is not None
-    monkeypatch.chdir(tmp_path)
-    for file in (PLAIN["4:2:0 163x122"], ODD["progressive"]):
-        Path("photo.jpg").write_bytes(file)
-        names: dict[str, Pixels] = {}
-        exec(compile(code[1], "jpeg.md", "exec"), names)
-        assert np.array_equal(names["pixels"], fast(file)[30:110, 40:130])
 
 
 @pytest.mark.skipif(

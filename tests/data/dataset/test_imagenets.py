@@ -9,7 +9,6 @@ import pickle
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,6 @@ from imagenets.tiers import Tier, ilsvrc_classes, list_paths
 CLASSES = ("n90000001", "n90000002", "n90000003")
 SOURCES = (*CLASSES, "n90000009")  # the last is outside the tier
 SPLITS = {"train": 4, "train-semi": 2, "validation": 3, "test": 1}
-DOC = Path(__file__).parents[3] / "docs" / "datasets.md"
 
 
 def jpeg(rng: np.random.Generator, mode: str = "RGB") -> tuple[bytes, int, int]:
@@ -462,19 +460,3 @@ def test_many_shards_open_fast_and_small(tmp_path: Path) -> None:
     assert time.process_time() - start < 1.5  # some 0.3 s; the bound allows for a busy machine
     assert len(dataset) == count * each
     assert len(pickle.dumps(dataset)) < 1.1 * len(dataset) * (SAMPLE_DTYPE.itemsize + 4)
-
-
-def code_blocks() -> Iterator[str]:
-    yield from re.findall(r"```python\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
-
-
-def test_the_documents_examples_run(
-    made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    blocks = list(code_blocks())
-    assert len(blocks) >= 5
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "imagenet-s").symlink_to(made)
-    scope: dict[str, Any] = {"__name__": "example"}
-    for block in blocks:
-        exec(compile(block.replace("classes=50", "classes=3"), str(DOC), "exec"), scope)

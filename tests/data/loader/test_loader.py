@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import io
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -30,7 +29,6 @@ from imagenets.data.shards import ShardReader
 from imagenets.errors import CorruptError, ImageNetSError, UsageError
 from imagenets.pixels.ragged import Ragged
 
-DOC = Path(__file__).parents[3] / "docs" / "loading.md"
 WAYS: list[dict[str, Any]] = [
     {"workers": 0},
     {"workers": 1},
@@ -390,18 +388,6 @@ def test_batches_come_on_a_gpu(root: Path) -> None:
             moved.append(values(batch.to("cpu")))
         assert moved == expected
         loader.close()
-
-
-def test_the_documents_examples_run(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) >= 4
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "imagenet-s").symlink_to(root)
-    scope: dict[str, Any] = {"__name__": "example"}
-    for block in blocks:
-        exec(compile(block.replace("classes=50", "classes=3"), str(DOC), "exec"), scope)
 
 
 def test_bad_arguments_are_told(root: Path) -> None:

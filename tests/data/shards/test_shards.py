@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import pickle
 import re
-import subprocess
-import sys
 import threading
 import zlib
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from imagenets import ShardReader, ShardWriter
 from imagenets.data.shards import (
@@ -34,8 +29,6 @@ from imagenets.data.shards import (
 )
 from imagenets.data.shards import format as shard_index
 from imagenets.errors import CorruptError, MissingError, UsageError
-
-DOC = Path(__file__).parents[3] / "docs" / "format.md"
 
 
 def make_samples(count: int, seed: int = 0) -> list[ShardSample]:
@@ -487,41 +480,3 @@ def test_a_manifest_cut_off_or_missing_or_reaching_outside(tmp_path: Path) -> No
     path.write_bytes(content.replace(b"validation-00000.h5", b"../validation.h5"))
     with pytest.raises(CorruptError, match="not a plain file name"):
         Manifest.load(tmp_path)
-
-
-# ---- the documentation -------------------------------------------------------------------------
-
-
-def test_the_documents_standalone_reader_reads(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
-    (script,) = (block for block in blocks if "sys.argv" in block)
-    assert len(script.splitlines()) <= 40
-    assert set(re.findall(r"^(?:import|from) (\w+)", script, re.MULTILINE)) <= {
-        *("h5py", "PIL", "sys", "json", "io", "zlib", "pathlib")
-    }
-    buffers = [BytesIO() for _ in range(2)]
-    Image.new("RGB", (6, 4), (10, 200, 30)).save(buffers[0], "JPEG")
-    Image.new("RGB", (6, 4), (232, 3, 0)).save(buffers[1], "PNG")  # 232 + 256 * 3 = 1000
-    image, mask = (buffer.getvalue() for buffer in buffers)
-    shards = [ShardSample(f"s{n}", "n01440764", 1, 0, 6, 4, image, mask) for n in range(3)]
-    infos = []
-    for number, part in enumerate((shards[:2], shards[2:])):
-        write_shard(tmp_path / f"v-{number}.h5", part, {})
-        digest = hashlib.sha256((tmp_path / f"v-{number}.h5").read_bytes()).hexdigest()
-        infos.append(ShardInfo(f"v-{number}.h5", "validation", len(part), 0, digest))
-    split = {"validation": SplitInfo(["validation"], 3, masks=True)}
-    Manifest("8", ["n01440764"], ["n01440764"], split, infos).save(tmp_path)
-    (tmp_path / "reader.py").write_text(script)
-    command = [sys.executable, "-W", "error", str(tmp_path / "reader.py"), str(tmp_path)]
-    done = subprocess.run([*command, "validation"], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [
-        f"n01440764/s{number} class 1 ilsvrc 0 (6, 4) ids [1000]" for number in range(3)
-    ]
-
-
-def test_the_documents_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOC.read_text("utf-8"), re.DOTALL)
-    (example,) = (block for block in blocks if "ShardWriter" in block)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, str(DOC), "exec"), {"jpeg": b"some bytes"})
-    assert (tmp_path / "mine.h5").is_file()
