@@ -6,7 +6,9 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +96,15 @@ class Tiny:
 
 
 def tiny(train: int = 6, semi: int = 2, val: int = 3, test: int = 2, name: str = "3") -> Tiny:
-    """Draws it: so many images a class; the first training image is CMYK, the second grey.
+    """Gives one to change: so many images a class, the first one in CMYK, the second grey.
 
     Every class's first validation image has the class outside the tier as its ILSVRC class.
     """
+    return deepcopy(_drawn(train, semi, val, test, name))
+
+
+@cache
+def _drawn(train: int, semi: int, val: int, test: int, name: str) -> Tiny:
     world = Tiny(name=name)
     world.lists = {what: [] for what in list_paths(name)}
     world.lists["categories"] = list(CLASSES)

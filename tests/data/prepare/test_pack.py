@@ -12,62 +12,53 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import OUTSIDE, Tiny, jpeg, tiny
+from world import SPLITS, World
 
 from imagenets import masks
 from imagenets.core.pool import Pool
 from imagenets.data.lists import read_lists
 from imagenets.data.prepare import pack_shard
-from imagenets.data.prepare.archive import Digest, MaskArchive, digest
+from imagenets.data.prepare.archive import digest
 from imagenets.data.prepare.inspect import inspect, prove, shrink, store_mask
 from imagenets.data.prepare.pack import Packing, pack
 from imagenets.data.prepare.pack_shard import Options
 from imagenets.data.prepare.plan import Plan, make_plan
 from imagenets.data.prepare.tree import build_tree
 from imagenets.data.prepare.verify import verify
-from imagenets.data.raw import RawImages, open_sources
+from imagenets.data.raw import open_sources
 from imagenets.data.shards import ShardReader
 from imagenets.errors import CorruptError, UsageError
 from imagenets.pixels.jpeg import decode_crop
-from imagenets.tiers import get_tier
 
-SPLITS = ("train", "train-semi", "validation", "test")
 SMALL = Options(shard_samples=4)
 
 
-class World:
-    """A tiny raw ImageNet on the disk, ready to be packed."""
+def make(path: Path, world: Tiny | None = None) -> World:
+    return World(path, world, form="tars")
 
-    def __init__(self, path: Path, world: Tiny | None = None, subsets: tuple[str, ...] = SPLITS):
-        self.tiny = world or tiny()
-        self.path = path
-        self.folder = path / "ImageNetS3.shards"
-        self.images: RawImages = open_sources([self.tiny.tars(path / "raw")])
-        self.archive = MaskArchive(self.tiny.archive(path))
-        self.masks: tuple[MaskArchive, Digest] = (self.archive, digest(self.archive.path))
-        self.plan = self.plan_of(subsets)
 
-    def plan_of(self, subsets: tuple[str, ...]) -> Plan:
-        tier = get_tier("3", self.tiny.index(self.path / "index"))
-        return make_plan(tier, read_lists(tier, self.path / "index"), self.images, subsets)
+def packed(
+    world: World, options: Options = SMALL, workers: int = 1, plan: Plan | None = None
+) -> Packing:
+    masks = (world.masks, digest(world.archive))
+    state = world.path / "state"
+    chosen = plan or world.plan
+    return pack(chosen, world.images, masks, world.shards, state, options, Pool(workers))
 
-    def pack(self, options: Options = SMALL, workers: int = 1, plan: Plan | None = None) -> Packing:
-        chosen = plan or self.plan
-        state = self.path / "state"
-        return pack(chosen, self.images, self.masks, self.folder, state, options, Pool(workers))
 
-    def files(self) -> dict[str, str]:
-        return {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(self.folder.iterdir())
-        }
+def digests(world: World) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(world.shards.iterdir())
+    }
 
 
 def test_shards_hold_the_raw_bytes_and_the_masks_ids(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    packing = world.pack()
+    world = make(tmp_path)
+    packing = packed(world)
     raw = world.tiny.train | world.tiny.val
     for info in packing.manifest.shards:
-        with ShardReader(world.folder / info.file, verify=True) as reader:
+        with ShardReader(world.shards / info.file, verify=True) as reader:
             for index, row in enumerate(reader.samples):
                 stem = row["name"].decode()
                 assert bytes(reader.image(index)) == raw[stem]
@@ -82,12 +73,12 @@ def test_shards_hold_the_raw_bytes_and_the_masks_ids(tmp_path: Path) -> None:
 
 
 def test_shards_follow_the_plan(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    manifest = world.pack().manifest
+    world = make(tmp_path)
+    manifest = packed(world).manifest
     assert [shard.samples for shard in manifest.of_split("train")] == [4, 4, 4, 4, 2]
     names = []
     for shard in manifest.of_split("train"):
-        names += ShardReader(world.folder / shard.file).samples["name"].tolist()
+        names += ShardReader(world.shards / shard.file).samples["name"].tolist()
     assert names == world.plan.splits["train"].stems.tolist()
     assert manifest.splits["validation"].masks
     assert not manifest.splits["test"].masks
@@ -102,46 +93,46 @@ def test_shards_follow_the_plan(tmp_path: Path) -> None:
 def test_bytes_depend_on_neither_workers_nor_order_of_runs(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    one, two = World(tmp_path / "one"), World(tmp_path / "two")
-    one.pack()
-    two.pack(workers=2, plan=two.plan_of(("validation",)))
-    added = two.pack(workers=2, plan=two.plan_of(("train", "train-semi", "test")))
+    one, two = make(tmp_path / "one"), make(tmp_path / "two")
+    packed(one)
+    packed(two, workers=2, plan=two.plan_of(("validation",)))
+    added = packed(two, workers=2, plan=two.plan_of(("train", "train-semi", "test")))
     assert set(added.manifest.splits) == set(SPLITS)  # a later run adds splits
-    assert one.files() == two.files()
+    assert digests(one) == digests(two)
 
 
 def test_a_second_run_packs_nothing(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    assert world.pack().packed == 5 + 2 + 3 + 2
-    files = world.files()
-    assert world.pack().packed == 0
-    assert world.files() == files
+    world = make(tmp_path)
+    assert packed(world).packed == 5 + 2 + 3 + 2
+    files = digests(world)
+    assert packed(world).packed == 0
+    assert digests(world) == files
 
 
 def test_what_is_finished_is_kept_and_leftovers_go(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.pack()
-    files = world.files()
-    (world.folder / "manifest.json").unlink()
-    (world.folder / "train-00002.h5").unlink()
-    (world.folder / "test-00001.h5").write_bytes(b"cut off")
-    (world.folder / "train-00002.h5.part").write_bytes(b"half")
+    world = make(tmp_path)
+    packed(world)
+    files = digests(world)
+    (world.shards / "manifest.json").unlink()
+    (world.shards / "train-00002.h5").unlink()
+    (world.shards / "test-00001.h5").write_bytes(b"cut off")
+    (world.shards / "train-00002.h5.part").write_bytes(b"half")
     (tmp_path / "state" / "test-00000.h5.json").write_text("{")
-    assert world.pack().packed == 3
-    assert world.files() == files
+    assert packed(world).packed == 3
+    assert digests(world) == files
 
 
 def test_a_changed_plan_packs_only_what_changed(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.pack()
+    world = make(tmp_path)
+    packed(world)
     plan = world.plan_of(SPLITS)
     plan.splits["train"] = plan.splits["train"].take(slice(0, 12))
-    packing = world.pack(plan=plan)
+    packing = packed(world, plan=plan)
     assert packing.packed == 0
-    assert not (world.folder / "train-00003.h5").exists()
+    assert not (world.shards / "train-00003.h5").exists()
     assert len(packing.manifest.of_split("train")) == 3
     plan.splits["train"] = plan.splits["train"].take(slice(1, 12))
-    assert world.pack(plan=plan).packed == 3
+    assert packed(world, plan=plan).packed == 3
 
 
 def test_broken_images_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -150,34 +141,35 @@ def test_broken_images_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     world.train[broken] = world.train[broken][:-200]
     alien = sorted(world.train)[6]
     world.train[alien] = b"no image" * 20
-    there = World(tmp_path, world)
+    there = make(tmp_path, world)
     train = tmp_path / "raw" / "ILSVRC2012_img_train.tar"
     with pytest.raises(CorruptError) as caught:
-        there.pack()
+        packed(there)
     assert re.search(rf"{train}: {broken}\.JPEG: does not decode \(.*truncated", str(caught.value))
     assert f"{train}: {alien}.JPEG: not an image" in str(caught.value)
-    assert len((tmp_path / "ImageNetS3-broken.txt").read_text().splitlines()) == 2
-    assert "manifest.json" not in there.files()
-    assert len(there.files()) == 11  # all but the one shard that has them
+    assert len((tmp_path / "root" / "ImageNetS3-broken.txt").read_text().splitlines()) == 2
+    assert "manifest.json" not in digests(there)
+    assert len(digests(there)) == 11  # all but the one shard that has them
     sound = tiny()
     there.tiny.train[broken], there.tiny.train[alien] = sound.train[broken], sound.train[alien]
     for path in (tmp_path / "raw").iterdir():
         path.unlink()
     (tmp_path / "raw").rmdir()
-    there.images = open_sources([there.tiny.tars(tmp_path / "raw")])
-    assert there.pack().packed == 1
-    assert not (tmp_path / "ImageNetS3-broken.txt").exists()
+    there.tiny.tars(tmp_path / "raw")
+    del there.images  # they are found anew
+    assert packed(there).packed == 1
+    assert not (tmp_path / "root" / "ImageNetS3-broken.txt").exists()
 
 
 def test_no_decode_gives_the_same_bytes_but_proves_less(tmp_path: Path) -> None:
-    world = World(tmp_path)
+    world = make(tmp_path)
     quick = Options(shard_samples=4, decode=False)
-    world.pack(quick)
-    files = world.files()
-    assert world.pack(quick).packed == 0
-    assert world.pack().packed == 12  # now with the proof
-    assert world.files() == files
-    assert world.pack(quick).packed == 0
+    packed(world, quick)
+    files = digests(world)
+    assert packed(world, quick).packed == 0
+    assert packed(world).packed == 12  # now with the proof
+    assert digests(world) == files
+    assert packed(world, quick).packed == 0
 
 
 def test_a_mask_of_another_size_is_a_fault(tmp_path: Path) -> None:
@@ -185,26 +177,26 @@ def test_a_mask_of_another_size_is_a_fault(tmp_path: Path) -> None:
     name = sorted(world.members)[0]
     world.members[name] = masks.encode(np.ones((5, 6), int))
     with pytest.raises(CorruptError, match=rf"{name}: the mask has 6 x 5 pixels, its image 2\d x"):
-        World(tmp_path, world).pack()
+        packed(make(tmp_path, world))
 
 
 def test_other_options_or_lists_are_refused_where_a_set_lies(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    world.pack()
+    world = make(tmp_path)
+    packed(world)
     with pytest.raises(UsageError, match="packed with other options"):
-        world.pack(Options(resize=8, quality=80))
+        packed(world, Options(resize=8, quality=80))
     world.tiny.lists["mapping-test"].pop()
     with pytest.raises(UsageError, match="packed with other lists"):
-        world.pack(plan=world.plan_of(SPLITS))
+        packed(world, plan=world.plan_of(SPLITS))
 
 
 def test_resizing_brings_image_and_mask_to_one_size(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    manifest = world.pack(Options(resize=16, quality=90)).manifest
+    world = make(tmp_path)
+    manifest = packed(world, Options(resize=16, quality=90)).manifest
     raw = world.tiny.train | world.tiny.val
     kept = shrunk = 0
     for info in manifest.of_split("validation"):
-        with ShardReader(world.folder / info.file) as reader:
+        with ShardReader(world.shards / info.file) as reader:
             for index, row in enumerate(reader.samples):
                 image = Image.open(io.BytesIO(reader.image(index)))
                 mask = masks.decode(reader.mask(index) or b"")
@@ -220,13 +212,13 @@ def test_resizing_brings_image_and_mask_to_one_size(tmp_path: Path) -> None:
 
 
 def test_restart_markers_change_no_pixel_and_come_with_an_index(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    manifest = world.pack(Options(restart=True)).manifest
+    world = make(tmp_path)
+    manifest = packed(world, Options(restart=True)).manifest
     assert manifest.options["restart"] is True
     raw = world.tiny.train | world.tiny.val
     marked = 0
     for info in manifest.of_split("train"):
-        with ShardReader(world.folder / info.file, verify=True) as reader:
+        with ShardReader(world.shards / info.file, verify=True) as reader:
             for index, row in enumerate(reader.samples):
                 stored, segments = bytes(reader.image(index)), reader.segments(index)
                 original = raw[row["name"].decode()]
@@ -242,7 +234,7 @@ def test_restart_markers_change_no_pixel_and_come_with_an_index(tmp_path: Path) 
                 whole = np.asarray(before.convert("RGB"))
                 assert np.array_equal(crop, whole[2:13, 3:12])
     assert marked == len(world.plan.splits["train"]) - 1
-    assert not verify(world.folder, Pool()).faults
+    assert not verify(world.shards, Pool()).faults
 
 
 def test_masks_are_resized_by_nearest_neighbour_and_keep_their_ids() -> None:
@@ -276,7 +268,7 @@ def test_another_edition_than_the_original_is_told(
 ) -> None:
     world = tiny()
     monkeypatch.setattr(pack_shard, "PNG_NAMED_JPEG", list(world.train)[4].encode())
-    found = World(tmp_path, world).pack().oddities
+    found = packed(make(tmp_path, world)).oddities
     (strange,) = found.keys() - {"CMYK", "greyscale"}
     assert strange.startswith("re-encoded")
     raw = tmp_path / "raw"
@@ -290,25 +282,25 @@ def test_train_full_stores_the_rest_and_keeps_merges_right(tmp_path: Path) -> No
     merged, rest = OUTSIDE, "n90000008"
     world.train |= {f"{merged}_1": jpeg(901, (20, 16)), f"{rest}_1": jpeg(902, (20, 16))}
     world.lists["mapping-test"][0] = world.lists["mapping-test"][0].replace("n90000001", rest, 1)
-    there = World(tmp_path, world)
+    there = make(tmp_path, world)
     tier = replace(
         there.plan.tier, merges={merged: "n90000003"}, counts={"train-full": 20, "test": 6}
     )
     lists = read_lists(tier, tmp_path / "index")
     plan = make_plan(tier, lists, there.images, ["train-full"])
     assert plan.missing == {"train": [], "train-full": []}
-    manifest = there.pack(plan=plan).manifest
+    manifest = packed(there, plan=plan).manifest
     assert manifest.splits["train-full"].groups == ["train", "train-rest"]
     assert manifest.splits["train-full"].samples == 20
     assert manifest.splits["train"].samples == 19
     rows = {
         row["name"].decode(): (row["wnid"].decode(), int(row["class_id"]), int(row["ilsvrc"]))
         for shard in manifest.shards
-        for row in ShardReader(there.folder / shard.file).samples
+        for row in ShardReader(there.shards / shard.file).samples
     }
     assert rows[f"{merged}_1"] == ("n90000003", 3, plan.source_classes.index(merged))
     assert rows[f"{rest}_1"] == (rest, 0, plan.source_classes.index(rest))
-    assert not verify(there.folder, Pool()).faults
+    assert not verify(there.shards, Pool()).faults
     build_tree(plan, there.images, None, tmp_path / "tree", "symlink", Pool())
     for place in ("train/n90000003", f"train-full/{merged}"):
         path = tmp_path / "tree" / place / f"{merged}_1.JPEG"

@@ -7,20 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny import CLASSES, OUTSIDE, Tiny, tiny
+from world import SPLITS, World
 
-from imagenets.data.lists import Lists, Records, read_lists
+from imagenets.data.lists import Lists, Records
 from imagenets.data.prepare.plan import Plan, make_plan, servable
 from imagenets.data.raw import RawImages, open_sources
 from imagenets.errors import MissingError, UsageError
 from imagenets.tiers import TIERS, get_tier, ilsvrc_classes
 
-SPLITS = ("train", "train-semi", "validation", "test")
-
 
 def plan_of(world: Tiny, path: Path, subsets: tuple[str, ...] = SPLITS) -> Plan:
-    tier = get_tier(world.name, world.index(path / "index"))
-    images = open_sources([world.folders(path / "raw")])
-    return make_plan(tier, read_lists(tier, path / "index"), images, subsets)
+    return World(path, world).plan_of(subsets)
 
 
 def test_every_split_has_its_records_in_canonical_order(tmp_path: Path) -> None:

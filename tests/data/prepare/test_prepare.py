@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny import Tiny, tiny
+from tiny import tiny
+from world import World
 
 from imagenets.cli.prepare import main
 from imagenets.data.prepare.run import Request, Sources
@@ -22,31 +23,13 @@ from imagenets.data.raw.synthetic import serve
 from imagenets.errors import MissingError
 
 
-class World:
-    """A tiny raw ImageNet on the disk, and the command on it."""
-
-    def __init__(self, path: Path, world: Tiny | None = None, form: str = "folders") -> None:
-        self.tiny = world or tiny()
-        self.raw = getattr(Tiny, form)(self.tiny, path / "raw")
-        self.index = self.tiny.index(path / "index")
-        self.archive = self.tiny.archive(path)
-        self.root = path / "root"
-        self.shards = self.root / f"ImageNetS{self.tiny.name}.shards"
-        self.given = [
-            *("--split", self.tiny.name, "--root", str(self.root), "--imagenet", str(self.raw)),
-            *("--index", str(self.index), "--annotations", str(self.archive)),
-        ]
-
-    def run(self, *more: str, workers: int = 1) -> int:
-        return main([*self.given, "--workers", str(workers), *more])
-
-    def files(self) -> dict[str, bytes]:
-        """Everything that counts: not what the command notes for itself."""
-        return {
-            str(path.relative_to(self.root)): path.read_bytes()
-            for path in sorted(self.root.rglob("*"))
-            if path.is_file() and ".prepare" not in path.parts
-        }
+def files(world: World) -> dict[str, bytes]:
+    """Everything that counts: not what the command notes for itself."""
+    return {
+        str(path.relative_to(world.root)): path.read_bytes()
+        for path in sorted(world.root.rglob("*"))
+        if path.is_file() and ".prepare" not in path.parts
+    }
 
 
 @pytest.fixture
@@ -86,7 +69,7 @@ def test_json_is_for_machines(world: World, capsys: Capture) -> None:
 
 def test_a_second_run_has_nothing_to_do(world: World, capsys: Capture) -> None:
     assert world.run("--layout", "both") == 0
-    files = world.files()
+    before = files(world)
     moved = (world.raw / "train" / "n90000001").rename(world.raw / "train" / "n90000004")
     moved.rename(world.raw / "train" / "n90000001")
     capsys.readouterr()
@@ -94,13 +77,13 @@ def test_a_second_run_has_nothing_to_do(world: World, capsys: Capture) -> None:
     assert "prepared before" not in capsys.readouterr().out
     assert world.run("--layout", "both") == 0
     assert "prepared before" in capsys.readouterr().out
-    assert world.files() == files
+    assert files(world) == before
 
 
 @pytest.mark.parametrize("what", ["shard", "link", "manifest", "list"])
 def test_what_went_missing_is_made_again(world: World, what: str) -> None:
     assert world.run("--layout", "both") == 0
-    files = world.files()
+    before = files(world)
     lost = {
         "shard": world.shards / "validation-00000.h5",
         "link": next((world.root / "ImageNetS3/train").rglob("*.JPEG")),
@@ -109,7 +92,7 @@ def test_what_went_missing_is_made_again(world: World, what: str) -> None:
     }[what]
     lost.unlink()
     assert world.run("--layout", "both") == 0
-    assert world.files() == files
+    assert files(world) == before
 
 
 def test_the_form_and_the_number_of_workers_change_no_byte(tmp_path: Path) -> None:
@@ -119,7 +102,7 @@ def test_the_form_and_the_number_of_workers_change_no_byte(tmp_path: Path) -> No
     two = World(tmp_path / "b b\N{SNOWMAN}", form="tars")
     assert one.run("--layout", "both", "--link", "copy") == 0
     assert two.run("--layout", "both", workers=2) == 0
-    assert one.files() == two.files()
+    assert files(one) == files(two)
 
 
 def test_splits_can_be_added_later(world: World) -> None:
@@ -130,10 +113,10 @@ def test_splits_can_be_added_later(world: World) -> None:
     ]
     assert world.run("--subsets", "train", "test") == 0
     assert world.run("--subsets", "train-semi") == 0
-    files = world.files()
+    before = files(world)
     shutil.rmtree(world.root)
     assert world.run() == 0
-    assert world.files() == files
+    assert files(world) == before
 
 
 def test_validation_alone_needs_no_training_images(tmp_path: Path, capsys: Capture) -> None:
@@ -169,7 +152,7 @@ def test_a_source_with_masks_needs_no_archive(tmp_path: Path, capsys: Capture) -
     assert world.run(*more) == 0
     assert "the masks are those that the sources hold" in capsys.readouterr().err
     assert json.loads((world.shards / "manifest.json").read_bytes())["archive"] is None
-    published = {name: data for name, data in world.files().items() if name.endswith(".png")}
+    published = {name: data for name, data in files(world).items() if name.endswith(".png")}
     assert published == {n: d for n, d in world.tiny.members.items() if "validation" in n}
     shard = (world.shards / "validation-00000.h5").read_bytes()
     shutil.rmtree(world.root)
@@ -241,7 +224,7 @@ def test_a_truncated_image_in_a_tar_is_named_and_the_rest_is_kept(
     world = tiny()
     stem = "n90000002_116"
     world.train[stem] = world.train[stem][:-150]
-    broken = World(tmp_path, world, "tars")
+    broken = World(tmp_path, world, form="tars")
     assert broken.run(workers=2) == 1
     err = capsys.readouterr().err
     assert f"{broken.raw}/ILSVRC2012_img_train.tar: {stem}.JPEG: does not decode" in err
@@ -365,7 +348,7 @@ def test_a_mirror_that_lacks_a_list_is_an_error(
 
 def test_verify_and_repair(world: World, capsys: Capture) -> None:
     assert world.run() == 0
-    files = world.files()
+    before = files(world)
     path = world.shards / "validation-00000.h5"
     data = bytearray(path.read_bytes())
     stem, image = next(iter(world.tiny.val.items()))
@@ -377,7 +360,7 @@ def test_verify_and_repair(world: World, capsys: Capture) -> None:
     assert {fault["shard"] for fault in faults} == {path.name}
     assert {fault["sample"] for fault in faults} == {None, f"n90000001/{stem}"}
     assert world.run("--repair") == 0
-    assert world.files() == files
+    assert files(world) == before
     assert main(["--verify", "--root", str(world.root)]) == 0
     assert "sound (4 shards, 39 samples)" in capsys.readouterr().out
     assert world.run("--repair") == 0

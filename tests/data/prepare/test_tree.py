@@ -6,111 +6,93 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny import Tiny, tiny
+from world import World
 
 from imagenets.core.pool import Pool
-from imagenets.data.lists import read_lists
-from imagenets.data.prepare.archive import MaskArchive
-from imagenets.data.prepare.plan import Plan, make_plan
 from imagenets.data.prepare.tree import Counts, Link, build_tree, class_folders
-from imagenets.data.raw import RawImages, open_sources
 from imagenets.errors import UsageError
-from imagenets.tiers import get_tier
 
-SPLITS = ("train", "train-semi", "validation", "test")
 IMAGES, MASKS = 18 + 6 + 9 + 6, 6 + 9
 
 
-class World:
-    """A tiny raw ImageNet on the disk with its plan."""
+def build(world: World, link: Link = "symlink") -> Counts:
+    return build_tree(world.plan, world.images, world.masks, world.tree, link, Pool())
 
-    def __init__(self, path: Path, form: str = "folders") -> None:
-        self.tiny = tiny()
-        self.folder = path / "ImageNetS3"
-        raw = path / "raw"
-        self.images: RawImages = open_sources([getattr(Tiny, form)(self.tiny, raw)])
-        tier = get_tier("3", self.tiny.index(path / "index"))
-        lists = read_lists(tier, path / "index")
-        self.plan: Plan = make_plan(tier, lists, self.images, SPLITS)
-        self.archive = MaskArchive(self.tiny.archive(path))
 
-    def build(self, link: Link = "symlink") -> Counts:
-        return build_tree(self.plan, self.images, self.archive, self.folder, link, Pool())
-
-    def check(self) -> None:
-        """Every image and mask is where the published layout has it, with its own bytes."""
-        raw = self.tiny.train | self.tiny.val
-        found = {path for path in self.folder.rglob("*") if not path.is_dir()}
-        for split in self.plan.splits.values():
-            for row in range(len(split)):
-                path = self.folder / split.name / f"{split.sample_name(row)}.JPEG"
-                assert path.read_bytes() == raw[path.stem]
-                found.remove(path)
-        for name, data in self.tiny.members.items():
-            path = self.folder.parent / name
-            assert path.read_bytes() == data
+def check(world: World) -> None:
+    """Every image and mask is where the published layout has it, with its own bytes."""
+    raw = world.tiny.train | world.tiny.val
+    found = {path for path in world.tree.rglob("*") if not path.is_dir()}
+    for split in world.plan.splits.values():
+        for row in range(len(split)):
+            path = world.tree / split.name / f"{split.sample_name(row)}.JPEG"
+            assert path.read_bytes() == raw[path.stem]
             found.remove(path)
-        assert not found
+    for name, data in world.tiny.members.items():
+        path = world.root / name
+        assert path.read_bytes() == data
+        found.remove(path)
+    assert not found
 
 
 @pytest.mark.parametrize("link", ["symlink", "hardlink", "copy"])
 def test_every_way_of_linking_gives_the_published_layout(tmp_path: Path, link: Link) -> None:
     world = World(tmp_path)
-    assert world.build(link) == Counts(IMAGES + MASKS, 0, 0)
-    world.check()
+    assert build(world, link) == Counts(IMAGES + MASKS, 0, 0)
+    check(world)
     stem = next(iter(world.tiny.train))
-    path = world.folder / "train" / stem[:9] / f"{stem}.JPEG"
+    path = world.tree / "train" / stem[:9] / f"{stem}.JPEG"
     raw = tmp_path / "raw" / "train" / stem[:9] / f"{stem}.JPEG"
     assert path.is_symlink() == (link == "symlink")
     assert path.samefile(raw) == (link != "copy")
-    assert world.build(link) == Counts(0, IMAGES + MASKS, 0)
+    assert build(world, link) == Counts(0, IMAGES + MASKS, 0)
 
 
 def test_images_in_archives_are_written_out(tmp_path: Path) -> None:
-    world = World(tmp_path, "tars")
-    assert world.build("symlink").made == IMAGES + MASKS
-    world.check()
-    assert not any(path.is_symlink() for path in world.folder.rglob("*"))
+    world = World(tmp_path, form="tars")
+    assert build(world, "symlink").made == IMAGES + MASKS
+    check(world)
+    assert not any(path.is_symlink() for path in world.tree.rglob("*"))
 
 
 def test_another_run_mends_what_is_wrong_and_keeps_strangers(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.build()
-    images = sorted((world.folder / "train").rglob("*.JPEG"))
+    build(world)
+    images = sorted((world.tree / "train").rglob("*.JPEG"))
     images[0].unlink()
     images[1].unlink()
     images[1].symlink_to(tmp_path / "nowhere.JPEG")
     images[2].unlink()
     images[2].write_bytes(b"a file in the way")
-    mask = next((world.folder / "validation-segmentation").rglob("*.png"))
+    mask = next((world.tree / "validation-segmentation").rglob("*.png"))
     mask.write_bytes(b"cut off")
     part = images[0].with_name(f".{images[3].name}.part")  # of a killed run
     part.write_bytes(b"half")
     stranger = images[0].with_name("mine.txt")
     stranger.write_bytes(b"mine")
-    assert world.build() == Counts(4, IMAGES + MASKS - 4, 1)
+    assert build(world) == Counts(4, IMAGES + MASKS - 4, 1)
     stranger.unlink()
-    world.check()
+    check(world)
 
 
 @pytest.mark.parametrize(("before", "after"), [("symlink", "copy"), ("hardlink", "copy")])
 def test_copies_replace_links_when_asked(tmp_path: Path, before: Link, after: Link) -> None:
     world = World(tmp_path)
-    world.build(before)
-    assert world.build(after).made == IMAGES
+    build(world, before)
+    assert build(world, after).made == IMAGES
     for path in (tmp_path / "raw").rglob("*.JPEG"):
         path.unlink()
-    world.check()
+    check(world)
 
 
 def test_a_class_folder_that_is_a_link_is_never_written_to(tmp_path: Path) -> None:
     world = World(tmp_path)
     raw = tmp_path / "raw" / "train"
     before = sorted(raw.rglob("*"))
-    (world.folder / "train").mkdir(parents=True)
-    (world.folder / "train" / "n90000001").symlink_to(raw / "n90000002")
+    (world.tree / "train").mkdir(parents=True)
+    (world.tree / "train" / "n90000001").symlink_to(raw / "n90000002")
     with pytest.raises(UsageError, match="train/n90000001: is a link to a folder"):
-        world.build()
+        build(world)
     assert sorted(raw.rglob("*")) == before
 
 
@@ -123,12 +105,12 @@ def test_hard_links_across_file_systems_say_what_to_do(
     world = World(tmp_path)
     monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(UsageError, match="Choose --link symlink"):
-        world.build("hardlink")
+        build(world, "hardlink")
 
 
 def test_class_folders_are_those_that_are_made(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.build()
-    made = {path for path in world.folder.glob("*/*") if path.is_dir()}
-    assert set(class_folders(world.plan, world.folder)) == made
+    build(world)
+    made = {path for path in world.tree.glob("*/*") if path.is_dir()}
+    assert set(class_folders(world.plan, world.tree)) == made
     assert len(made) == 3 * 6
