@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from regenerated import SIZES, attention, grids, logits, pretraining
 
-from imagenets.data.augment import overlap_grids
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
-from imagenets.methods.pass_.losses import (
-    Queue,
-    assign,
-    deep_to_shallow,
-    pixel_to_pixel,
-    sinkhorn,
-    swapped,
-)
+from imagenets.methods.pass_.losses import Queue, sinkhorn
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-SIZES = {"resnet18": (512, 500), "resnet50": (2048, 3000)}
 
 needs_golden = pytest.mark.skipif(
     not GOLDEN.is_dir(), reason="the golden numbers of the published code are not beside the tree"
@@ -33,30 +24,6 @@ needs_golden = pytest.mark.skipif(
 def golden() -> dict[str, np.ndarray]:
     with np.load(GOLDEN / "pass_golden.npz") as data:
         return dict(data)
-
-
-def image(i: int, n: int, s: int) -> torch.Tensor:
-    rng = np.random.default_rng(1000 + i)
-    return torch.from_numpy(rng.standard_normal((n, 3, s, s)).astype(np.float32))
-
-
-def regenerate(network: torch.nn.Module) -> None:
-    """Fills every weight from its name, as the golden run did."""
-    state = {}
-    for name, value in network.state_dict().items():
-        rng = np.random.default_rng(zlib.crc32(name.encode()))
-        a = rng.standard_normal(tuple(value.shape)).astype(np.float32)
-        if name.endswith("num_batches_tracked"):
-            state[name] = torch.zeros_like(value)
-            continue
-        if name.endswith("running_var"):
-            a = np.abs(a) * 0.1 + 1
-        elif a.ndim >= 2:
-            a = a * np.sqrt(2 / np.prod(a.shape[1:]))
-        else:
-            a = a * 0.1 + (1 if name.endswith("weight") else 0)
-        state[name] = torch.from_numpy(np.asarray(a, np.float32))
-    network.load_state_dict(state)
 
 
 # Relative to the largest entry: sums of signed terms have no smaller scale of their own.
@@ -102,70 +69,29 @@ def test_pretraining_step_agrees(
     threads = torch.get_num_threads()
     request.addfinalizer(lambda: torch.set_num_threads(threads))
     torch.set_num_threads(2)  # gradients of float32 depend on how sums are shared out
-    network = PretrainNet(arch, *SIZES[arch])
-    regenerate(network)
-    network.train()
-    crops = [image(0, 2, 64), image(1, 2, 64), image(2, 2, 32), image(3, 2, 32)]
-    q, k = torch.from_numpy(golden["grid/q"]), torch.from_numpy(golden["grid/k"])
-    rows = np.random.default_rng(77).standard_normal((2, 8, 128)).astype(np.float32)
-    queue = Queue(2, 8, 128, torch.device("cpu"))
-    queue.rows = torch.nn.functional.normalize(torch.from_numpy(rows), dim=2)
-
-    out = network(crops, (q, k))
-    scores = out.scores.unflatten(0, (4, 2))
-    weights = network.prototypes.weight.detach()
-    assignments = assign(
-        out.embedding.detach().unflatten(0, (4, 2))[:2], scores.detach()[:2], weights, queue
-    )
-    i2i = swapped(assignments, scores)
-    d2s = deep_to_shallow(assignments, out.shallow_scores.unflatten(0, (2, 2)))
-    p2p = pixel_to_pixel(out.projection, out.prediction)
-    total = (i2i + d2s) / 2 + p2p
-    total.backward()
-
+    found, norms = pretraining(arch)
     tolerance = STEP_TOLERANCE[arch]
     want = {name.split("/")[-1]: value for name, value in golden.items() if f"{arch}/pre" in name}
-    close(torch.cat([out.embedding, out.shallow_embedding]), want["embedding"], tolerance)
-    close(torch.cat([out.scores, out.shallow_scores])[:, :64], want["scores"], tolerance)
-    close(out.projection, want["pixel_projection"], tolerance)
-    close(out.prediction, want["pixel_prediction"], tolerance)
-    close(assignments[0], want["assignments0"], tolerance)
-    close(queue.rows, want["queue_after"], tolerance)
-    for name, loss in {"i2i": i2i, "d2s": d2s, "p2p": p2p, "total": total}.items():
-        np.testing.assert_allclose(loss.item(), want[f"loss_{name}"], rtol=1e-4, atol=1e-5)
-    parameters = dict(network.named_parameters())
-    norms = [
-        -1.0 if parameters[name].grad is None else parameters[name].grad.norm().item()
-        for name in published[f"{arch}/pretrain/parameters"]
-    ]
-    np.testing.assert_allclose(norms, want["grad_norms"], rtol=10 * tolerance, atol=1e-4)
+    for name, value in found.items():
+        if name.startswith("loss_"):
+            np.testing.assert_allclose(value.item(), want[name], rtol=1e-4, atol=1e-5)
+        else:
+            close(value, want[name], tolerance)
+    ours = [norms[name] for name in published[f"{arch}/pretrain/parameters"]]
+    np.testing.assert_allclose(ours, want["grad_norms"], rtol=10 * tolerance, atol=1e-4)
 
 
 @needs_golden
 @pytest.mark.parametrize("arch", SIZES)
 def test_attention_network_agrees(arch: str, golden: dict[str, np.ndarray]) -> None:
-    network = AttentionNet(arch, *SIZES[arch])
-    regenerate(network)
-    network.eval()
-    with torch.inference_mode():
-        embedding, scores = network([image(0, 2, 64), image(1, 2, 64)])
-        features, _, attention = network.gated(image(0, 2, 64))
-        cluster = network.cluster_features(image(0, 2, 64))
-    close(embedding, golden[f"{arch}/pixelattn/embedding"])
-    close(scores[:, :64], golden[f"{arch}/pixelattn/scores"])
-    close(cluster, golden[f"{arch}/pixelattn/cluster"])
-    close(features.mean(1), golden[f"{arch}/pixelattn/features_mean"])
-    close(attention.mean(1, keepdim=True), golden[f"{arch}/pixelattn/foreground"])
+    for name, value in attention(arch).items():
+        close(value, golden[f"{arch}/pixelattn/{name}"])
 
 
 @needs_golden
 @pytest.mark.parametrize("arch", SIZES)
 def test_segmentation_network_agrees(arch: str, golden: dict[str, np.ndarray]) -> None:
-    network = SegmentationNet(arch, 50)
-    regenerate(network)
-    network.eval()
-    with torch.inference_mode():
-        close(network(image(0, 2, 64)), golden[f"{arch}/finetune/logits"])
+    close(logits(arch), golden[f"{arch}/finetune/logits"])
 
 
 @needs_golden
@@ -176,11 +102,8 @@ def test_sinkhorn_agrees(golden: dict[str, np.ndarray]) -> None:
 
 @needs_golden
 def test_grids_agree(golden: dict[str, np.ndarray]) -> None:
-    a = torch.tensor([[10, 20, 100, 80], [0, 0, 30, 30]])
-    b = torch.tensor([[50, 40, 90, 120], [100, 100, 40, 40]])
-    q, k = overlap_grids(a, torch.tensor([False, True]), b, torch.tensor([True, False]), 7)
-    close(q, golden["grid/q"])
-    close(k, golden["grid/k"])
+    for name, grid in zip("qk", grids(), strict=True):
+        close(grid, golden[f"grid/{name}"])
 
 
 def test_sinkhorn_shares_the_prototypes_evenly() -> None:
