@@ -6,6 +6,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +50,19 @@ class Tiny:
     val: dict[str, bytes] = field(default_factory=dict)
     members: dict[str, bytes] = field(default_factory=dict)  # of the mask archive
     lists: dict[str, list[str]] = field(default_factory=dict)
+
+    def renamed(self, old: str, new: str) -> Tiny:
+        """The same with another name for a class or an image, everywhere."""
+
+        def swap(names: Iterable[str]) -> list[str]:
+            return [name.replace(old, new) for name in names]
+
+        files = (
+            dict(zip(swap(held), held.values(), strict=True))
+            for held in (self.train, self.val, self.members)
+        )
+        lists = {what: swap(lines) for what, lines in self.lists.items()}
+        return Tiny(self.name, tuple(swap(self.classes)), *files, lists)
 
     def folders(self, path: Path) -> Path:
         """Writes class folders and a flat val."""
