@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import GOLDEN, needs_shared
 from PIL import Image
 
 from imagenets import masks
@@ -18,7 +18,6 @@ from imagenets.evaluation import matching
 from imagenets.evaluation.metrics import Evaluator
 from imagenets.evaluation.tables import CLASS_KEYS
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 K = 3
 
 
@@ -238,7 +237,7 @@ def test_no_ground_truth_says_how_to_prepare(folders, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not beside the repository")
+@needs_shared
 @pytest.mark.parametrize("case", ["eval50", "eval50p"])
 def test_golden_folders(case, capsys):
     folder = GOLDEN / case

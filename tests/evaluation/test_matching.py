@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import GOLDEN, needs_shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,8 +18,6 @@ from imagenets.errors import CorruptError, UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.matching import CoOccurrence, match, match_majority, pixel_matrix
 from imagenets.evaluation.metrics import Evaluator
-
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 
 
 def square(size):
@@ -128,7 +126,7 @@ def test_bad_calls_are_refused():
         CoOccurrence(2).update(np.zeros((2, 1, 1), int), np.zeros((1, 1), int))
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not beside the repository")
+@needs_shared
 @pytest.mark.parametrize("case", ["eval50", "eval50p"])
 def test_golden_totals(case):
     folder = GOLDEN / case

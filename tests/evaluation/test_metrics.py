@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from beside import GOLDEN, needs_shared
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,7 +22,6 @@ from imagenets.evaluation.boundary import boundary, boundary_width
 from imagenets.evaluation.counts import GT_EDGE, PRED_EDGE, count
 from imagenets.evaluation.metrics import Evaluator
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 SCALARS = ("Acc", "mIoU", "mBIoU", "FMeasure", "S", "MS", "ML", "L", "BS", "BMS", "BML", "BL")
 
 
@@ -303,7 +302,7 @@ def test_boundary_width_rounds_like_python():
     assert boundary_width(30, 40) == 2  # 1.5 to even
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden cases are not beside the repository")
+@needs_shared
 @pytest.mark.parametrize("case", ["eval50", "eval50p"])
 @pytest.mark.parametrize("kind", ["unmatched", "matched"])
 def test_golden_figures(case, kind):

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from beside import GOLDEN, needs_shared
 from regenerated import SIZES, attention, grids, logits, pretraining
 
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
 from imagenets.methods.pass_.losses import Queue, sinkhorn
-
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-
-needs_golden = pytest.mark.skipif(
-    not GOLDEN.is_dir(), reason="the golden numbers of the published code are not beside the tree"
-)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +36,7 @@ def close(actual: torch.Tensor, expected: np.ndarray, tolerance: float = TOLERAN
     np.testing.assert_allclose(actual_, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-@needs_golden
+@needs_shared
 @pytest.mark.parametrize("arch", SIZES)
 def test_state_dicts_have_the_published_names_and_shapes(arch: str) -> None:
     published = json.loads((GOLDEN / "pass_state_dicts.json").read_text())
@@ -60,7 +54,7 @@ def test_state_dicts_have_the_published_names_and_shapes(arch: str) -> None:
     assert sorted(names) == sorted(published[f"{arch}/pretrain/parameters"])
 
 
-@needs_golden
+@needs_shared
 @pytest.mark.parametrize("arch", SIZES)
 def test_pretraining_step_agrees(
     arch: str, golden: dict[str, np.ndarray], request: pytest.FixtureRequest
@@ -81,26 +75,26 @@ def test_pretraining_step_agrees(
     np.testing.assert_allclose(ours, want["grad_norms"], rtol=10 * tolerance, atol=1e-4)
 
 
-@needs_golden
+@needs_shared
 @pytest.mark.parametrize("arch", SIZES)
 def test_attention_network_agrees(arch: str, golden: dict[str, np.ndarray]) -> None:
     for name, value in attention(arch).items():
         close(value, golden[f"{arch}/pixelattn/{name}"])
 
 
-@needs_golden
+@needs_shared
 @pytest.mark.parametrize("arch", SIZES)
 def test_segmentation_network_agrees(arch: str, golden: dict[str, np.ndarray]) -> None:
     close(logits(arch), golden[f"{arch}/finetune/logits"])
 
 
-@needs_golden
+@needs_shared
 def test_sinkhorn_agrees(golden: dict[str, np.ndarray]) -> None:
     scores = torch.from_numpy(golden["sinkhorn/in"])
     close(sinkhorn(scores), golden["sinkhorn/out"])
 
 
-@needs_golden
+@needs_shared
 def test_grids_agree(golden: dict[str, np.ndarray]) -> None:
     for name, grid in zip("qk", grids(), strict=True):
         close(grid, golden[f"grid/{name}"])

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import photographs
 import pytest
 import simplejpeg
+from beside import SHARED, needs_shared
 from PIL import Image
 
 from imagenets.pixels import jpeg
 
-PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "photos"
 Pixels = npt.NDArray[np.uint8]
 PLAIN = photographs.plain()
 ODD = photographs.odd()
@@ -229,12 +229,10 @@ def test_rows_below_a_crop_are_not_decoded() -> None:
     assert jpeg.cut_rows(ODD["PNG"], 3).tobytes() == ODD["PNG"]
 
 
-@pytest.mark.skipif(
-    not PHOTOS.is_dir(), reason="real photographs are not here (shared/data/photos)"
-)
+@needs_shared
 def test_real_photographs() -> None:
     rng = np.random.default_rng(11)
-    for path in sorted(PHOTOS.iterdir())[::5]:
+    for path in sorted((SHARED / "data" / "photos").iterdir())[::5]:
         file = path.read_bytes()
         made = jpeg.transcode(file)
         assert made is not None, path.name

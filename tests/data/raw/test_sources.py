@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from beside import SHARED, needs_shared
 
 from imagenets.data.raw import RawImages, open_sources
 from imagenets.data.raw.folders import listing
@@ -548,10 +549,8 @@ def test_forced_kind_on_a_file(tmp_path: Path) -> None:
         open_sources([tmp_path / "x.tar"], kind="flat")
 
 
+@needs_shared
 def test_stand_in_archives() -> None:
-    raw = Path(__file__).parents[4] / "shared/data/eth80"
-    if not raw.exists():
-        pytest.skip("the ETH-80 stand-in is not beside the repository")
-    images = open_sources([raw])
+    images = open_sources([SHARED / "data" / "eth80"])
     assert [n for _, _, n in images.describe()] == [1968, 1312]
     assert all(images.read(i)[:2] == b"\xff\xd8" for i in range(0, len(images), 100))
