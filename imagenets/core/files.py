@@ -15,9 +15,18 @@ PART = ".part"
 """What a file that is not whole yet ends in."""
 
 
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What file systems answer that cannot bring a file or folder to the disk."""
+
+
 def part_of(path: Path) -> Path:
     """The temporary name of a file: `<name>.part`, beside it."""
     return path.with_name(path.name + PART)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of this name is one that was never finished."""
+    return name.endswith(PART)
 
 
 @contextmanager
@@ -43,9 +52,11 @@ def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
             yield part
             if durable:
                 sync(part)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 part.unlink()
+            if isinstance(error, OSError) and str(error.filename) == str(part):
+                error.filename = str(path)  # the name that the user knows
             raise
         publish(part, path, durable=durable)
 
@@ -58,13 +69,22 @@ def publish(part: Path, path: Path, *, durable: bool = True) -> None:
 
 
 def sync(path: Path) -> None:
-    """Brings a file or folder to the disk; file systems that cannot are left alone."""
-    with suppress(OSError):
+    """Brings a file or folder to the disk; file systems that cannot are left alone.
+
+    Raises:
+        OSError: The disk is full or broken.
+    """
+    try:
         handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except PermissionError:  # a folder that may be written to, not listed
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 def write_file(path: Path, data: bytes | str, *, durable: bool = True) -> None:
@@ -73,15 +93,21 @@ def write_file(path: Path, data: bytes | str, *, durable: bool = True) -> None:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Writes JSON in one step; equal values give equal bytes."""
-    write_file(path, json.dumps(value, indent=1) + "\n", durable=durable)
+def write_json(path: Path, value: Any, *, sort_keys: bool = False, durable: bool = True) -> None:
+    """Writes JSON in one step; equal values give equal bytes, with `sort_keys` in any order."""
+    text = json.dumps(value, indent=1, sort_keys=sort_keys)
+    write_file(path, text + "\n", durable=durable)
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Digest of a file, as hex digits; `algorithm` as `hashlib` names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path)
 
 
 @contextmanager

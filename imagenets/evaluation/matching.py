@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imagenets.core.files import write_json
 from imagenets.errors import CorruptError, UsageError
 from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
 from imagenets.masks import IGNORED, OTHER
@@ -171,8 +172,7 @@ def apply(matched: Mapping[int, int], pred: npt.NDArray[Any]) -> npt.NDArray[Any
 
 def save(matched: Mapping[int, int], path: Path) -> None:
     """Writes a match as a JSON object with string keys, the published form."""
-    text = json.dumps({str(i): j for i, j in sorted(matched.items())}, indent=1)
-    path.write_text(text + "\n", "utf-8")
+    write_json(path, {str(i): j for i, j in sorted(matched.items())})
 
 
 def load(path: Path, num_classes: int) -> Match:

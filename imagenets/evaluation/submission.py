@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from imagenets import masks
+from imagenets.core.files import atomic
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.folders import BadMasksError, Fault, Masks, list_masks, pair
@@ -130,8 +131,7 @@ def build(
     lost = [Fault("missing", f"{name}.png") for name, partner in partners.items() if not partner]
     if lost:
         raise BadMasksError(lost, len(images))
-    part = out.with_name(out.name + ".part")
-    try:
+    with atomic(out) as part:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             for name, partner in partners.items():
                 assert partner is not None
@@ -145,9 +145,6 @@ def build(
         faults = check(part, images, num_classes, protocol, workers=workers)
         if faults:
             raise BadSubmissionError(out, faults)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
     return extra
 
 

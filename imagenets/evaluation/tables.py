@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imagenets.core.files import atomic
 from imagenets.evaluation.bootstrap import Difference, Interval
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.metrics import SCALARS, Figures, ious
@@ -104,7 +105,7 @@ def image_rows(counts: Counts, names: Sequence[str]) -> list[ImageRow]:
 
 def write_csv(rows: Sequence[ClassRow | ImageRow], path: Path) -> None:
     """Writes rows under the names of their fields, numbers in full precision."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with atomic(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(rows[0])])
         writer.writerows(astuple(row) for row in rows)
