@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
+from imagenets import paths
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 SPLITS = ("train", "train-semi", "validation", "test", "train-full")
@@ -76,7 +77,7 @@ class Tier:
     @property
     def folder(self) -> str:
         """Name of the tier's folder and prefix of its archive, such as `ImageNetS919`."""
-        return f"ImageNetS{self.name}"
+        return paths.set_name(self.name)
 
     @property
     def archive(self) -> str | None:
@@ -264,14 +265,14 @@ def get_tier(name: str | int, index: Path | None = None) -> Tier:
             f"there is no tier {name!r}: choose 50, 300, 919 or all; a custom tier needs "
             f"--index FOLDER with its lists ({list_paths(name)['categories']} and so on)."
         )
-    paths = list_paths(name)
-    lost = [path for path in paths.values() if not (index / path).is_file()]
+    expected = list_paths(name).values()
+    lost = [path for path in expected if not (index / path).is_file()]
     if lost:
         raise MissingError(
             f"{index}: the index folder lacks {', '.join(lost)}, needed for the custom tier "
             f"{name!r}. Put the lists there, or name the tier whose lists it holds."
         )
-    return Tier(name, tuple(ListFile(path) for path in paths.values()))
+    return Tier(name, tuple(ListFile(path) for path in expected))
 
 
 def read_categories(path: Path) -> tuple[str, ...]:

@@ -9,11 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imagenets.errors import ImageNetSError
-
-
-def default_root() -> Path:
-    """The prepared folder when `--root` is not given: IMAGENETS_ROOT, then ./imagenet-s."""
-    return Path(os.environ.get("IMAGENETS_ROOT") or "imagenet-s")
+from imagenets.paths import default_root
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

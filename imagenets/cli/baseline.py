@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenets import paths
 from imagenets.cli import add_root, run
 from imagenets.errors import MissingError, UsageError
 
@@ -120,16 +121,12 @@ def _report(args: argparse.Namespace) -> None:
 def _place(args: argparse.Namespace) -> tuple[str, Path]:
     """The tier and the folder of the run."""
     tier = args.split or _only_tier(args.root)
-    return tier, args.out or args.root / "runs" / tier
+    return tier, args.out or paths.run(args.root, tier)
 
 
 def _only_tier(root: Path) -> str:
-    tiers = sorted(
-        path.name.removeprefix("ImageNetS").removesuffix(".shards")
-        for path in root.glob("ImageNetS*")
-        if path.is_dir()
-    )
-    if len(set(tiers)) == 1:
+    tiers = list(paths.prepared(root))
+    if len(tiers) == 1:
         return tiers[0]
     if tiers:
         raise UsageError(f"{root}: holds several tiers; choose one with --split {tiers[0]}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imagenets import paths
 from imagenets.data.shards import MANIFEST, Manifest, ShardReader
 from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation.folders import Mask, Masks, list_masks
@@ -54,15 +55,16 @@ def true_masks(folder: Path | None, root: Path, tier: str) -> Masks:
     """
     if folder is not None:
         return list_masks(folder)
-    tree = root / f"ImageNetS{tier}" / "validation-segmentation"
-    shards = root / f"ImageNetS{tier}.shards"
+    tree = paths.tree(root, tier) / paths.segmentation("validation")
+    shards = paths.shards(root, tier)
     if tree.is_dir():
         return list_masks(tree)
     if (shards / MANIFEST).is_file():
         return _shard_masks(shards)
     raise MissingError(
-        f"{root}: there is no prepared ImageNetS{tier} with validation masks. Give the folder of "
-        f"true masks with --gt, or prepare the set: imagenets-prepare --split {tier} --root {root}"
+        f"{root}: there is no prepared {paths.set_name(tier)} with validation masks. Give "
+        f"the folder of true masks with --gt, or prepare the set: imagenets-prepare --split {tier} "
+        f"--root {root}"
     )
 
 
@@ -104,7 +106,7 @@ def image_sizes(
         try:
             _, store = open_store(root, split, tier, "auto")
         except MissingError:
-            index = root / "downloads"
+            index = paths.downloads(root)
             if not all((index / path).is_file() for path in list_paths(tier).values()):
                 raise
         else:

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagenets import paths
 from imagenets.cli import prepare_options as options
 from imagenets.cli import prepare_tables as tables
 from imagenets.cli import run
@@ -38,7 +39,7 @@ def _command(arguments: argparse.Namespace) -> None:
     if not (arguments.sample or arguments.repair):
         for name in options.tiers(arguments.split):
             if arguments.mirror is None:
-                check_name(name, arguments.index, root / "downloads")
+                check_name(name, arguments.index, paths.downloads(root))
     action = next((name for name in _ACTIONS if getattr(arguments, name)), None)
     if action is None:
         request = options.request(arguments)
@@ -64,10 +65,10 @@ def _sample(root: Path, arguments: argparse.Namespace) -> None:
     from imagenets.data.raw.synthetic import generate, serve
 
     with hold(root):
-        sample = generate(root / "sample-source")
+        sample = generate(paths.synthetic(root))
         arguments.imagenet = [sample.raw]
         request = options.request(arguments)
-        with serve(root / "sample-source") as url:
+        with serve(paths.synthetic(root)) as url:
             origin = Origin(mirror=url, archive=sample.archive.name)
             _prepare([sample.name], replace(request, origin=origin), arguments.json)
     where = f"--root {shlex.quote(str(root))} --split {sample.name}"
@@ -111,7 +112,7 @@ def _verdicts(root: Path, arguments: argparse.Namespace) -> list[Verdict]:
 
     folders = prepared_sets(root)
     if arguments.split not in (None, "all"):
-        folders = [root / f"ImageNetS{arguments.split}.shards"]
+        folders = [paths.shards(root, arguments.split)]
     return [verify(folder, options.pool(arguments)) for folder in folders]
 
 

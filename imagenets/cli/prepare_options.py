@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenets import paths
 from imagenets.cli import add_root
 from imagenets.errors import UsageError
 from imagenets.tiers import SPLITS, TIERS
@@ -222,14 +223,14 @@ def pool(arguments: argparse.Namespace) -> Pool:
         UsageError: Fewer than one worker, or Dask without a scheduler.
     """
     from imagenets.core.pool import Pool, default_workers
-    from imagenets.data.prepare.state import FOLDER, WORKERS
+    from imagenets.data.prepare.state import WORKERS
 
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1 is needed.")
     if (arguments.backend == "dask") != (arguments.scheduler is not None):
         raise UsageError("--backend dask and --scheduler ADDRESS go together.")
     workers = arguments.workers or default_workers()
-    lock = None if arguments.verify else absolute(arguments.root) / FOLDER / WORKERS
+    lock = None if arguments.verify else paths.state(absolute(arguments.root)) / WORKERS
     return Pool(workers, arguments.backend, arguments.scheduler, lock)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from imagenets import paths
 from imagenets.data.lists import read_lists
 from imagenets.data.shards import MANIFEST, Manifest, ShardReader
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.tiers import SPLITS, TIERS, get_tier, ilsvrc_classes, list_paths
 
-_FOLDER = re.compile(r"ImageNetS(.+?)(\.shards)?")
 _OPEN_SHARDS = 256
 """Shards that one process keeps mapped: each holds a file descriptor, of which 1024 are usual."""
 
@@ -84,7 +83,7 @@ def open_store(root: Path, split: str, tier: str, layout: str) -> tuple[str, Sto
         )
     if layout not in ("auto", "shards", "tree"):
         raise UsageError(f"there is no layout {layout!r}: choose auto, shards or tree.")
-    shards, tree = root / f"ImageNetS{tier}.shards", root / f"ImageNetS{tier}"
+    shards, tree = paths.shards(root, tier), paths.tree(root, tier)
     found = []
     if layout != "tree" and shards.is_dir() and (layout == "shards" or _finished(shards, tree)):
         manifest = Manifest.load(shards)
@@ -99,16 +98,15 @@ def open_store(root: Path, split: str, tier: str, layout: str) -> tuple[str, Sto
 
 
 def _resolve(root: Path, tier: str) -> tuple[Path, str]:
-    match = _FOLDER.fullmatch(root.name)
-    own = match and any((root / name).exists() for name in (MANIFEST, *SPLITS))
-    if not match or not own:
+    found = paths.parse_set(root.name)
+    if not found or not any((root / name).exists() for name in (MANIFEST, *SPLITS)):
         return root, tier
-    if tier not in (match[1], "919"):
+    if tier not in (found[0], "919"):
         raise UsageError(
-            f"{root}: this is a set of tier {match[1]}, not {tier}. "
+            f"{root}: this is a set of tier {found[0]}, not {tier}. "
             f"Leave `classes` out, or give the folder above it."
         )
-    return root.parent, match[1]
+    return root.parent, found[0]
 
 
 def _finished(shards: Path, tree: Path) -> bool:
@@ -117,19 +115,19 @@ def _finished(shards: Path, tree: Path) -> bool:
 
 
 def _missing(root: Path, split: str, tier: str, layout: str, found: list[str]) -> str:
+    name = paths.set_name(tier)
     command = f"imagenets-prepare --split {tier} --root {root}"
     if not root.is_dir():
         return f"{root}: there is no such folder. Give the root of a prepared set, or run {command}"
     if found:
         return (
-            f"{root}: ImageNetS{tier} is prepared here without the split {split}, it has "
+            f"{root}: {name} is prepared here without the split {split}, it has "
             f"{', '.join(dict.fromkeys(found))}. To add it, run {command} --subsets {split}"
         )
-    matches = (_FOLDER.fullmatch(path.name) for path in sorted(root.iterdir()) if path.is_dir())
-    others = dict.fromkeys(match[1] + (match[2] or "") for match in matches if match)
+    others = [path.name for found in paths.prepared(root).values() for path in found]
     there = f"There is {', '.join(others)} (choose with classes=...). " if others else ""
     form = "" if layout == "auto" else f" (--layout {layout})"
-    return f"{root}: no ImageNetS{tier} is prepared here{form}. {there}To prepare it, run {command}"
+    return f"{root}: no {name} is prepared here{form}. {there}To prepare it, run {command}"
 
 
 class ShardStore:
@@ -223,9 +221,9 @@ class TreeStore:
     """
 
     def __init__(self, root: Path, tier: str, split: str) -> None:
-        self._base = root / f"ImageNetS{tier}"
+        self._base = paths.tree(root, tier)
         self._split = split
-        self._masks = self._base / f"{split}-segmentation"
+        self._masks = self._base / paths.segmentation(split)
         self.has_masks = self._masks.is_dir()
         self._folders = _folders(self._base / split)
         stems = [_stems(self._base / split / folder) for folder in self._folders]
@@ -277,7 +275,7 @@ class TreeStore:
         training = self._split.startswith("train")
         own = self._stems.astype("S9") if training else folders  # S9: the stem's prefix
         seen = set(self._folders) | {wnid.decode(errors="replace") for wnid in np.unique(own)}
-        downloads = root / "downloads"
+        downloads = paths.downloads(root)
         if all((downloads / path).is_file() for path in list_paths(tier).values()):
             lists = read_lists(get_tier(tier, downloads), downloads)
             self.classes = lists.classes
@@ -301,7 +299,7 @@ class TreeStore:
         splits = [name for name in SPLITS if name != "train-full" and (self._base / name).is_dir()]
         classes = sorted({wnid for name in splits for wnid in _folders(self._base / name)})
         if tier in TIERS and len(classes) != int(tier):
-            lists = self._base.parent / "downloads" / list_paths(tier)["categories"]
+            lists = paths.downloads(self._base.parent) / list_paths(tier)["categories"]
             raise MissingError(
                 f"{self._base}: its folders show {len(classes)} classes of {tier}, so class ids "
                 f"cannot be told without the list {lists}. Run imagenets-prepare --split {tier} "

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagenets import paths
 from imagenets.core.pool import Pool
 from imagenets.data.prepare.archive import Digest, MaskArchive
 from imagenets.data.prepare.pack_shard import Job, Options, Task, pack_shard
@@ -91,7 +92,7 @@ def pack(
     ):
         bad += faults
         records[todo[place]] = record
-    _raise_faults(bad, folder.with_name(f"{plan.tier.folder}-broken.txt"))
+    _raise_faults(bad, paths.broken_list(folder.parent, plan.tier.name))
     finished = [record for record in records if record is not None]
     manifest = _manifest(plan, old, digest, options, [record.info for record in finished])
     manifest.save(folder)

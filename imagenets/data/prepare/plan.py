@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from imagenets import paths
 from imagenets.data.lists import Lists, Names, Records
 from imagenets.errors import MissingError, UsageError
 from imagenets.tiers import MASKED_SPLITS, SPLITS, Tier, ilsvrc_classes
@@ -253,9 +254,11 @@ class _Maker:
 
 def _members(tier: Tier, split: str, records: Records) -> tuple[str, ...]:
     """The masks of a split as members of the archive."""
-    folder = f"{tier.folder}/{split}-segmentation"
     names = zip(records.wnids.tolist(), records.stems.tolist(), strict=True)
-    return tuple(f"{folder}/{wnid.decode()}/{stem.decode()}.png" for wnid, stem in names)
+    return tuple(
+        paths.mask_member(tier.name, split, f"{wnid.decode()}/{stem.decode()}")
+        for wnid, stem in names
+    )
 
 
 def _source_classes(lists: Lists) -> tuple[str, ...]:

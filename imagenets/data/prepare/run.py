@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from imagenets import paths
 from imagenets.core.files import write_file
 from imagenets.core.pool import Pool
 from imagenets.data.lists import (
@@ -27,7 +28,7 @@ from imagenets.data.prepare.dry_run import Survey, survey
 from imagenets.data.prepare.pack import pack
 from imagenets.data.prepare.pack_shard import Options
 from imagenets.data.prepare.plan import Plan, make_plan, mask_members, servable
-from imagenets.data.prepare.state import FOLDER, Finished, folder_times, signature
+from imagenets.data.prepare.state import Finished, folder_times, signature
 from imagenets.data.prepare.tree import Link, build_tree, class_folders
 from imagenets.data.prepare.verify import Verdict
 from imagenets.data.shards.manifest import MANIFEST, Manifest
@@ -72,12 +73,12 @@ class Request:
     @property
     def downloads(self) -> Path:
         """Where lists and archives lie."""
-        return self.root / "downloads"
+        return paths.downloads(self.root)
 
     @property
     def state(self) -> Path:
         """Where runs leave what later runs need."""
-        return self.root / FOLDER
+        return paths.state(self.root)
 
 
 @dataclass
@@ -151,7 +152,7 @@ def prepare_tier(name: str, request: Request, sources: Callable[[], RawImages]) 
         return Report(**{**finished.report, "done_before": True, "seconds": 0.0})
     plan = plan_tier(tier, request, sources())
     if not request.allow_missing:
-        plan.require_all(missing_file(tier, request))
+        plan.require_all(paths.missing_list(request.root, tier.name))
     done = _build(plan, request, sources())
     done.report["seconds"] = round(time.monotonic() - start, 1)
     done.request = asked
@@ -207,7 +208,7 @@ def repair_tier(verdict: Verdict, request: Request, sources: Callable[[], RawIma
     """
     manifest = Manifest.load(verdict.folder)
     options = Options(**manifest.options, decode=request.options.decode)
-    state = request.state / f"ImageNetS{verdict.tier}"
+    state = request.state / paths.set_name(verdict.tier)
     for file in verdict.bad_shards:
         (verdict.folder / file).unlink(missing_ok=True)
         (state / f"{file}.json").unlink(missing_ok=True)
@@ -227,11 +228,6 @@ def plan_tier(tier: Tier, request: Request, images: RawImages) -> Plan:
     for warning in plan.warnings:
         say(f"warning: {warning}")
     return plan
-
-
-def missing_file(tier: Tier, request: Request) -> Path:
-    """Where all missing images of a tier are listed."""
-    return request.root / f"{tier.folder}-missing.txt"
 
 
 def say(line: str) -> None:
@@ -270,7 +266,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
     report = Report(tier.name, len(plan.classes), splits)
     done = Finished({})
     if request.layout in ("tree", "both"):
-        folder = request.root / tier.folder
+        folder = paths.tree(request.root, tier.name)
         archive = found[0] if found else None
         counts = build_tree(plan, images, archive, folder, request.link, request.pool)
         if counts.strange:
@@ -279,7 +275,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
         done.folders = folder_times(request.root, places)
         report.tree = str(folder)
     if request.layout in ("shards", "both"):
-        folder = request.root / f"{tier.folder}.shards"
+        folder = paths.shards(request.root, tier.name)
         packing = pack(plan, images, found, folder, state, request.options, request.pool)
         if packing.oddities:
             odd = ", ".join(f"{count:,} {what}" for what, count in sorted(packing.oddities.items()))

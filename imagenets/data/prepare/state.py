@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagenets import paths
 from imagenets.core.files import write_file
 from imagenets.core.pool import wait_for_orphans
 from imagenets.errors import BusyError
-
-FOLDER = ".prepare"
 
 WORKERS = "workers"
 """File in it that workers hold a shared lock on."""
@@ -36,7 +35,7 @@ def hold(root: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    folder = root / FOLDER
+    folder = paths.state(root)
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "holder.json"
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from imagenets import paths
 from imagenets.core.files import write_file
 from imagenets.core.pool import Pool
 from imagenets.data.prepare.archive import MaskArchive, read_mask
@@ -95,7 +96,7 @@ def class_folders(plan: Plan, folder: Path) -> list[Path]:
 
 
 def _places(folder: Path, split: SplitPlan, wnid: str) -> list[Path]:
-    names = [split.name] if split.masks is None else [split.name, f"{split.name}-segmentation"]
+    names = [split.name] if split.masks is None else [split.name, paths.segmentation(split.name)]
     return [folder / name / wnid for name in names]
 
 
@@ -140,7 +141,7 @@ def _fill_images(task: _Class, link: Link) -> Counts:
 
 def _fill_masks(task: _Class, members: tuple[str, ...], archive: MaskArchive | None) -> Counts:
     parent = task.folder.parent
-    folder = parent.with_name(f"{parent.name}-segmentation") / task.folder.name
+    folder = parent.with_name(paths.segmentation(parent.name)) / task.folder.name
     there = _entries(folder)
     made = 0
     positions = task.images.find(task.rows.stems).tolist()

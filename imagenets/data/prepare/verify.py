@@ -10,6 +10,7 @@ from typing import Any
 
 from zlib_ng.zlib_ng import crc32
 
+from imagenets import paths
 from imagenets.core.pool import Pool
 from imagenets.data.lists import sha256
 from imagenets.data.prepare.archive import decode_mask
@@ -94,7 +95,7 @@ def prepared_sets(root: Path) -> list[Path]:
     Raises:
         MissingError: There are none.
     """
-    folders = sorted(path for path in root.glob("ImageNetS*.shards") if path.is_dir())
+    folders = paths.packed(root)
     if not folders:
         raise MissingError(
             f"{root}: holds no packed set to verify. Check --root, or prepare one: "

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from imagenets import masks
+from imagenets import masks, paths
 from imagenets.data.raw import synthetic_images as scenes
 from imagenets.errors import UsageError
 from imagenets.tiers import list_paths
@@ -188,10 +188,10 @@ def _write_photos(part: Path, photos: list[_Photo], seed: int) -> str:
         path = part / "raw" / place / f"{photo.stem}.JPEG"
         path.write_bytes(_jpeg(rng, scene.rgb, photo.number == cmyk))
         if photo.split in ("train-semi", "validation"):
-            name = f"ImageNetS{NAME}/{photo.split}-segmentation/{wnid}/{photo.stem}.png"
+            name = paths.mask_member(NAME, photo.split, f"{wnid}/{photo.stem}")
             members[name] = masks.encode(scene.ids)
     data = _zip(members)
-    archive = f"ImageNetS{NAME}-{hashlib.md5(data).hexdigest()}.zip"
+    archive = f"{paths.set_name(NAME)}-{hashlib.md5(data).hexdigest()}.zip"
     (part / archive).write_bytes(data)
     return archive
 

@@ -391,7 +391,11 @@ def test_the_sets_own_folder_will_do(made: Path) -> None:
     [
         ({"split": "val"}, UsageError, "no split 'val'.*validation"),
         ({"layout": "zip"}, UsageError, "no layout 'zip'"),
-        ({"classes": 50}, MissingError, "no ImageNetS50.*There is 3, 3.shards.*--split 50 --root"),
+        (
+            {"classes": 50},
+            MissingError,
+            "no ImageNetS50.*There is ImageNetS3, ImageNetS3.shards.*--split 50 --root",
+        ),
     ],
 )
 def test_what_is_not_there_is_told_with_a_remedy(

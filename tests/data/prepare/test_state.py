@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagenets.data.prepare.state import FOLDER, Finished, folder_times, hold, signature
+from imagenets import paths
+from imagenets.data.prepare.state import Finished, folder_times, hold, signature
 from imagenets.errors import BusyError
 
 
@@ -18,11 +19,11 @@ def test_only_one_holds_a_root(tmp_path: Path) -> None:
         with pytest.raises(BusyError, match=who) as caught, hold(tmp_path):
             pass
         assert str(tmp_path) in str(caught.value)
-        (tmp_path / FOLDER / "holder.json").write_text("{")  # not yet written by the other
+        (paths.state(tmp_path) / "holder.json").write_text("{")  # not yet written by the other
         with pytest.raises(BusyError, match="another run is at work here"), hold(tmp_path):
             pass
     with hold(tmp_path):
-        assert json.loads((tmp_path / FOLDER / "holder.json").read_text())["pid"] == os.getpid()
+        assert json.loads((paths.state(tmp_path) / "holder.json").read_text())["pid"] == os.getpid()
 
 
 def test_a_note_holds_until_something_changes(tmp_path: Path) -> None:
