@@ -38,11 +38,11 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from imagenets import masks
+from imagenets.core.pool import in_chunks
 from imagenets.evaluation.counts import concatenate, count
 from imagenets.evaluation.folders import Mask, count_masks
 from imagenets.evaluation.matching import CoOccurrence, match
 from imagenets.evaluation.metrics import Evaluator
-from imagenets.evaluation.parallel import in_chunks
 from imagenets.evaluation.sweep import ThresholdSweep
 
 K, WIDTH, HEIGHT, FILES, FULL = 919, 500, 375, 128, 12_419
@@ -175,16 +175,16 @@ def speed(pairs: list[tuple[Path, Path]], workers: int, runs: int) -> None:
     many, some = pairs * 32, pairs * 2  # enough tasks for every worker
     works: dict[str, tuple[Callable[[], object], int]] = {
         "floor: decode both PNGs": (
-            lambda: list(in_chunks(decode_only, many, workers, progress=False)),
+            lambda: list(in_chunks(decode_only, many, workers)),
             len(many),
         ),
         "the same with Pillow": (
-            lambda: list(in_chunks(decode_with_pillow, some, workers, progress=False, chunk=16)),
+            lambda: list(in_chunks(decode_with_pillow, some, workers, chunk=16)),
             len(some),
         ),
         "ours: all figures": (lambda: ours(many, workers), len(many)),
         "rival: the published method": (
-            lambda: list(in_chunks(rival, some, workers, progress=False, chunk=16)),
+            lambda: list(in_chunks(rival, some, workers, chunk=16)),
             len(some),
         ),
     }

@@ -34,7 +34,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from imagenets import masks
-from imagenets.core.pool import default_workers
+from imagenets.core.pool import available_cpus
 from imagenets.data.lists import Origin, fetch_lists, read_lists
 from imagenets.data.prepare.plan import mask_members
 from imagenets.data.shards import ShardReader
@@ -122,7 +122,7 @@ def write_masks(
         with Image.open(path) as image:
             sizes.append(image.size)
     chunks = [members[first : first + 500] for first in range(0, len(members), 500)]
-    drawn = Parallel(n_jobs=default_workers(), return_as="generator")(
+    drawn = Parallel(n_jobs=available_cpus(), return_as="generator")(
         delayed(draw_masks)(chunk, classes, sizes) for chunk in chunks
     )
     with zipfile.ZipFile(to / "ImageNetS919-generated.zip", "w") as archive:
@@ -162,7 +162,7 @@ def measure(world: Path, tree: bool) -> dict[str, Any]:
     given += ["--annotations", str(world / "ImageNetS919-generated.zip"), "--split"]
     root = world / "root"
     shutil.rmtree(root, ignore_errors=True)
-    results: dict[str, Any] = {"processors": default_workers()}
+    results: dict[str, Any] = {"processors": available_cpus()}
     results["dry run, all tiers"] = timed([*given, "all", "--dry-run"], root)
     if tree:
         results["tree of 919"] = timed([*given, "919", "--layout", "tree"], root)
@@ -225,7 +225,7 @@ def timed_floor(folder: Path, manifest: Manifest) -> float:
     """Seconds to decode every image once from the shards with the fastest decoder."""
     start = time.perf_counter()
     paths = [folder / shard.file for shard in manifest.shards]
-    Parallel(n_jobs=default_workers())(delayed(decode_all)(path) for path in paths)
+    Parallel(n_jobs=available_cpus())(delayed(decode_all)(path) for path in paths)
     return round(time.perf_counter() - start, 2)
 
 

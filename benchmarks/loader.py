@@ -34,7 +34,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from imagenets import CentreCrop, ImageNetS, Loader, RandomCrop, masks
-from imagenets.core.pool import default_workers
+from imagenets.core.pool import available_cpus
 from imagenets.data.augment import MEAN, STD
 from imagenets.data.loader.task import Filler
 from imagenets.data.shards import ShardSample, write_shard
@@ -45,7 +45,7 @@ from imagenets.tiers import ilsvrc_classes
 WNID = "n01440764"
 SIDE = 224
 BATCH = 64
-WORKERS = default_workers()
+WORKERS = available_cpus()
 STORED = ("original", "restart", "500 px q90", "256 q90")
 VIEWS = {
     "antialiased, float": RandomCrop(SIDE, output="float32"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from imagenets import paths
 from imagenets.cli import add_root, run
+from imagenets.core.pool import available_cpus
 from imagenets.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _workers(asked: int | None) -> int:
     """One process for every core but the one that trains, at most 16."""
     if asked is not None:
         return max(0, asked)
-    return min(16, len(os.sched_getaffinity(0)) - 1)
+    return min(16, available_cpus() - 1)
 
 
 def _settle(job: Run) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenets.cli import add_root, run
+from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -250,10 +251,9 @@ def number_of_classes(split: str) -> int:
 
 def _check(arguments: argparse.Namespace, *outputs: Path | None) -> None:
     """Refuses before the work what would fail after it."""
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"--workers {arguments.workers}: give at least 1.")
     if arguments.bootstrap is not None and arguments.bootstrap < 2:
         raise UsageError(f"--bootstrap {arguments.bootstrap}: give at least 2 samples.")
+    worker_count(arguments.workers)
     if not 0 < arguments.level < 1:
         raise UsageError(f"--level {arguments.level}: give a number between 0 and 1.")
     for path in outputs:

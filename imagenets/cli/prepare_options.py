@@ -222,14 +222,12 @@ def pool(arguments: argparse.Namespace) -> Pool:
     Raises:
         UsageError: Fewer than one worker, or Dask without a scheduler.
     """
-    from imagenets.core.pool import Pool, default_workers
+    from imagenets.core.pool import Pool, worker_count
     from imagenets.data.prepare.state import WORKERS
 
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"--workers {arguments.workers}: at least 1 is needed.")
+    workers = worker_count(arguments.workers)
     if (arguments.backend == "dask") != (arguments.scheduler is not None):
         raise UsageError("--backend dask and --scheduler ADDRESS go together.")
-    workers = arguments.workers or default_workers()
     lock = None if arguments.verify else paths.state(absolute(arguments.root)) / WORKERS
     return Pool(workers, arguments.backend, arguments.scheduler, lock)
 

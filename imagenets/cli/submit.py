@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imagenets.cli import add_root, run
 from imagenets.cli.evaluate import number_of_classes
+from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
 from imagenets.protocols import PROTOCOLS
 
@@ -70,15 +71,14 @@ def _submit(arguments: argparse.Namespace) -> None:
 
     num_classes = number_of_classes(arguments.split)
     protocol = PROTOCOLS[arguments.protocol] if arguments.protocol else None
+    workers = worker_count(arguments.workers)
     if arguments.pred and (protocol is None or not (arguments.method_name or "").strip()):
         raise UsageError("a submission needs --protocol and --method-name.")
-    if arguments.workers is not None and arguments.workers < 1:
-        raise UsageError(f"--workers {arguments.workers}: give at least 1.")
     images = image_sizes(arguments.root, arguments.split, arguments.subset, arguments.index)
     if None in images.values():
         print("note: only lists are at hand, so sizes are not checked", file=sys.stderr)
     if arguments.check:
-        faults = check(arguments.check, images, num_classes, protocol, workers=arguments.workers)
+        faults = check(arguments.check, images, num_classes, protocol, workers=workers)
         if faults:
             raise BadSubmissionError(arguments.check, faults)
         print(f"{arguments.check}: a valid submission of {len(images)} masks")
@@ -95,7 +95,7 @@ def _submit(arguments: argparse.Namespace) -> None:
             Method(arguments.method_name, *fields),
             arguments.out,
             matched=matching.load(arguments.match, num_classes) if arguments.match else None,
-            workers=arguments.workers,
+            workers=workers,
         )
         for name in extra:
             print(f"warning: {name}.png is of no image of the split, left out", file=sys.stderr)

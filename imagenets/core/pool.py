@@ -8,21 +8,45 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from imagenets.core.interrupts import shielded_children
+from imagenets.core.log import bar
 from imagenets.errors import DependencyError, MissingError, UsageError
+
+_CHUNK = 128
+"""Small items in a task: enough to hide its dispatch, few enough for the progress bar to move."""
 
 _LOOK = 0.2
 """Seconds between two looks of a worker at whether its master is still there."""
 
 Task = TypeVar("Task")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: affinity and the quota of a container count."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def worker_count(asked: int | None) -> int:
+    """The number of workers for what the user asked for; None: one for each available CPU.
+
+    Raises:
+        UsageError: Fewer than one.
+    """
+    if asked is None:
+        return available_cpus()
+    if asked < 1:
+        raise UsageError(f"{asked} workers: at least 1 is needed (--workers N).")
+    return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +69,36 @@ class Pool:
         self,
         function: Callable[[Task], Result],
         tasks: Sequence[Task],
-        title: str,
+        title: str | None,
         weights: Sequence[int] | None = None,
+        *,
+        ordered: bool = False,
     ) -> Iterator[tuple[int, Result]]:
         """Runs a function over tasks and yields (task number, result) as they are done.
 
         Args:
             function: What to run; it and the tasks must pickle.
             tasks: Its arguments.
-            title: Stands before the progress bar.
+            title: Stands before the progress bar; None shows none.
             weights: Images in each task, which the bar counts; 1 each by default.
+            ordered: Whether results come in the order of the tasks, not as they are done.
 
         Yields:
-            Number of the task and what the function returned, in any order.
+            Number of the task and what the function returned.
 
         Raises:
             UsageError: `dask` without a scheduler's address.
             DependencyError: Dask is not installed.
         """
-        from tqdm import tqdm
-
         sizes = weights or [1] * len(tasks)
-        with tqdm(total=sum(sizes), desc=title, unit="image", disable=None) as bar:
-            for number, result in self._results(function, tasks):
-                bar.update(sizes[number])
+        with bar(title, sum(sizes)) if title is not None else nullcontext() as shown:
+            for number, result in self._results(function, tasks, ordered):
+                if shown is not None:
+                    shown.update(sizes[number])
                 yield number, result
 
     def _results(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], ordered: bool
     ) -> Iterator[tuple[int, Result]]:
         if self.backend == "loky" and min(self.workers, len(tasks)) <= 1:
             for number, task in enumerate(tasks):
@@ -82,8 +108,9 @@ class Pool:
 
         call = partial(_call, self.lock, function)
         with self._processes(len(tasks)):
-            parallel = Parallel(return_as="generator_unordered", pre_dispatch="2*n_jobs")
-            with shielded_children():
+            form = "generator" if ordered else "generator_unordered"
+            parallel = Parallel(return_as=form, pre_dispatch="2*n_jobs")
+            with _shielded_children():
                 results = parallel(delayed(call)(number, task) for number, task in enumerate(tasks))
             yield from results
 
@@ -113,9 +140,30 @@ class Pool:
             yield
 
 
-def default_workers() -> int:
-    """The processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def in_chunks(
+    function: Callable[[Sequence[Item]], Result],
+    items: Sequence[Item],
+    workers: int | None = None,
+    *,
+    title: str | None = None,
+    chunk: int = _CHUNK,
+) -> Iterator[Result]:
+    """Yields what a function makes of each chunk of many small items, in order.
+
+    Args:
+        function: Takes some items; it and its results must pickle.
+        items: All items.
+        workers: Processes; all available CPUs if None. Few items stay in this process.
+        title: As for `Pool.map`.
+        chunk: Items in a task.
+
+    Raises:
+        UsageError: Fewer than one worker.
+    """
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    pool = Pool(min(worker_count(workers), max(1, len(chunks) // 4)))
+    for _, result in pool.map(function, chunks, title, [len(it) for it in chunks], ordered=True):
+        yield result
 
 
 def wait_for_orphans(lock: Path) -> None:
@@ -133,6 +181,27 @@ def _call(
     with lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         return number, function(task)
+
+
+@contextmanager
+def _shielded_children() -> Iterator[None]:
+    """Processes that joblib starts inside never see Ctrl-C, not even while they import.
+
+    The terminal sends it to all of them, and each would print a traceback. They inherit the
+    blocked signal; in this process it waits until the block ends and is then raised as usual.
+    """
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as joblib_tracker
+
+    # both would start with the first worker, and unblock the signal when they do
+    resource_tracker.ensure_running()
+    joblib_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(master: int) -> None:

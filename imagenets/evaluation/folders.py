@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from imagenets import masks
+from imagenets.core.pool import in_chunks
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation.counts import Array, Counts, Int64, concatenate, count
 from imagenets.evaluation.matching import as_table
-from imagenets.evaluation.parallel import in_chunks
 
 _REMEDIES = {
     "missing": "Write one prediction for every mask of the ground truth.",
@@ -150,7 +150,7 @@ def count_masks(
     )
     found = [(preds[partner], truths[name]) for name, partner in partners.items() if partner]
     parts = []
-    for part, bad in in_chunks(work, found, workers, progress):
+    for part, bad in in_chunks(work, found, workers, title="scoring" if progress else None):
         parts.append(part)
         faults += bad
     if faults:

@@ -16,10 +16,10 @@ from PIL import Image
 
 from imagenets import masks
 from imagenets.core.files import atomic
+from imagenets.core.pool import in_chunks
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.folders import BadMasksError, Fault, Masks, list_masks, pair
-from imagenets.evaluation.parallel import in_chunks
 from imagenets.protocols import Protocol
 
 Sizes = Mapping[str, tuple[int, int] | None]
@@ -181,7 +181,7 @@ def check(
     present = [(name, size) for name, size in images.items() if f"{name}.png" in set(members)]
     stat = path.stat()
     work = partial(_check_chunk, path, (stat.st_size, stat.st_mtime_ns), num_classes)
-    for found in in_chunks(work, present, workers):
+    for found in in_chunks(work, present, workers, title="checking"):
         faults += found
     _archive.cache_clear()
     return faults

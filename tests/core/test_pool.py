@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
-from imagenets.core.pool import Pool
+from imagenets.core.pool import (
+    Pool,
+    _shielded_children,
+    available_cpus,
+    in_chunks,
+    worker_count,
+)
 from imagenets.errors import CorruptError, DependencyError, MissingError, UsageError
 
 
@@ -61,3 +71,60 @@ def test_a_dask_cluster_does_the_same_work() -> None:
         pytest.raises(MissingError, match="no Dask scheduler answers"),
     ):
         list(Pool(backend="dask", scheduler=address).map(abs, [1], "test"))
+
+
+def total(items: Sequence[int]) -> tuple[int, int]:
+    return sum(items), os.getpid()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_chunks_come_in_order_and_few_items_stay_here(workers: int) -> None:
+    items = list(range(1000))
+    results = list(in_chunks(total, items, workers, chunk=100))
+    assert [value for value, _ in results] == [sum(items[i : i + 100]) for i in range(0, 1000, 100)]
+    assert (os.getpid() in {pid for _, pid in results}) == (workers == 1)
+    assert [pid for _, pid in in_chunks(total, items[:300], workers, chunk=100)] == [
+        os.getpid()
+    ] * 3
+    assert list(in_chunks(total, [], workers)) == []
+
+
+def test_a_number_of_workers() -> None:
+    assert worker_count(None) == available_cpus()
+    assert worker_count(3) == 3
+    for wrong in (0, -1):
+        with pytest.raises(UsageError, match=f"{wrong} workers: at least 1 .*--workers"):
+            worker_count(wrong)
+        with pytest.raises(UsageError, match="at least 1"):
+            list(in_chunks(total, [1], wrong))
+
+
+def test_cpus_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5})
+    assert available_cpus() == 1
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert available_cpus() >= 1
+
+
+def blocked() -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_processes_started_inside_never_see_ctrl_c() -> None:
+    get_reusable_executor().shutdown(wait=True)  # none is left of an earlier test
+    with _shielded_children():
+        results = Parallel(2, return_as="generator")(delayed(blocked)() for _ in range(4))
+    assert all(results)
+    assert not blocked()
+    get_reusable_executor().shutdown(wait=True)
+
+
+def test_ctrl_c_is_raised_as_soon_as_they_are_started() -> None:
+    reached = []
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012  # where it is raised is what is tested
+        with _shielded_children():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end of the block")
+        reached.append("what follows")
+    assert reached == ["the end of the block"]

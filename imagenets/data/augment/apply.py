@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from imagenets.core.pool import available_cpus
 from imagenets.data.augment.evaluation import MEAN, STD
 from imagenets.data.augment.params import Params
 from imagenets.pixels.ragged import Ragged
@@ -89,7 +89,7 @@ def apply_groups(
             cpu,  # compiled code is loaded where it is needed
         )
 
-        count = threads or len(os.sched_getaffinity(0))
+        count = threads or available_cpus()
         made = cpu.views(images, groups, *linear, channels_last, count, out)
         return [x.to(dtype) for x in made]
     batch = _ragged(images).to(device, non_blocking=True)
