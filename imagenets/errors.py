@@ -37,3 +37,7 @@ class BusyError(ImageNetSError):
 
 class DependencyError(ImageNetSError):
     """An optional package is needed for what was asked; the message names the extra."""
+
+
+class TrainingError(ImageNetSError, RuntimeError):
+    """Training cannot go on: its loss is no longer a number."""

@@ -21,6 +21,7 @@ from imagenets.methods.pass_.losses import (
     pixel_to_pixel,
     swapped,
 )
+from imagenets.models.checkpoints import load_weights, plain_name, plain_state
 
 SIZES = {"resnet18": (512, 500), "resnet50": (2048, 3000)}
 """Width of the heads and number of prototypes."""
@@ -34,7 +35,7 @@ def image(i: int, n: int, s: int) -> Tensor:
 def regenerate(network: torch.nn.Module) -> None:
     """Fills every weight from its name."""
     state = {}
-    for name, value in network.state_dict().items():
+    for name, value in plain_state(network).items():
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         a = rng.standard_normal(tuple(value.shape)).astype(np.float32)
         if name.endswith("num_batches_tracked"):
@@ -47,7 +48,7 @@ def regenerate(network: torch.nn.Module) -> None:
         else:
             a = a * 0.1 + (1 if name.endswith("weight") else 0)
         state[name] = torch.from_numpy(np.asarray(a, np.float32))
-    network.load_state_dict(state)
+    load_weights(network, state)
 
 
 def grids() -> tuple[Tensor, Tensor]:
@@ -79,7 +80,7 @@ def pretraining(arch: str) -> tuple[dict[str, Tensor], dict[str, float]]:
     total = (i2i + d2s) / 2 + p2p
     total.backward()
     norms = {
-        name: -1.0 if parameter.grad is None else parameter.grad.norm().item()
+        plain_name(name): -1.0 if parameter.grad is None else parameter.grad.norm().item()
         for name, parameter in network.named_parameters()
     }
     return {

@@ -7,15 +7,11 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from imagenets import paths
 from imagenets.cli import add_root, run
 from imagenets.core.pool import available_cpus
 from imagenets.errors import MissingError, UsageError
-
-if TYPE_CHECKING:
-    from imagenets.training.run import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,31 +68,20 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from imagenets.methods.pass_.presets import STAGES, Changes, make_config, preset_for
+    from imagenets.methods.pass_ import STAGES
+    from imagenets.methods.pass_.presets import Changes, make_config, preset_for
     from imagenets.training.run import Run, pick_device
+    from imagenets.training.stage import Stages
 
     tier, out = _place(args)
     changes = Changes(_epochs(args.epochs), args.batch_size, args.seed)
     config = make_config(args.preset or preset_for(tier), changes)
-    stages = args.stages.split(",") if args.stages else STAGES
-    unknown = [stage for stage in stages if stage not in STAGES]
-    if unknown:
-        raise UsageError(f"no step {', '.join(unknown)}: choose among {', '.join(STAGES)}.")
+    names = args.stages.split(",") if args.stages else list(STAGES)
     job = Run(args.root, tier, out, config, pick_device(args.device), _workers(args.workers))
-    _settle(job)
-    for stage in STAGES:
-        if stage in stages:
-            _stage(stage, job)
+    Stages(STAGES, job).run(names)
+    print(f"done: {', '.join(names)}. Everything lies in {out}")
     place = shlex.join(["--root", str(args.root), "--split", tier, "--out", str(out)])
-    print(f"done: {', '.join(stages)}. Everything lies in {out}")
     print(f"next: imagenets-baseline score {place}")
-
-
-def _stage(name: str, job: Run) -> None:
-    """Imports a step when its turn comes and runs it."""
-    from importlib import import_module
-
-    getattr(import_module(f"imagenets.methods.pass_.{name}"), name)(job)
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -155,21 +140,3 @@ def _workers(asked: int | None) -> int:
     if asked is not None:
         return max(0, asked)
     return min(16, available_cpus() - 1)
-
-
-def _settle(job: Run) -> None:
-    """Writes the settings of a new run, and refuses to continue one made with others."""
-    from imagenets.training.run import write_json
-
-    path = job.out / "config.json"
-    now = {"tier": job.tier} | json.loads(json.dumps(job.config.to_json()))
-    if path.is_file():
-        then = json.loads(path.read_text("utf-8"))
-        other = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-        if other:
-            raise UsageError(
-                f"{job.out}: this run was made with other settings ({', '.join(other)}). "
-                "Give the same ones to continue it, or another --out for a new run."
-            )
-    job.out.mkdir(parents=True, exist_ok=True)
-    write_json(path, now)

@@ -1,12 +1,14 @@
-"""The ResNet backbone of PASS: torchvision's layer names, layer3 and layer4 maps out."""
+"""The ResNets of PASS, with the layer names of torchvision."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
 from imagenets.errors import UsageError
+from imagenets.models.backbone import Backbone
 
 DEPTHS: dict[str, tuple[bool, tuple[int, int, int, int], int]] = {
     # name: (bottleneck, blocks a layer, base width)
@@ -68,20 +70,21 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """A ResNet without a classifier (He et al. 2016; stride on the 3x3 of the bottleneck).
 
-    Attributes:
-        features: Channels F of the layer4 map, 512 for resnet18 and 2048 for resnet50.
-        shallow: Channels of the layer3 map, F / 2.
+    Its four feature maps are those of layer1 to layer4; resnet18 has 512 channels in the last one,
+    resnet50 2048.
     """
 
-    def __init__(self, arch: str) -> None:
+    strides = (4, 8, 16, 32)
+
+    def __init__(self, name: str) -> None:
         super().__init__()
-        if arch not in DEPTHS:
-            raise UsageError(f"there is no backbone {arch!r}: choose one of {', '.join(DEPTHS)}.")
-        bottleneck, blocks, width = DEPTHS[arch]
-        self.arch = arch
+        if name not in DEPTHS:
+            raise UsageError(f"there is no ResNet {name!r}: choose one of {', '.join(DEPTHS)}.")
+        bottleneck, blocks, width = DEPTHS[name]
+        self.name = name
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -98,18 +101,24 @@ class ResNet(nn.Module):
                 inputs = planes * expansion
             layers.append(nn.Sequential(*rows))
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
-        self.features = inputs
-        self.shallow = inputs // 2
+        self.channels = tuple(expansion * (width << layer) for layer in range(4))
 
-    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes the layer3 and layer4 maps of N x 3 x H x W images.
+    def maps(self, images: Tensor, levels: Sequence[int] = (-1,)) -> list[Tensor]:
+        """Computes the maps of some layers of N x 3 x H x W images; see `Backbone.maps`."""
+        wanted = [level % 4 for level in levels]
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        found: dict[int, Tensor] = {}
+        for level, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
+            x = layer(x)
+            if level in wanted:
+                found[level] = x
+        return [found[level] for level in wanted]
 
-        Returns:
-            N x F/2 x H/16 x W/16 and N x F x H/32 x W/32, sizes rounded up.
-        """
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        third = self.layer3(self.layer2(self.layer1(x)))
-        return third, self.layer4(third)
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """The stem, then each layer."""
+        stem = [*self.conv1.parameters(), *self.bn1.parameters()]
+        layers = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return [stem, *(list(layer.parameters()) for layer in layers)]
 
 
 def initialise(network: nn.Module) -> None:

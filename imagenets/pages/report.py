@@ -109,10 +109,10 @@ def _class_table(ious: Sequence[float], classes: Sequence[str]) -> str:
 def _curves(out: Path) -> Iterable[str]:
     """A curve of the loss of every trained step, and the threshold sweep."""
     for stage in ("pretrain", "attention", "finetune"):
-        path = out / stage / "history.json"
-        history = _read(path) if path.is_file() else []
-        if history:
-            losses = [row["loss"] for row in history]
+        path = out / stage / "log.jsonl"
+        rows = path.read_text("utf-8").splitlines() if path.is_file() else []
+        if rows:
+            losses = [json.loads(row)["loss"] for row in rows]
             yield plot(range(1, len(losses) + 1), losses, f"{stage}: loss by epoch")
     path = out / "pseudo" / "threshold.json"
     if path.is_file():

@@ -12,6 +12,7 @@ from regenerated import SIZES, attention, grids, logits, pretraining
 
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
 from imagenets.methods.pass_.losses import Queue, sinkhorn
+from imagenets.models.checkpoints import plain_name, plain_state
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ def test_state_dicts_have_the_published_names_and_shapes(arch: str) -> None:
         "finetune": SegmentationNet(arch, 50),
     }
     for stage, network in networks.items():
-        ours = {name: list(value.shape) for name, value in network.state_dict().items()}
+        ours = {name: list(value.shape) for name, value in plain_state(network).items()}
         assert ours == published[f"{arch}/{stage}"]
-    names = [name for name, _ in pretrain.named_parameters()]
+    names = [plain_name(name) for name, _ in pretrain.named_parameters()]
     assert sorted(names) == sorted(published[f"{arch}/pretrain/parameters"])
 
 

@@ -84,6 +84,6 @@ def short_side(image: Tensor, side: int) -> Tensor:
 
 
 def centre_crop(image: Tensor, size: int) -> Tensor:
-    """Cuts the middle size x size pixels out of a 3 x H x W image at least as large."""
-    top, left = ((side - size + 1) // 2 for side in image.shape[1:])
-    return image[:, top : top + size, left : left + size]
+    """Cuts the middle size x size pixels out of (... x) H x W images at least as large."""
+    top, left = ((side - size + 1) // 2 for side in image.shape[-2:])
+    return image[..., top : top + size, left : left + size]

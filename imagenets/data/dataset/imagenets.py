@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import io
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -165,6 +166,29 @@ class ImageNetS(Dataset[Any]):
         mask = self._mask_file(row) if self.has_masks else None
         return Encoded(self._store.image(row), self._store.segments(row), mask)
 
+    def mask(self, index: int) -> masks.Ids:
+        """Just the mask of a sample, H x W uint16 ids; its image is not decoded.
+
+        Raises:
+            IndexError: There is no such index.
+            UsageError: The split has no masks.
+            CorruptError: The mask is missing or damaged; names the sample.
+        """
+        if not self.has_masks:
+            raise UsageError(f"the split {self.split} of tier {self.tier} has no masks.")
+        return self._read_mask(self._row(index))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what this split, or view of it, is: changes when a sample of it does.
+
+        Masks that `with_masks` laid over it do not count.
+        """
+        found = hashlib.sha256(self._store.digest().encode())
+        if self._rows is not None:
+            found.update(self._rows.tobytes())
+        return found.hexdigest()
+
     def where(self, index: int) -> str:
         """Where a sample lies, and its name: for messages."""
         row = self._row(index)
@@ -219,10 +243,7 @@ class ImageNetS(Dataset[Any]):
         image = _decode(store.image(row), store, row)
         sample: Sample = {"image": torch.from_numpy(image)}
         if self.has_masks:
-            data = self._mask_file(row)
-            if data is None:
-                raise CorruptError(f"{store.where(row)} ({name}): has no mask. Prepare it again.")
-            ids = masks.decode(data, f"{store.where(row)} ({name}): mask")
+            ids = self._read_mask(row)
             if ids.shape != image.shape[1:]:
                 raise CorruptError(
                     f"{store.where(row)} ({name}): the mask is {ids.shape[1]} x {ids.shape[0]}, "
@@ -233,6 +254,13 @@ class ImageNetS(Dataset[Any]):
         sample["ilsvrc"] = int(store.ilsvrc[row])
         sample["name"] = name
         return sample
+
+    def _read_mask(self, row: int) -> masks.Ids:
+        where = f"{self._store.where(row)} ({self._store.name(row)})"
+        data = self._mask_file(row)
+        if data is None:
+            raise CorruptError(f"{where}: has no mask. Prepare it again.")
+        return masks.decode(data, f"{where}: mask")
 
     def _mask_file(self, row: int) -> bytes | memoryview | None:
         if self._labels is None:

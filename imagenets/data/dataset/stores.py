@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,11 @@ class Store(Protocol):
 
     def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """Width and height of some images, n x 2."""
+
+    def digest(self) -> str:
+        """SHA-256 that changes when the split does: of the shards' own digests, or of the names
+        and sizes of all files of a tree.
+        """
 
 
 def open_store(root: Path, split: str, tier: str, layout: str) -> tuple[str, Store]:
@@ -140,6 +146,7 @@ class ShardStore:
         self.source_classes = tuple(manifest.source_classes)
         self.has_masks = manifest.splits[split].masks
         infos = manifest.of_split(split)
+        self._digest = _digest(f"{info.file} {info.sha256}" for info in infos)
         self._readers = [ShardReader(folder / info.file, verify=True) for info in infos]
         tables = [reader.samples for reader in self._readers]
         for info, table in zip(infos, tables, strict=True):
@@ -185,6 +192,9 @@ class ShardStore:
 
     def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         return self._sizes[rows].astype(np.int32)
+
+    def digest(self) -> str:
+        return self._digest
 
     @staticmethod
     def _sorted(tables: list[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
@@ -269,6 +279,17 @@ class TreeStore:
                 raise CorruptError(f"{self.where(row)}: not a readable image ({error}).") from error
         return sizes
 
+    def digest(self) -> str:
+        return _digest(self._files())
+
+    def _files(self) -> Iterator[str]:
+        """Every file of the split and its size."""
+        for path in (self._base / self._split, self._masks):
+            for folder in _folders(path) if path.is_dir() else ():
+                with os.scandir(path / folder) as entries:
+                    rows = sorted((entry.name, entry.stat().st_size) for entry in entries)
+                yield from (f"{path.name}/{folder}/{name} {size}" for name, size in rows)
+
     def _read_lists(self, root: Path, tier: str) -> npt.NDArray[np.bytes_]:
         """Finds `classes` and `source_classes`; returns each image's own ILSVRC class."""
         folders = np.array(self._folders, np.bytes_)[self._codes]
@@ -306,6 +327,13 @@ class TreeStore:
                 f"--root {self._base.parent}"
             )
         return tuple(classes)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(line.encode() + b"\n")
+    return found.hexdigest()
 
 
 def _folders(path: Path) -> list[str]:

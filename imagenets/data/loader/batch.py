@@ -46,6 +46,12 @@ class Batch:
         return self.images
 
     @property
+    def crops(self) -> Tensor:
+        """The images, N x 3 x H x W, of a loader that crops or resizes."""
+        assert isinstance(self.images, Tensor), "this loader gives whole images: see `whole`"
+        return self.images
+
+    @property
     def sizes(self) -> Tensor:
         """N x 2 int64: width and height of each image as it is in this batch."""
         if isinstance(self.images, Ragged):

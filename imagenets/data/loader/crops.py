@@ -1,4 +1,4 @@
-"""What a loader cuts out of each image: a random box for training, the middle for testing."""
+"""What a loader cuts out of each image: a random box, the middle, or all of it, resized."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class RandomCrop:
     def __post_init__(self) -> None:
         _check(self)
 
+    def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
+        """Height and width of a batch of crops."""
+        return self.size, self.size
+
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
@@ -97,6 +101,10 @@ class CentreCrop:
         if self.side < self.size:
             raise UsageError(f"CentreCrop: side is {self.side}, less than size {self.size}.")
 
+    def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
+        """Height and width of a batch of crops."""
+        return self.size, self.size
+
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
@@ -110,7 +118,60 @@ class CentreCrop:
         return boxes, np.zeros(len(whole), np.bool_)
 
 
-Crop = RandomCrop | CentreCrop
+@dataclass(frozen=True, slots=True)
+class ShortSide:
+    """Whole images, resized so that their short side has `side` pixels.
+
+    All images of a batch must come out in one shape; `by_shape` forms such batches.
+
+    Attributes:
+        side: Short side of the result, pixels; the long one is in proportion, rounded down.
+        resample: See `RandomCrop`, as for all that follows.
+        output: Type of the result.
+        exact: Decode as Pillow does.
+        mean: Of the channels.
+        std: Of the channels.
+    """
+
+    side: int = 256
+    resample: Resample = "antialiased"
+    output: Literal["uint8", "float32"] = "uint8"
+    exact: bool = True
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def shapes(self, sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Height and width that images of these sizes (width, height) come out with, N x 2."""
+        whole = sizes[:, ::-1].astype(np.int64)
+        shapes: npt.NDArray[np.int64] = whole * self.side // whole.min(1, keepdims=True)
+        return shapes.clip(min=1)
+
+    def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
+        """Height and width of a batch of images of these sizes.
+
+        Raises:
+            UsageError: They come out in more than one shape.
+        """
+        found = np.unique(self.shapes(sizes), axis=0)
+        if len(found) != 1:
+            raise UsageError(
+                f"ShortSide: the images of this batch come out in {len(found)} shapes. Form the "
+                "batches with `by_shape`."
+            )
+        return int(found[0, 0]), int(found[0, 1])
+
+    def draw(
+        self, sizes: npt.NDArray[np.integer], generator: torch.Generator
+    ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
+        """The whole images; nothing is random about them."""
+        boxes = np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.int64)
+        return boxes, np.zeros(len(sizes), np.bool_)
+
+
+Crop = RandomCrop | CentreCrop | ShortSide
 
 
 def _check(crop: Crop) -> None:
@@ -120,8 +181,9 @@ def _check(crop: Crop) -> None:
         UsageError: With what may be given.
     """
     name = type(crop).__name__
-    if crop.size < 1:
-        raise UsageError(f"{name}: size is {crop.size}, at least 1 pixel is needed.")
+    what, pixels = ("side", crop.side) if isinstance(crop, ShortSide) else ("size", crop.size)
+    if pixels < 1:
+        raise UsageError(f"{name}: {what} is {pixels}, at least 1 pixel is needed.")
     for what, choices in (("resample", tuple(KINDS)), ("output", ("uint8", "float32"))):
         if getattr(crop, what) not in choices:
             given = getattr(crop, what)

@@ -28,6 +28,7 @@ class Layout:
         masks: n, first byte of each mask; None: leave masks out.
         boxes: n x 4, what to cut out; None: whole images.
         flips: n, what to mirror; None with whole images.
+        shape: Height and width of the crops; None with whole images.
         end: Bytes of the whole batch.
     """
 
@@ -37,6 +38,7 @@ class Layout:
     masks: npt.NDArray[np.int64] | None
     boxes: npt.NDArray[np.int32] | None
     flips: npt.NDArray[np.bool_] | None
+    shape: tuple[int, int] | None
     end: int
 
     def part(self, some: slice) -> Layout:
@@ -64,20 +66,21 @@ def lay_out(
         keys: Fix what is drawn.
     """
     sizes = dataset.sizes_of(rows)
-    boxes = flips = None
+    boxes = flips = shape = None
     pixels, bytes_each = sizes.prod(1, dtype=np.int64), 3
     if crop is not None:
         seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1
         drawn, flips = crop.draw(sizes, torch.Generator().manual_seed(seed))
         boxes = drawn.astype(np.int32)
-        pixels = np.full(len(rows), crop.size**2)
+        shape = crop.shape(sizes)
+        pixels = np.full(len(rows), shape[0] * shape[1])
         bytes_each = 12 if crop.output == "float32" else 3
     images = _starts(pixels * bytes_each, 0)
     end = -(-int(images[-1]) // 8) * 8
     masks = _starts(pixels * 2, end) if dataset.has_masks else None
     end = end if masks is None else int(masks[-1])
     first = None if masks is None else masks[:-1]
-    return Layout(rows, sizes, images[:-1], first, boxes, flips, end)
+    return Layout(rows, sizes, images[:-1], first, boxes, flips, shape, end)
 
 
 def tensors(
@@ -88,7 +91,8 @@ def tensors(
     if layout.masks is not None:
         ids = memory[int(layout.masks[0]) : layout.end].view(torch.int16)
     if crop is not None:
-        shape = (len(layout.rows), crop.size, crop.size)
+        assert layout.shape is not None
+        shape = (len(layout.rows), *layout.shape)
         pixels = memory[: int(np.prod(shape)) * (12 if crop.output == "float32" else 3)]
         pixels = pixels.view(torch.float32) if crop.output == "float32" else pixels
         images = pixels.view(*shape, 3).permute(0, 3, 1, 2)

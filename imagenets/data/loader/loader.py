@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from imagenets.core import distributed
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader.batch import Batch
 from imagenets.data.loader.buffers import Slot, Slots
 from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout, lay_out, tensors
-from imagenets.data.loader.order import Order, Sampler, Shuffle
+from imagenets.data.loader.order import Given, Order, Sampler, Shuffle
 from imagenets.data.loader.task import Done, Filler, Work
 from imagenets.data.loader.workers import Crew, Inline, Processes, Threads
 from imagenets.errors import UsageError
@@ -55,6 +56,8 @@ class Loader:
         prefetch: Batches that are worked at ahead of the one in use.
         sampler: Gives the indices of an epoch instead, such as one of `torch.utils.data`; its
             `set_epoch`, if it has one, is called. It must give each rank its own.
+        batches: The indices of each batch, instead of forming them here, such as `by_shape` gives;
+            ranks share the batches out.
         rank: This process among `world`; both as `torch.distributed` has them by default.
         world: Number of processes that share each epoch.
         start_method: How processes are started ("fork", "spawn", "forkserver"); None: Python's way.
@@ -70,7 +73,7 @@ class Loader:
     def __init__(
         self,
         dataset: ImageNetS,
-        batch_size: int,
+        batch_size: int = 1,
         *,
         crop: Crop | None = None,
         seed: int = 0,
@@ -80,6 +83,7 @@ class Loader:
         backend: Literal["processes", "threads"] = "processes",
         prefetch: int = 3,
         sampler: Sampler | None = None,
+        batches: Sequence[npt.NDArray[np.int64]] | None = None,
         rank: int | None = None,
         world: int | None = None,
         start_method: str | None = None,
@@ -96,21 +100,18 @@ class Loader:
             )
         if sampler is not None and not hasattr(sampler, "__len__"):
             raise UsageError("the sampler has no length: give one that has, or a list of indices.")
-        own_rank, own_world = _ranks()
-        if sampler is not None:
-            own_rank, own_world = 0, 1  # it has shared the samples out already
         self.dataset = dataset
         self.crop = crop
         self.sampler = sampler
-        self.order = Order(
-            len(dataset if sampler is None else sampler),
-            batch_size,
-            seed,
-            _shuffle(shuffle),
-            drop_last,
-            own_rank if rank is None else rank,
-            own_world if world is None else world,
-        )
+        self.order: Order | Given
+        rank = distributed.rank() if rank is None and sampler is None else rank or 0
+        world = distributed.world() if world is None and sampler is None else world or 1
+        if batches is not None:
+            largest = max(map(len, batches), default=1)
+            self.order = Given(batches, largest, seed, rank, world)
+        else:
+            length = len(dataset if sampler is None else sampler)
+            self.order = Order(length, batch_size, seed, _shuffle(shuffle), drop_last, rank, world)
         self.epoch = 0
         self.prefetch = prefetch
         self.workers = workers
@@ -272,13 +273,6 @@ def _shuffle(shuffle: bool | Shuffle) -> Shuffle | None:
     if isinstance(shuffle, bool):
         return "exact" if shuffle else None
     return shuffle
-
-
-def _ranks() -> tuple[int, int]:
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 def _crew(filler: Filler, workers: int, backend: str, method: str | None) -> Any:

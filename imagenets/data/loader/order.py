@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -110,3 +110,53 @@ class Order:
             window = np.concatenate(blocks)
             windows.append(window[torch.randperm(len(window), generator=generator).numpy()])
         return np.concatenate(windows) if windows else np.arange(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Batches that the caller has formed, the same in every epoch.
+
+    Attributes:
+        batches: Indices into the data set, one array a batch.
+        batch_size: Of the largest.
+        seed: Of the crops.
+        rank: This process among `world`, which takes every `world`-th batch.
+        world: Number of processes that share the batches.
+    """
+
+    batches: Sequence[Indices]
+    batch_size: int
+    seed: int = 0
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def length(self) -> int:
+        """Samples of all batches."""
+        return sum(map(len, self.batches))
+
+    def __len__(self) -> int:
+        return len(self.batches[self.rank :: self.world])
+
+    def of(self, epoch: int, given: Iterable[int] | None = None) -> list[Indices]:
+        """This rank's batches, whatever the epoch."""
+        return list(self.batches[self.rank :: self.world])
+
+
+def by_shape(shapes: npt.NDArray[np.integer], batch_size: int) -> list[Indices]:
+    """Forms batches of samples that share a shape, all full but the last one of each shape.
+
+    Args:
+        shapes: N x 2, such as `ShortSide.shapes` gives for all samples of a split.
+        batch_size: Samples a batch.
+
+    Returns:
+        Indices of each batch, ascending; every sample is in one of them.
+    """
+    _, groups = np.unique(shapes, axis=0, return_inverse=True)
+    order = np.argsort(groups.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(groups.reshape(-1)))
+    batches = []
+    for part in np.split(order, ends[:-1]):
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return batches

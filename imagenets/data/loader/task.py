@@ -75,11 +75,12 @@ class Filler:
         width, height = int(layout.sizes[i, 0]), int(layout.sizes[i, 1])
         try:
             at = int(layout.images[i])
-            if layout.boxes is None or layout.flips is None:
+            if layout.boxes is None or layout.flips is None or layout.shape is None:
                 out = memory[at : at + height * width * 3].reshape(height, width, 3)
                 decode_into(encoded.image, out)
             else:
-                self._crop(encoded, layout.boxes[i], bool(layout.flips[i]), memory, at)
+                out = memory[at : at + self._bytes(layout.shape)]
+                self._crop(encoded, layout.boxes[i], bool(layout.flips[i]), layout.shape, out)
         except ValueError as error:
             raise CorruptError(
                 f"{self.dataset.where(row)}: not a readable image ({error}). "
@@ -88,13 +89,17 @@ class Filler:
         if layout.masks is not None:
             self._mask(encoded.mask, row, (width, height), layout, i, memory)
 
+    def _bytes(self, shape: tuple[int, int]) -> int:
+        """Bytes of a crop."""
+        return shape[0] * shape[1] * (12 if self.crop and self.crop.output == "float32" else 3)
+
     def _crop(
         self,
         encoded: Encoded,
         box: npt.NDArray[np.int32],
         flip: bool,
-        memory: npt.NDArray[np.uint8],
-        at: int,
+        shape: tuple[int, int],
+        out: npt.NDArray[np.uint8],
     ) -> None:
         crop = self.crop
         assert crop is not None
@@ -108,13 +113,10 @@ class Filler:
         )
         whole = (0, 0, width, height)
         kind = KINDS[crop.resample]
-        shape = (crop.size, crop.size, 3)
-        count = crop.size * crop.size * 3
         if crop.output == "uint8":
-            out = memory[at : at + count].reshape(shape)
-            resize_crop_into(pixels, whole, flip, out, kind)
+            resize_crop_into(pixels, whole, flip, out.reshape(*shape, 3), kind)
         else:
-            floats = memory[at : at + 4 * count].view(np.float32).reshape(shape)
+            floats = out.view(np.float32).reshape(*shape, 3)
             crop_normalised_into(pixels, whole, flip, floats, self._scale, self._bias, kind)
 
     def _mask(
@@ -137,11 +139,10 @@ class Filler:
             )
         assert layout.masks is not None
         at = int(layout.masks[i])
-        if layout.boxes is None or layout.flips is None:
+        if layout.boxes is None or layout.flips is None or layout.shape is None:
             memory[at : at + 2 * ids.size].view(np.int16).reshape(ids.shape)[:] = ids
         else:
-            assert self.crop is not None
-            side = self.crop.size
-            out = memory[at : at + 2 * side * side].view(np.int16).reshape(side, side)
+            high, wide = layout.shape
+            out = memory[at : at + 2 * high * wide].view(np.int16).reshape(high, wide)
             left, top, width, height = layout.boxes[i].tolist()
             nearest_crop_into(ids, (left, top, width, height), bool(layout.flips[i]), out)

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import re
-import socket
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from imagenets import paths
+from imagenets.core import lock
 from imagenets.core.files import write_file
 from imagenets.core.pool import wait_for_orphans
-from imagenets.errors import BusyError
 
 WORKERS = "workers"
 """File in it that workers hold a shared lock on."""
@@ -28,40 +26,15 @@ _DEPTH = 5  # of folders looked at for changes: the Kaggle layout needs four
 
 @contextmanager
 def hold(root: Path) -> Iterator[None]:
-    """Makes this the only run on a root; the system lets go for a run that was killed.
+    """Makes this the only run on a root, once workers of a killed one are gone.
 
     Raises:
         BusyError: Another run is at work; says which.
     """
-    from filelock import FileLock, Timeout
-
     folder = paths.state(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / "holder.json"
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            wait_for_orphans(folder / WORKERS)
-            facts = {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            }
-            holder.write_text(json.dumps(facts) + "\n", "utf-8")
-            yield
-            holder.unlink(missing_ok=True)
-    except Timeout:
-        raise BusyError(f"{root}: {_who(holder)}. Wait until it is done, or stop it.") from None
-
-
-def _who(holder: Path) -> str:
-    try:
-        facts = json.loads(holder.read_bytes())
-        return (
-            f"another run is at work here: process {facts['pid']} on {facts['host']}, since "
-            f"{facts['since']}"
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another run is at work here"
+    with lock.hold(folder, root):
+        wait_for_orphans(folder / WORKERS)
+        yield
 
 
 @dataclass

@@ -9,33 +9,35 @@ from imagenets.data.augment import apply_groups, draw_groups
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.losses import ASSIGNED, Queue, assign, swapped
-from imagenets.methods.pass_.presets import PRETRAIN_STD
-from imagenets.training.run import Run, fit, weights
+from imagenets.methods.pass_.presets import PRETRAIN_STD, Config
+from imagenets.methods.pass_.trained import schedule, trained_result
+from imagenets.models.checkpoints import load_weights
+from imagenets.training.loop import Training, train, trained_state
+from imagenets.training.optimizers import LarcSGD
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
 
 TRAINABLE = ("fbg.", "prototypes.")
 
 
-def attention(run: Run) -> None:
+def attention(run: Run[Config]) -> dict[str, float]:
     """Trains the pixel attention on the frozen backbone; leaves `attention/checkpoint.pt`."""
     config = run.config
     network = _build(run)
-    loader = run.loader(run.dataset("train"), train=True)
+    loader = run.training_loader(run.dataset("train"))
     queue = Queue.of(config.attention.queue, config.batch, run.device)
     first = config.attention.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw_groups(batch.sizes, config.attention_views, generator)
-        crops = [
-            crop
-            for group in apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
-            for crop in group
-        ]
-        views = (len(crops), len(batch.names))
+        views = apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
+        crops = [crop for group in views for crop in group]
+        shape = (len(crops), len(batch))
         network.normalise_prototypes()
         with run.autocast():
             embedding, scores = network(crops)
-        embedding = embedding.detach().unflatten(0, views)[:ASSIGNED]
-        scores = scores.float().unflatten(0, views)
+        embedding = embedding.detach().unflatten(0, shape)[:ASSIGNED]
+        scores = scores.float().unflatten(0, shape)
         assignments = assign(
             embedding,
             scores.detach()[:ASSIGNED],
@@ -49,18 +51,37 @@ def attention(run: Run) -> None:
             network.prototypes.weight.grad = None
         return {"loss": loss}
 
-    trained = [value for value in network.parameters() if value.requires_grad]
-    memory = {} if queue is None else {"queue": queue.rows}
-    fit(run, "attention", loader, network, trained, step, memory)
+    learning = [value for value in network.parameters() if value.requires_grad]
+    training = Training(
+        name="attention",
+        epochs=config.attention.epochs,
+        loader=loader,
+        network=network,
+        optimizer=LarcSGD(learning, config.attention.base_rate),
+        schedule=schedule(config.attention),
+        step=step,
+        memory={} if queue is None else {"queue": queue.rows},
+    )
+    return train(run, training)
 
 
-def _build(run: Run) -> AttentionNet:
+def _build(run: Run[Config]) -> AttentionNet:
     config = run.config
     torch.manual_seed(config.seed)
-    network: AttentionNet = run.place(AttentionNet(config.arch, config.hidden, config.prototypes))
-    pretrained = weights(run, "pretrain")
-    own = network.state_dict()
-    network.load_state_dict({name: pretrained.get(name, own[name]) for name in own})
+    network = run.place(AttentionNet(config.arch, config.hidden, config.prototypes))
+    state = trained_state(run, "pretrain", config.pretrain.epochs)
+    load_weights(network, state, source=f"{run.out / 'pretrain'}")
     for name, value in network.named_parameters():
         value.requires_grad_(name.startswith(TRAINABLE))
     return network.train()  # batch norm stays in training mode, as published
+
+
+STAGE = Stage(
+    name="attention",
+    needs=("pretrain",),
+    settings=("arch", "hidden", "prototypes", "attention_views", "attention", "batch", "seed"),
+    splits=lambda config: ("train",),
+    version=1,
+    run=attention,
+    result=trained_result,
+)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,56 +12,60 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from imagenets.data.augment import centre_crop, normalise, short_side
-from imagenets.methods.pass_.inference import load_attention
-from imagenets.training.run import Run, progress, say, seeded, write_json
+from imagenets.core.files import atomic, sha256, write_json
+from imagenets.core.log import progress
+from imagenets.data.augment import centre_crop, normalise
+from imagenets.data.dataset.imagenets import ImageNetS
+from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.trained import load_attention
+from imagenets.training.run import Run, seeded
+from imagenets.training.stage import Stage
 
+log = logging.getLogger(__name__)
+
+CENTROIDS = "centroids.npy"
 ITERATIONS = 20
 CHUNK = 16384
 """Points whose distances are held at once."""
 
 
-def cluster(run: Run) -> None:
+def cluster(run: Run[Config]) -> dict[str, float]:
     """Clusters the training images; leaves `cluster/centroids.npy` and `clusters.json`."""
     folder = run.folder("cluster")
-    if (folder / "clusters.json").is_file():
-        say("cluster: done")
-        return
-    features, class_ids = _features(run)
     data = run.dataset("train")
-    k = len(data.classes)
-    centroids, labels, inertia = kmeans(
-        F.normalize(features), k, run.config.restarts, run.config.seed
-    )
-    part = folder / "centroids.part.npy"
-    np.save(part, centroids.cpu().numpy(), allow_pickle=False)
-    part.replace(folder / "centroids.npy")
-    found = {
+    features = F.normalize(_features(run, data))
+    found = kmeans(features, len(data.classes), run.config.restarts, run.config.seed)
+    centroids, labels, inertia = found
+    with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
+        np.save(file, centroids.cpu().numpy(), allow_pickle=False)
+    clusters, class_ids = labels.cpu().numpy(), data.class_ids.astype(np.int64)
+    reports = {
         "images": len(labels),
         "inertia": inertia,
-        "NMI": 100 * mutual_information(labels.cpu().numpy(), class_ids),
-        "accuracy": 100 * matched_accuracy(labels.cpu().numpy(), class_ids),
+        "NMI": 100 * mutual_information(clusters, class_ids),
+        "accuracy": 100 * matched_accuracy(clusters, class_ids),
     }
-    write_json(folder / "clusters.json", found)
-    say(f"cluster: NMI {found['NMI']:.1f} %, accuracy {found['accuracy']:.1f} %")
+    write_json(folder / "clusters.json", reports)
+    log.info("cluster: NMI %.1f %%, accuracy %.1f %%", reports["NMI"], reports["accuracy"])
+    return reports
 
 
 @torch.inference_mode()
-def _features(run: Run) -> tuple[Tensor, npt.NDArray[np.int64]]:
-    """Pooled features of all training images, N x F, and their class ids."""
+def _features(run: Run[Config], data: ImageNetS) -> Tensor:
+    """Pooled features of all images, N x F float32, in the order of the data set."""
     network = load_attention(run)
-    side, crop = run.config.side, run.config.crop
-    rows: list[Tensor] = []
-    class_ids: list[Tensor] = []
-    loader = run.loader(run.dataset("train"))
-    for batch in progress(loader, "cluster: features", len(loader)):
-        images = [
-            centre_crop(short_side(image.to(run.device), side), crop) for image in batch.whole
-        ]
+    crop = ShortSide(run.config.side)
+    batches = by_shape(crop.shapes(data.sizes), run.config.batch)
+    channels = network.backbone.channels[-1]
+    features = torch.empty(len(data), channels, device=run.device)
+    for batch in run.batches(data, batches, crop, "cluster: features"):
+        images = centre_crop(batch.crops, run.config.crop)
         with run.autocast():
-            rows.append(network.cluster_features(normalise(torch.stack(images).float() / 255)))
-        class_ids.append(batch.class_ids)
-    return torch.cat(rows).float(), torch.cat(class_ids).numpy()
+            pooled = network.cluster_features(normalise(images.float() / 255))
+        features[batch.indices] = pooled.float()
+    return features
 
 
 def kmeans(points: Tensor, k: int, restarts: int, seed: int) -> tuple[Tensor, Tensor, float]:
@@ -106,9 +113,7 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(labels), torch.cat(distances)
 
 
-def _contingency(
-    labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def _pairs(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     table = np.zeros((labels.max() + 1, classes.max() + 1), np.int64)
     np.add.at(table, (labels, classes), 1)
     return table
@@ -116,7 +121,7 @@ def _contingency(
 
 def mutual_information(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> float:
     """Normalised mutual information of two labellings, arithmetic mean of entropies, 0..1."""
-    joint = _contingency(labels, classes) / len(labels)
+    joint = _pairs(labels, classes) / len(labels)
     rows, columns = joint.sum(1), joint.sum(0)
     seen = joint > 0
     mutual = (joint[seen] * np.log(joint[seen] / np.outer(rows, columns)[seen])).sum()
@@ -126,6 +131,22 @@ def mutual_information(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.in
 
 def matched_accuracy(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> float:
     """Share of images in the class their cluster is matched to (Hungarian), 0..1."""
-    table = _contingency(labels, classes)
+    table = _pairs(labels, classes)
     rows, columns = linear_sum_assignment(table, maximize=True)
     return float(table[rows, columns].sum() / len(labels))
+
+
+def _result(folder: Path) -> str | None:
+    path = folder / CENTROIDS
+    return sha256(path) if path.is_file() else None
+
+
+STAGE = Stage(
+    name="cluster",
+    needs=("attention",),
+    settings=("arch", "batch", "side", "crop", "restarts", "seed"),
+    splits=lambda config: ("train",),
+    version=1,
+    run=cluster,
+    result=_result,
+)

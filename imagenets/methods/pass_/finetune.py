@@ -6,30 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.data.augment import ViewGroup, draw_boxes, label_crop, normalise, resize_crop
+from imagenets.data.augment import normalise
 from imagenets.data.loader import Batch
-from imagenets.errors import MissingError
+from imagenets.data.loader.crops import RandomCrop
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.training.run import Run, fit, weights
+from imagenets.methods.pass_.mask_files import labels_folder
+from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.trained import schedule, trained_result
+from imagenets.models.checkpoints import load_weights
+from imagenets.training.loop import Training, train, trained_state
+from imagenets.training.optimizers import LarcSGD
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
 
 
-def finetune(run: Run) -> None:
+def finetune(run: Run[Config]) -> dict[str, float]:
     """Trains the segmentation network; leaves `finetune/checkpoint.pt`."""
     config = run.config
-    data = run.dataset("train")
+    data = run.dataset("train").with_masks(labels_folder(run.out))
     torch.manual_seed(config.seed)
-    network: SegmentationNet = run.place(SegmentationNet(config.arch, len(data.classes)))
-    pretrained, own = weights(run, "pretrain"), network.state_dict()
-    network.load_state_dict({name: pretrained.get(name, own[name]) for name in own})
+    network = run.place(SegmentationNet(config.arch, len(data.classes)))
+    state = trained_state(run, "pretrain", config.pretrain.epochs)
+    load_weights(network, state, source=f"{run.out / 'pretrain'}")
     network.train()
-    labels = run.out / "pseudo"
-    if not (labels / "done.json").is_file():
-        raise MissingError(f"{labels}: not finished. Run the step 'pseudo' first (--stages).")
-    group = ViewGroup(1, config.crop, (0.08, 1.0))
-    loader = run.loader(data.with_masks(labels / "train"), train=True)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        images, labels = _crops(batch, group, generator, run.device)
+        assert isinstance(batch.masks, Tensor)
+        images = normalise(batch.crops.float() / 255)
+        labels = batch.masks[:, ::2, ::2].to(torch.int64)  # half the size, nearest
         with run.autocast():
             logits = network(images)
         logits = F.interpolate(
@@ -39,19 +43,24 @@ def finetune(run: Run) -> None:
         loss.backward()
         return {"loss": loss}
 
-    fit(run, "finetune", loader, network, network.parameters(), step)
+    training = Training(
+        name="finetune",
+        epochs=config.finetune.epochs,
+        loader=run.training_loader(data, RandomCrop(config.crop)),
+        network=network,
+        optimizer=LarcSGD(network.parameters(), config.finetune.base_rate),
+        schedule=schedule(config.finetune),
+        step=step,
+    )
+    return train(run, training)
 
 
-def _crops(
-    batch: Batch, group: ViewGroup, generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """One crop of each image, N x 3 x s x s, and its labels at half the size, N x s/2 x s/2."""
-    assert batch.masks is not None
-    boxes = draw_boxes(batch.sizes, group, generator)[0].tolist()
-    flips = (torch.rand(len(boxes), generator=generator) < group.flip).tolist()
-    images, labels = [], []
-    for image, mask, box, flip in zip(batch.whole, batch.masks, boxes, flips, strict=True):
-        crop = resize_crop(image.to(device), box, group.size)
-        images.append(crop.flip(-1) if flip else crop)
-        labels.append(label_crop(mask, box, flip, group.size)[::2, ::2])
-    return normalise(torch.stack(images).float() / 255), torch.stack(labels).to(device, torch.int64)
+STAGE = Stage(
+    name="finetune",
+    needs=("pretrain", "pseudo"),
+    settings=("arch", "finetune", "batch", "crop", "seed"),
+    splits=lambda config: ("train",),
+    version=1,
+    run=finetune,
+    result=trained_result,
+)

@@ -1,4 +1,8 @@
-"""The three networks of PASS: backbone + heads, with the parameter names of the checkpoints."""
+"""The three networks of PASS: a backbone and heads.
+
+The published checkpoints name the weights of the backbone without a prefix; see
+`imagenets.models.checkpoints.plain_state`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imagenets.models.resnet import ResNet, initialise
+from imagenets.models.backbone import Backbone
+from imagenets.models.registry import make_backbone
+from imagenets.models.resnet import initialise
 
 EMBEDDING = 128
 """Channels of every embedding and of the prototypes."""
@@ -53,7 +59,8 @@ def _by_size(crops: Sequence[Tensor]) -> list[Tensor]:
     return [torch.cat(group) for group in groups]
 
 
-class _WithPrototypes(ResNet):
+class _WithPrototypes(nn.Module):
+    backbone: Backbone
     prototypes: nn.Linear
 
     @torch.no_grad()
@@ -87,15 +94,17 @@ class PretrainNet(_WithPrototypes):
     """Step 1: image, shallow and pixel heads on the backbone (arXiv:2106.03149, section 4)."""
 
     def __init__(self, arch: str, hidden: int, prototypes: int) -> None:
-        super().__init__(arch)
-        self.projection_head = _projection(self.features, hidden)
+        super().__init__()
+        self.backbone = make_backbone(arch)
+        *_, shallow, features = self.backbone.channels
+        self.projection_head = _projection(features, hidden)
         self.projection_head_shallow = nn.ModuleDict(
-            {"projection_head_shallow3": _projection(self.shallow, hidden)}
+            {"projection_head_shallow3": _projection(shallow, hidden)}
         )
         self.projection_head_pixel_shallow = nn.ModuleDict(
-            {"projection_head_pixel3": _pixel_projection(self.shallow, hidden, self.shallow)}
+            {"projection_head_pixel3": _pixel_projection(shallow, hidden, shallow)}
         )
-        self.projection_head_pixel = _pixel_projection(self.features, hidden, EMBEDDING)
+        self.projection_head_pixel = _pixel_projection(features, hidden, EMBEDDING)
         self.predictor_head_pixel = nn.Sequential(
             nn.Conv2d(EMBEDDING, EMBEDDING, 1, bias=False),
             nn.BatchNorm2d(EMBEDDING),
@@ -118,7 +127,7 @@ class PretrainNet(_WithPrototypes):
         """
         pooled: list[Tensor] = []
         for i, batch in enumerate(_by_size(crops)):
-            third, fourth = self.maps(batch)
+            third, fourth = self.backbone.maps(batch, (-2, -1))
             pooled.append(_pool(fourth))
             if i == 0:
                 shallow = self._shallow(third)
@@ -163,10 +172,12 @@ class AttentionNet(_WithPrototypes):
     """Steps 2 to 4: the backbone, the pixel attention head and the prototypes."""
 
     def __init__(self, arch: str, hidden: int, prototypes: int) -> None:
-        super().__init__(arch)
-        self.projection_head = _projection(self.features, hidden)
+        super().__init__()
+        self.backbone = make_backbone(arch)
+        features = self.backbone.channels[-1]
+        self.projection_head = _projection(features, hidden)
         self.prototypes = nn.Linear(EMBEDDING, prototypes, bias=False)
-        self.fbg = PixelAttention(self.features)
+        self.fbg = PixelAttention(features)
         initialise(self)
 
     def gated(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,8 +187,9 @@ class AttentionNet(_WithPrototypes):
             The map (N x F x H/8 x W/8), the same L2-normalised over channels, and the
             attention of the normalised map (same shape, in 0..1).
         """
-        _, fourth = self.maps(images)
-        features = F.interpolate(fourth, scale_factor=4.0, mode="bilinear", align_corners=False)
+        features = F.interpolate(
+            self.backbone(images), scale_factor=4.0, mode="bilinear", align_corners=False
+        )
         normalised = F.normalize(features)
         return features, normalised, self.fbg(normalised)
 
@@ -196,14 +208,15 @@ class AttentionNet(_WithPrototypes):
         return _pool(features * attention)
 
 
-class SegmentationNet(ResNet):
-    """Steps 5 and 6: the backbone and a 1x1 classifier over other + K categories."""
+class SegmentationNet(nn.Module):
+    """Steps 5 and 6: the backbone and a 1x1 classifier over background + K classes."""
 
-    def __init__(self, arch: str, categories: int) -> None:
-        super().__init__(arch)
-        self.last_layer = nn.Conv2d(self.features, categories + 1, 1)
+    def __init__(self, arch: str, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = make_backbone(arch)
+        self.last_layer = nn.Conv2d(self.backbone.channels[-1], num_classes + 1, 1)
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Gives N x (K + 1) x H/32 x W/32 logits of N x 3 x H x W images."""
-        return cast(Tensor, self.last_layer(self.maps(images)[1]))
+        return cast(Tensor, self.last_layer(self.backbone(images)))

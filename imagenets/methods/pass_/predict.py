@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenets.data.augment import normalise
+from imagenets.data.dataset.imagenets import ImageNetS
+from imagenets.data.loader import Batch
+from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.order import by_shape
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.methods.pass_.inference import by_shape, write_mask
-from imagenets.training.run import Run, progress, say, weights, write_json
+from imagenets.methods.pass_.mask_files import (
+    by_size,
+    finish,
+    masks_result,
+    unfinished,
+    write_mask,
+)
+from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.trained import load_segmentation
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
+
+SPLIT = "validation"
 
 LARGE = 1_000_000
 """Pixels above which logits are not brought to the full size: K + 1 maps of it would not fit."""
@@ -18,37 +34,36 @@ LARGE = 1_000_000
 LARGE_HEIGHT = 1000
 
 
-def predict(run: Run, split: str = "validation") -> None:
-    """Writes `predict/<split>/<wnid>/<stem>.png`; ids are generated categories, unmatched."""
+def predict(run: Run[Config]) -> dict[str, float]:
+    """Writes `predict/validation/<wnid>/<stem>.png`; ids are generated classes, unmatched."""
     folder = run.folder("predict")
-    done = folder / f"{split}.json"
-    if done.is_file():
-        say(f"predict: {split} is done")
-        return
-    data = run.dataset(split)
-    network: SegmentationNet = run.place(SegmentationNet(run.config.arch, len(data.classes)))
-    network.load_state_dict(weights(run, "finetune"))
-    network.eval()
-    loader = run.loader(data)
-    for batch in progress(loader, f"predict: {split}", len(loader)):
-        ids = segment(network, batch.whole, run.config.side, run.device)
-        for name, mask in zip(batch.names, ids, strict=True):
-            write_mask(folder / split / f"{name}.png", mask.cpu().numpy())
-    write_json(done, {"images": len(data)})
+    data = run.dataset(SPLIT)
+    network = load_segmentation(run, len(data.classes))
+    paths = [folder / SPLIT / f"{name}.png" for name in data.names]
+    crop = ShortSide(run.config.side)
+    batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
+    for batch in run.batches(data, batches, crop, f"predict: {SPLIT}"):
+        for name, ids in segment(network, batch, data):
+            write_mask(folder / SPLIT / f"{name}.png", ids.cpu().numpy())
+    finish(folder, SPLIT, len(data))
+    return {"images": len(data)}
 
 
 @torch.inference_mode()
 def segment(
-    network: SegmentationNet, images: Sequence[Tensor], side: int, device: torch.device
-) -> list[Tensor]:
-    """Segments uint8 3 x H x W images: for each H x W int64 ids 0..K."""
-    found: list[Tensor] = [torch.empty(0)] * len(images)
-    for positions, batch in by_shape(images, side, device):
-        logits = network(batch)
-        for row, position in enumerate(positions):
-            height, width = images[position].shape[1:]
-            found[position] = _full_size(logits[row, None], height, width)
-    return found
+    network: SegmentationNet, batch: Batch, data: ImageNetS
+) -> Iterator[tuple[str, Tensor]]:
+    """Segments a batch of resized images: for each its name and H x W int64 ids 0..K.
+
+    Args:
+        network: Trained.
+        batch: n x 3 x h x w uint8 images.
+        data: Where they are from.
+    """
+    logits = network(normalise(batch.crops.float() / 255))
+    for positions, (height, width) in by_size(data.sizes_of(batch.indices.cpu().numpy())):
+        for position in positions.tolist():  # K + 1 maps at full size: one image at a time
+            yield batch.names[position], _full_size(logits[position, None], height, width)
 
 
 def _full_size(logits: Tensor, height: int, width: int) -> Tensor:
@@ -60,3 +75,14 @@ def _full_size(logits: Tensor, height: int, width: int) -> Tensor:
     if large:
         ids = F.interpolate(ids[None].float(), (height, width), mode="nearest")[0].long()
     return ids[0]
+
+
+STAGE = Stage(
+    name="predict",
+    needs=("finetune",),
+    settings=("arch", "batch", "side"),
+    splits=lambda config: (SPLIT,),
+    version=1,
+    run=predict,
+    result=masks_result,
+)

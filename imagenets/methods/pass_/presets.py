@@ -10,9 +10,6 @@ from typing import Any
 from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
 
-STAGES = ("pretrain", "attention", "cluster", "pseudo", "finetune", "predict")
-"""The six steps of PASS, each reads the files of those before it."""
-
 PRETRAIN_STD = (0.228, 0.224, 0.225)
 """The published steps 1 and 2 divide by this; all others by the usual (0.229, 0.224, 0.225)."""
 
@@ -21,7 +18,7 @@ TRAINED = ("pretrain", "attention", "finetune")
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class Schedule:
     """How one step is trained.
 
     Attributes:
@@ -48,7 +45,7 @@ class Config:
     """Everything that decides the numbers of a run, data and device aside.
 
     Attributes:
-        arch: Backbone, see `resnet.DEPTHS`.
+        arch: Backbone, see `imagenets.models.registry`.
         hidden: Width of the heads.
         prototypes: Number M of prototypes.
         views: The crops of pretraining; the first group has the two aligned views.
@@ -69,9 +66,9 @@ class Config:
     prototypes: int
     views: tuple[ViewGroup, ...]
     attention_views: tuple[ViewGroup, ...]
-    pretrain: Training
-    attention: Training
-    finetune: Training
+    pretrain: Schedule
+    attention: Schedule
+    finetune: Schedule
     batch: int = 256
     side: int = 256
     crop: int = 224
@@ -93,9 +90,9 @@ _TIER_300 = Config(
     prototypes=3000,
     views=(ViewGroup(2, 224, (0.08, 1.0)),),
     attention_views=(ViewGroup(2, 224, (0.08, 1.0)),),
-    pretrain=Training(100, 0.6, queue=3840, queue_from=15, freeze=5005),
-    attention=Training(20, 0.6, queue=3840),
-    finetune=Training(20, 0.6),
+    pretrain=Schedule(100, 0.6, queue=3840, queue_from=15, freeze=5005),
+    attention=Schedule(20, 0.6, queue=3840),
+    finetune=Schedule(20, 0.6),
 )
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
@@ -106,9 +103,9 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
             prototypes=500,
             views=(ViewGroup(2, 224, (0.14, 1.0)), ViewGroup(6, 96, (0.05, 0.14))),
             attention_views=(ViewGroup(2, 224, (0.08, 1.0)),),
-            pretrain=Training(200, 0.6, queue=2048, queue_from=15, freeze=1001),
-            attention=Training(20, 6.0, queue=3840),
-            finetune=Training(20, 0.6),
+            pretrain=Schedule(200, 0.6, queue=2048, queue_from=15, freeze=1001),
+            attention=Schedule(20, 6.0, queue=3840),
+            finetune=Schedule(20, 0.6),
         ),
         "pass300": _TIER_300,
         "pass919": replace(_TIER_300, pretrain_split="train-full"),
@@ -122,9 +119,9 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
             prototypes=30,
             views=(ViewGroup(2, 96, (0.2, 1.0), jitter=_WEAK, grey=0.0),),
             attention_views=(ViewGroup(2, 96, (0.08, 1.0), jitter=_WEAK, grey=0.0),),
-            pretrain=Training(20, 1.0, freeze=_FOREVER, epsilon=0.03),
-            attention=Training(2, 6.0, freeze=_FOREVER, epsilon=0.03),
-            finetune=Training(4, 0.6),
+            pretrain=Schedule(20, 1.0, freeze=_FOREVER, epsilon=0.03),
+            attention=Schedule(2, 6.0, freeze=_FOREVER, epsilon=0.03),
+            finetune=Schedule(4, 0.6),
             batch=32,
             side=128,
             crop=96,

@@ -19,52 +19,63 @@ from imagenets.methods.pass_.losses import (
     pixel_to_pixel,
     swapped,
 )
-from imagenets.methods.pass_.presets import PRETRAIN_STD
-from imagenets.training.run import Run, fit
+from imagenets.methods.pass_.presets import PRETRAIN_STD, Config
+from imagenets.methods.pass_.trained import schedule, trained_result
+from imagenets.training.loop import Training, train
+from imagenets.training.optimizers import LarcSGD
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
 
 
-def pretrain(run: Run) -> None:
+def pretrain(run: Run[Config]) -> dict[str, float]:
     """Trains the backbone and the heads; leaves `pretrain/checkpoint.pt`."""
     config = run.config
     torch.manual_seed(config.seed)
     network = run.place(PretrainNet(config.arch, config.hidden, config.prototypes))
     network.train()
-    loader = run.loader(run.dataset(config.pretrain_split), train=True)
+    loader = run.training_loader(run.dataset(config.pretrain_split))
     queue = Queue.of(config.pretrain.queue, config.batch, run.device)
     first = config.pretrain.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw_groups(batch.sizes, config.views, generator)
-        crops = [
-            crop
-            for group in apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
-            for crop in group
-        ]
+        views = apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
+        crops = [crop for group in views for crop in group]
         q, k = (grid.to(run.device) for grid in grids(params[0]))
         network.normalise_prototypes()
         with run.autocast():
             out = network(crops, (q, k))
-        views = (len(crops), len(batch.names))
         active = queue if iteration >= first else None
-        losses = _losses(out, views, network, active, config.pretrain.epsilon)
+        shape = (len(crops), len(batch))
+        losses = _losses(out, shape, network, active, config.pretrain.epsilon)
         losses["loss"].backward()
         if iteration < config.pretrain.freeze:
             network.prototypes.weight.grad = None
         return losses
 
-    memory = {} if queue is None else {"queue": queue.rows}
-    fit(run, "pretrain", loader, network, network.parameters(), step, memory)
+    training = Training(
+        name="pretrain",
+        epochs=config.pretrain.epochs,
+        loader=loader,
+        network=network,
+        optimizer=LarcSGD(network.parameters(), config.pretrain.base_rate),
+        schedule=schedule(config.pretrain),
+        step=step,
+        memory={} if queue is None else {"queue": queue.rows},
+    )
+    return train(run, training)
 
 
 def _losses(
     out: PretrainOutput,
-    views: tuple[int, int],
+    shape: tuple[int, int],
     network: PretrainNet,
     queue: Queue | None,
     epsilon: float,
 ) -> dict[str, Tensor]:
-    scores = out.scores.float().unflatten(0, views)
-    embedding = out.embedding.detach().unflatten(0, views)
+    """The three losses and their total; `shape` is the number of crops and of images."""
+    scores = out.scores.float().unflatten(0, shape)
+    embedding = out.embedding.detach().unflatten(0, shape)
     assignments = assign(
         embedding[:ASSIGNED],
         scores.detach()[:ASSIGNED],
@@ -72,8 +83,19 @@ def _losses(
         queue,
         epsilon,
     )
-    shallow = out.shallow_scores.float().unflatten(0, (ASSIGNED, views[1]))
+    shallow = out.shallow_scores.float().unflatten(0, (ASSIGNED, shape[1]))
     i2i = swapped(assignments, scores)
     d2s = deep_to_shallow(assignments, shallow)
     p2p = pixel_to_pixel(out.projection.float(), out.prediction.float())
     return {"loss": (i2i + d2s) / 2 + p2p, "i2i": i2i, "d2s": d2s, "p2p": p2p}
+
+
+STAGE = Stage(
+    name="pretrain",
+    needs=(),
+    settings=("arch", "hidden", "prototypes", "views", "pretrain", "batch", "seed"),
+    splits=lambda config: (config.pretrain_split,),
+    version=1,
+    run=pretrain,
+    result=trained_result,
+)

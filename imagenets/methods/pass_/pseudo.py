@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from imagenets import masks
+from imagenets.core.files import write_json
+from imagenets.data.augment import normalise
 from imagenets.data.dataset.imagenets import ImageNetS
-from imagenets.errors import MissingError
+from imagenets.data.loader import Batch
+from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.order import by_shape
 from imagenets.evaluation.sweep import ThresholdSweep
 from imagenets.methods.pass_.heads import AttentionNet
-from imagenets.methods.pass_.inference import by_shape, load_attention, write_mask
-from imagenets.training.run import Run, progress, say, write_json
+from imagenets.methods.pass_.mask_files import (
+    by_size,
+    finish,
+    labels_folder,
+    masks_result,
+    unfinished,
+    write_mask,
+)
+from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.trained import load_attention
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,102 +45,99 @@ class Labeller:
     Attributes:
         network: The trained network of step 2.
         centroids: K x F, L2-normalised.
-        side: Short side of the network's input, pixels.
-        device: Where it runs.
     """
 
     network: AttentionNet
     centroids: Tensor
-    side: int
-    device: torch.device
 
     @classmethod
-    def of(cls, run: Run) -> Labeller:
+    def of(cls, run: Run[Config]) -> Labeller:
         """Reads what steps 2 and 3 left."""
         path = run.out / "cluster" / "centroids.npy"
-        if not path.is_file():
-            raise MissingError(f"{path}: not there. Run the step 'cluster' first (--stages).")
         centroids = torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
-        return cls(load_attention(run), F.normalize(centroids), run.config.side, run.device)
+        return cls(load_attention(run), F.normalize(centroids))
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Labels uint8 3 x H x W images.
+    def __call__(self, batch: Batch, data: ImageNetS) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Labels a batch of resized images at their own sizes.
 
-        Returns:
-            For each image ids (H x W, 1..K) and foreground attention (H x W float32, 0..1).
+        Args:
+            batch: n x 3 x h x w uint8 images.
+            data: Where they are from.
+
+        Yields:
+            For each image its name, ids (H x W int64, 1..K) and foreground attention (H x W
+            float32, 0..1), on the device.
         """
-        labelled: list[tuple[Tensor, Tensor] | None] = [None] * len(images)
-        for positions, batch in by_shape(images, self.side, self.device):
-            features, _, attention = self.network.gated(batch)
-            foreground = attention.mean(1, keepdim=True)
-            scores = torch.einsum("nfhw,kf->nkhw", F.normalize(features), self.centroids)
-            ids = 1 + scores.argmax(1, keepdim=True)
-            for row, position in enumerate(positions):
-                size = tuple(images[position].shape[1:])
-                whole = F.interpolate(ids[row, None].float(), size, mode="nearest")
-                level = F.interpolate(
-                    foreground[row, None], size, mode="bilinear", align_corners=False
-                )
-                labelled[position] = (whole[0, 0].to(torch.int64), level[0, 0].float())
-        return [pair for pair in labelled if pair is not None]
+        features, _, attention = self.network.gated(normalise(batch.crops.float() / 255))
+        foreground = attention.mean(1, keepdim=True)
+        scores = torch.einsum("nfhw,kf->nkhw", F.normalize(features), self.centroids)
+        ids = (1 + scores.argmax(1, keepdim=True)).float()
+        for positions, size in by_size(data.sizes_of(batch.indices.cpu().numpy())):
+            whole = F.interpolate(ids[positions], size, mode="nearest").long()
+            level = F.interpolate(foreground[positions], size, mode="bilinear", align_corners=False)
+            for row, position in enumerate(positions.tolist()):
+                yield batch.names[position], whole[row, 0], level[row, 0].float()
 
 
-def pseudo(run: Run) -> None:
+def pseudo(run: Run[Config]) -> dict[str, float]:
     """Sweeps the threshold on validation, then labels the training set.
 
-    Leaves `pseudo/threshold.json` and `pseudo/train/<wnid>/<stem>.png`; labels that a run before
-    wrote at the same threshold stay.
+    Leaves `pseudo/threshold.json` and `pseudo/train/<wnid>/<stem>.png`; labels that this stage
+    wrote before it was interrupted stay.
     """
     folder = run.folder("pseudo")
-    if (folder / "done.json").is_file():
-        say("pseudo: done")
-        return
     labeller = Labeller.of(run)
     threshold = _sweep(run, labeller, folder / "threshold.json")
     data = run.dataset("train")
-    paths = [folder / "train" / f"{name}.png" for name in data.names]
-    loader = run.loader(data.subset(_unfinished(paths, run.config.batch)))
-    for batch in progress(loader, "pseudo: training labels", len(loader)):
-        for name, (ids, level) in zip(batch.names, labeller(batch.whole), strict=True):
+    target = labels_folder(run.out)
+    paths = [target / f"{name}.png" for name in data.names]
+    crop = ShortSide(run.config.side)
+    batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
+    for batch in run.batches(data, batches, crop, "pseudo: training labels"):
+        for name, ids, level in labeller(batch, data):
             labels = torch.where(level >= threshold, ids, masks.OTHER)
-            write_mask(folder / "train" / f"{name}.png", labels.cpu().numpy())
-    write_json(folder / "done.json", {"threshold": threshold, "images": len(data)})
+            write_mask(target / f"{name}.png", labels.cpu().numpy())
+    finish(folder, "train", len(data), threshold=threshold)
+    return {"threshold": threshold, "images": len(data)}
 
 
-def _unfinished(paths: Sequence[Path], size: int) -> list[int]:
-    """Indices of the batches that lack a label: whole ones, so that each is computed as before."""
-    starts = range(0, len(paths), size)
-    batches = [range(start, min(start + size, len(paths))) for start in starts]
-    return [i for batch in batches if not all(paths[i].is_file() for i in batch) for i in batch]
-
-
-def _sweep(run: Run, labeller: Labeller, path: Path) -> float:
+def _sweep(run: Run[Config], labeller: Labeller, path: Path) -> float:
     """Scores every threshold on validation and returns the best."""
     if path.is_file():
         return float(json.loads(path.read_text("utf-8"))["best"])
     data = run.dataset("validation", masks=True)
+    crop = ShortSide(run.config.side)
+    batches = by_shape(crop.shapes(data.sizes), run.config.batch)
     sweep = ThresholdSweep(len(data.classes))
-    for ids, level, truth in _labelled(run, labeller, data):
-        sweep.update(ids, level, truth)
+    images = run.dataset("validation")
+    for batch in run.batches(images, batches, crop, "pseudo: threshold"):
+        indices = batch.indices.tolist()
+        for index, (_, ids, level) in zip(indices, _in_order(labeller, batch, data), strict=True):
+            sweep.update(ids.cpu().numpy(), level.cpu().numpy(), data.mask(index))
     best = sweep.compute()
-    write_json(
-        path,
-        {
-            "best": best.threshold,
-            "thresholds": best.thresholds.tolist(),
-            "mIoU": best.miou.tolist(),
-        },
+    content = {"thresholds": best.thresholds.tolist(), "mIoU": best.miou.tolist()}
+    write_json(path, {"best": best.threshold, **content})
+    log.info(
+        "pseudo: threshold %.2f, validation mIoU %.2f %%", best.threshold, best.miou[best.best]
     )
-    say(f"pseudo: threshold {best.threshold:.2f}, validation mIoU {best.miou[best.best]:.2f} %")
     return float(best.threshold)
 
 
-def _labelled(
-    run: Run, labeller: Labeller, data: ImageNetS
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
-    loader = run.loader(data)
-    for batch in progress(loader, "pseudo: threshold", len(loader)):
-        assert batch.masks is not None
-        for (ids, level), truth in zip(labeller(batch.whole), batch.masks, strict=True):
-            yield ids.cpu().numpy(), level.cpu().numpy(), truth.numpy()
+def _in_order(
+    labeller: Labeller, batch: Batch, data: ImageNetS
+) -> list[tuple[str, Tensor, Tensor]]:
+    """What a labeller makes of a batch, in the order of the batch."""
+    made = {name: (name, ids, level) for name, ids, level in labeller(batch, data)}
+    return [made[name] for name in batch.names]
+
+
+STAGE = Stage(
+    name="pseudo",
+    needs=("attention", "cluster"),
+    settings=("arch", "batch", "side"),
+    splits=lambda config: ("train", "validation"),
+    version=1,
+    run=pseudo,
+    result=masks_result,
+)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from imagenets import masks
+from imagenets.core.files import write_json
+from imagenets.core.log import progress
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import MissingError
 from imagenets.evaluation.counts import concatenate, count
 from imagenets.evaluation.matching import CoOccurrence, as_table, match, save
 from imagenets.evaluation.metrics import Evaluator, Figures
-from imagenets.training.run import progress, write_json
 
 
 def score(truth: ImageNetS, out: Path) -> Figures:
@@ -32,12 +32,11 @@ def score(truth: ImageNetS, out: Path) -> Figures:
     classes = len(truth.classes)
     folder = out / "predict" / truth.split
     parts = []
-    for index in progress(range(len(truth)), "score", len(truth)):
-        sample: dict[str, Any] = truth[index]
-        path = folder / f"{sample['name']}.png"
+    for index, name in enumerate(progress(truth.names, "score", len(truth), unit="image")):
+        path = folder / f"{name}.png"
         if not path.is_file():
             raise MissingError(f"{path}: not there. Run the step 'predict' first (--stages).")
-        parts.append(count(masks.decode(path), sample["mask"].numpy(), classes, name=str(path)))
+        parts.append(count(masks.decode(path), truth.mask(index), classes, name=str(path)))
     counts = concatenate(parts, classes)
     occurrences = CoOccurrence(classes)
     occurrences.add(counts)

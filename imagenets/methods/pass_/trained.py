@@ -1,0 +1,48 @@
+"""What the trained stages of PASS share: their schedule, their result, their networks for use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from imagenets.methods.pass_.heads import AttentionNet, SegmentationNet
+from imagenets.methods.pass_.presets import Config, Schedule
+from imagenets.models.checkpoints import load_weights
+from imagenets.training import checkpoints
+from imagenets.training.loop import trained_state
+from imagenets.training.optimizers import cosine_rate
+from imagenets.training.run import Run
+
+
+def schedule(settings: Schedule) -> Callable[[int, int], float]:
+    """The published cosine of a stage, as a function of the iteration and their number."""
+    return partial(cosine_rate, base=settings.base_rate, final=settings.final_rate)
+
+
+def trained_result(folder: Path) -> str | None:
+    """Digest of the weights that a trained stage left."""
+    path = folder / checkpoints.NAME
+    if not path.is_file():
+        return None
+    state = checkpoints.load(path, torch.device("cpu"), folder.name)["state_dict"]
+    return checkpoints.digest(state)
+
+
+def load_attention(run: Run[Config]) -> AttentionNet:
+    """The trained network of step 2, for inference."""
+    config = run.config
+    network = run.place(AttentionNet(config.arch, config.hidden, config.prototypes))
+    state = trained_state(run, "attention", config.attention.epochs)
+    load_weights(network, state, source=f"{run.out / 'attention'}")
+    return network.eval()
+
+
+def load_segmentation(run: Run[Config], num_classes: int) -> SegmentationNet:
+    """The trained network of step 5, for inference."""
+    network = run.place(SegmentationNet(run.config.arch, num_classes))
+    state = trained_state(run, "finetune", run.config.finetune.epochs)
+    load_weights(network, state, source=f"{run.out / 'finetune'}")
+    return network.eval()

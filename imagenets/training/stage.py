@@ -1,0 +1,197 @@
+"""Stages of a method: each reads the files of those before it, and is done when its key says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from imagenets.core import lock
+from imagenets.core.files import write_json
+from imagenets.errors import MissingError, UsageError
+from imagenets.training.ledger import Entry, Key, Ledger, changes
+from imagenets.training.run import Run
+
+log = logging.getLogger(__name__)
+
+REPLACED = "replaced"
+"""Folder in a run for what stages left that were made anew."""
+
+CONFIG = "config.json"
+"""The settings of a run."""
+
+Registry = Mapping[str, str]
+"""Stage name -> `module:STAGE`, in their order; imported when its turn comes."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a method.
+
+    Attributes:
+        name: Its name, and that of its folder in the run.
+        needs: Stages whose results it reads.
+        settings: Names of the settings that decide its numbers.
+        splits: The splits that it reads.
+        version: Of its code: raised when the same input gives another result.
+        run: Does the work, or what is left of it; returns the numbers to report.
+        result: Digest of what it left in its folder; None when something of it is missing.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    settings: tuple[str, ...]
+    splits: Callable[[Any], tuple[str, ...]]
+    version: int
+    run: Callable[[Run[Any]], Mapping[str, float]]
+    result: Callable[[Path], str | None]
+
+
+class Stages:
+    """The stages of one run, with the ledger of what is done.
+
+    Args:
+        registry: The stages of the method.
+        run: The run.
+    """
+
+    def __init__(self, registry: Registry, run: Run[Any]) -> None:
+        self._registry = registry
+        self._run = run
+        self._ledger = Ledger(run.out)
+        self._data: dict[str, str] = {}
+        self._results: dict[str, str | None] = {}
+
+    def run(self, names: Sequence[str]) -> None:
+        """Runs stages, in the order of the registry; those that are done say so.
+
+        Raises:
+            UsageError: There is no such stage, or the run was made with other settings.
+            BusyError: Another run is at work in this folder.
+            MissingError: A stage that one of them reads is not done.
+        """
+        unknown = [name for name in names if name not in self._registry]
+        if unknown:
+            known = ", ".join(self._registry)
+            raise UsageError(f"no step {', '.join(unknown)}: choose among {known}.")
+        with lock.hold(self._run.out / ".lock", self._run.out):
+            self._ledger = Ledger(self._run.out)
+            self._settle()
+            for name in self._registry:
+                if name in names:
+                    self._run_one(self._stage(name))
+
+    def is_done(self, name: str) -> bool:
+        """Whether a stage is done with the data and settings of this run."""
+        try:
+            self._done(name)
+        except MissingError:
+            return False
+        return True
+
+    def _run_one(self, stage: Stage) -> None:
+        key, entry = self._key(stage), self._ledger[stage.name]
+        folder = self._run.out / stage.name
+        if entry and entry.key == key:
+            if entry.result and self._result(stage) == entry.result:
+                log.info("%s: done", stage.name)
+                return
+        else:
+            self._begin(stage, key, entry)
+        self._results.pop(stage.name, None)
+        reports = dict(stage.run(self._run))
+        result = self._result(stage)
+        if result is None:
+            raise MissingError(f"{folder}: something that {stage.name!r} wrote is gone. Run again.")
+        self._ledger.put(stage.name, Entry(key, result, reports))
+
+    def _begin(self, stage: Stage, key: Key, entry: Entry | None) -> None:
+        """Makes a clean place: nothing that was made from something else is mixed in."""
+        folder = self._run.out / stage.name
+        if folder.is_dir() and any(folder.iterdir()):
+            why = ", ".join(changes(entry.key, key)) if entry else "nothing is known of its making"
+            aside = _free(self._run.out / REPLACED, stage.name)
+            aside.parent.mkdir(exist_ok=True)
+            folder.rename(aside)
+            log.warning(
+                "%s: made anew, since other than before: %s. What it left lies in %s; delete it "
+                "if you do not need it.",
+                stage.name,
+                why,
+                aside,
+            )
+        self._ledger.put(stage.name, Entry(key))
+
+    def _key(self, stage: Stage) -> Key:
+        settings = self._run.config.to_json()
+        return {
+            "code": stage.version,
+            "settings": _plain({name: settings[name] for name in stage.settings}),
+            "data": {split: self._digest(split) for split in stage.splits(self._run.config)},
+            "reads": {name: self._done(name) for name in stage.needs},
+        }
+
+    def _digest(self, split: str) -> str:
+        if split not in self._data:
+            self._data[split] = self._run.dataset(split, masks=True).digest
+        return self._data[split]
+
+    def _result(self, stage: Stage) -> str | None:
+        """What a stage left; looked at once, since that can mean reading a large file."""
+        if stage.name not in self._results:
+            self._results[stage.name] = stage.result(self._run.out / stage.name)
+        return self._results[stage.name]
+
+    def _done(self, name: str) -> str:
+        """The digest of what a finished stage left, made from what is there now."""
+        stage, entry = self._stage(name), self._ledger[name]
+        folder = self._run.out / name
+        again = f"Run the step {name!r} first (--stages)."
+        if entry is None or entry.result is None:
+            raise MissingError(f"{folder}: {name}: not finished. {again}")
+        key = self._key(stage)
+        if key != entry.key:
+            other = ", ".join(changes(entry.key, key))
+            raise MissingError(f"{folder}: {name} was made with another {other}. {again}")
+        if self._result(stage) != entry.result:
+            raise MissingError(f"{folder}: {name}: its files are missing or changed. {again}")
+        return entry.result
+
+    def _settle(self) -> None:
+        """Keeps the settings of a run; refuses others once something was made with the first."""
+        path = self._run.out / CONFIG
+        now = {"tier": self._run.tier} | _plain(self._run.config.to_json())
+        if path.is_file() and self._holds_something():
+            then = json.loads(path.read_text("utf-8"))
+            other = changes(then, now)
+            if other:
+                raise UsageError(
+                    f"{self._run.out}: this run was made with other settings ({', '.join(other)}). "
+                    "Give the same ones to continue it, or another --out for a new run."
+                )
+        write_json(path, now)
+
+    def _holds_something(self) -> bool:
+        folders = (self._run.out / name for name in self._registry)
+        return any(path.is_file() for folder in folders for path in folder.rglob("*"))
+
+    def _stage(self, name: str) -> Stage:
+        module, _, what = self._registry[name].partition(":")
+        stage: Stage = getattr(import_module(module), what)
+        return stage
+
+
+def _plain(value: Any) -> Any:
+    """What it would be after a round through JSON: tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
+def _free(folder: Path, name: str) -> Path:
+    number = 1
+    while (folder / f"{name}-{number}").exists():
+        number += 1
+    return folder / f"{name}-{number}"
