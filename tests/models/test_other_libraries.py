@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imagenets.models.resnet import ResNet
+from imagenets.models.checkpoints import load_weights
+from imagenets.models.registry import make_backbone
 
 pytestmark = [
     pytest.mark.extras,
@@ -13,13 +14,11 @@ pytestmark = [
 ]
 
 
-def maps_of(state: dict[str, torch.Tensor], arch: str) -> tuple[torch.Tensor, torch.Tensor]:
-    ours = ResNet(arch)
-    left = ours.load_state_dict(state, strict=False)
-    assert not left.missing_keys
-    assert sorted(left.unexpected_keys) == ["fc.bias", "fc.weight"]
+def maps_of(state: dict[str, torch.Tensor], arch: str) -> list[torch.Tensor]:
+    ours = make_backbone(arch)
+    assert load_weights(ours, state).unused == ("fc.weight", "fc.bias")
     with torch.inference_mode():
-        return ours.eval().maps(images())
+        return ours.eval().maps(images(), (-2, -1))
 
 
 def images() -> torch.Tensor:
