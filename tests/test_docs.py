@@ -189,6 +189,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", [TOP / "CONTRIBUTING.md", TOP / "docs" / "architecture.md"])
+def test_the_files_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"`([\w./-]+(?:/|\.(?:py|md|toml|txt)))`", page.read_text("utf-8"))
+    assert len(named) > 10
+    tops = {TOP, PACKAGE, PACKAGE.parent}
+    missing = [name for name in named if not any((top / name).exists() for top in tops)]
+    assert missing == [], page.name
+
+
 @pytest.mark.slow
 def test_the_figure_of_augmentation_is_made(tmp_path: Path) -> None:
     made = tmp_path / "augment.jpg"
