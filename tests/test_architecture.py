@@ -13,10 +13,12 @@ import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import imagenets
+from imagenets.methods.pass_ import STAGES
 
 PACKAGE = Path(imagenets.__file__).parent
 TOP = Path(__file__).parents[1]
@@ -36,15 +38,20 @@ def lazy_strings() -> list[tuple[str, str]]:
     return found
 
 
+def contracts(kind: str) -> list[dict[str, Any]]:
+    """The contracts of a kind."""
+    settings = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))
+    held: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return [contract for contract in held if contract["type"] == kind]
+
+
 def layers() -> Iterator[tuple[str, dict[str, int]]]:
     """The containers of the contracts and how high each of their rooms stands."""
-    settings = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))
-    for contract in settings["tool"]["importlinter"]["contracts"]:
-        if contract["type"] == "layers":
-            heights = {}
-            for height, line in enumerate(reversed(contract["layers"])):
-                heights |= dict.fromkeys(re.findall(r"\w+", line), height)
-            yield contract["containers"][0], heights
+    for contract in contracts("layers"):
+        heights = {}
+        for height, line in enumerate(reversed(contract["layers"])):
+            heights |= dict.fromkeys(re.findall(r"\w+", line), height)
+        yield contract["containers"][0], heights
 
 
 @pytest.mark.parametrize("name", sorted({name for _, name in lazy_strings()}))
@@ -69,6 +76,11 @@ def test_lazy_strings_lead_downwards() -> None:
                     rooms.append(place.removeprefix(f"{container}.").split(".")[0])
             if len(rooms) == 2 and rooms[0] != rooms[1]:
                 assert heights[rooms[0]] > heights[rooms[1]], f"{module} names {name}"
+
+
+def test_the_contract_knows_every_stage() -> None:
+    (contract,) = contracts("independence")
+    assert {name.partition(":")[0] for name in STAGES.values()} <= set(contract["modules"])
 
 
 @pytest.mark.parametrize("command", ["prepare", "baseline", "evaluate"])
