@@ -29,6 +29,13 @@ def is_part(name: str) -> bool:
     return name.endswith(PART)
 
 
+def remove_parts(folder: Path) -> None:
+    """Removes what a killed run has left unfinished in a folder."""
+    for path in folder.iterdir():
+        if is_part(path.name):
+            path.unlink()
+
+
 @contextmanager
 def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Lets a block write a temporary file, which then gets its name in one step.
@@ -85,6 +92,11 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def sync_all() -> None:
+    """Brings all that was written to the disk: one call for files made with `durable=False`."""
+    os.sync()
 
 
 def write_file(path: Path, data: bytes | str, *, durable: bool = True) -> None:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from imagenets import paths
+from imagenets.core.files import remove_parts, write_file
 from imagenets.core.pool import Pool
 from imagenets.data.prepare.archive import Digest, MaskArchive
 from imagenets.data.prepare.pack_shard import Job, Options, Task, pack_shard
 from imagenets.data.prepare.plan import GROUPS, Plan
-from imagenets.data.shards.manifest import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
+from imagenets.data.shards import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.errors import CorruptError, UsageError
 from imagenets.tiers import SPLITS
 
@@ -77,8 +78,7 @@ def pack(
     folder.mkdir(parents=True, exist_ok=True)
     state.mkdir(parents=True, exist_ok=True)
     job = Job(plan.tier.name, len(plan.classes), options, archive)
-    for leftover in folder.glob("*.part"):
-        leftover.unlink()
+    remove_parts(folder)
     tasks = list(_tasks(plan, images, digest, folder, state, options))
     records = [task.done(options) for task in tasks]
     todo = [number for number, record in enumerate(records) if record is None]
@@ -188,7 +188,7 @@ def _raise_faults(faults: list[str], report: Path) -> None:
         report.unlink(missing_ok=True)
         return
     faults = sorted(set(faults))  # an image may be in two splits
-    report.write_text("\n".join(faults) + "\n", "utf-8")
+    write_file(report, "\n".join(faults) + "\n")
     more = f" All are listed in {report}." if len(faults) > _SHOWN else ""
     raise CorruptError(
         f"{len(faults)} of the images cannot be packed: {' '.join(faults[:_SHOWN])}{more} What is "

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.core.files import naming, write_file
-from imagenets.data.lists import sha256
+from imagenets.core.files import sha256, write_json
 from imagenets.data.prepare.archive import MaskArchive, read_mask
 from imagenets.data.prepare.inspect import inspect, prove, shrink, store_mask
 from imagenets.data.prepare.plan import SplitPlan
-from imagenets.data.shards import ShardDraft, ShardSample
-from imagenets.data.shards.manifest import ShardInfo
+from imagenets.data.shards import ShardInfo, ShardSample, shard_draft
 from imagenets.errors import ImageNetSError
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Writes it in one step."""
-        write_file(path, json.dumps(asdict(self), sort_keys=True) + "\n")
+        write_json(path, asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +108,10 @@ class Task:
         return record if self.path.stat().st_size == record.info.bytes else None
 
 
+class _UndecodableError(Exception):
+    """Some images of a shard do not decode, so it is not kept."""
+
+
 def pack_shard(job: Job, task: Task) -> tuple[Record | None, list[str]]:
     """Packs one shard; returns its record, or None and what is wrong with which images."""
     faults: list[str] = []
@@ -126,13 +128,14 @@ def pack_shard(job: Job, task: Task) -> tuple[Record | None, list[str]]:
     if faults:
         return None, faults + _undecodable(job, task, samples, positions)
     ordered = [samples[row] for row in range(len(task.rows))]
-    with naming(task.path):
-        draft = ShardDraft(task.path, ordered, {"tier": job.tier, "group": task.rows.name})
-        size, digest = draft.part.stat().st_size, sha256(draft.part)
-        if faults := _undecodable(job, task, samples, positions):
-            draft.discard()
-            return None, faults
-        draft.publish()
+    facts: dict[str, str | int] = {"tier": job.tier, "group": task.rows.name}
+    try:
+        with shard_draft(task.path, ordered, facts) as part:
+            size, digest = part.stat().st_size, sha256(part)
+            if faults := _undecodable(job, task, samples, positions):
+                raise _UndecodableError
+    except _UndecodableError:
+        return None, faults
     info = ShardInfo(task.path.name, task.rows.name, len(ordered), size, digest)
     record = Record(task.key, info, job.options.decode, dict(sorted(oddities.items())))
     record.save(task.record)

@@ -11,11 +11,10 @@ from typing import Any
 from zlib_ng.zlib_ng import crc32
 
 from imagenets import paths
+from imagenets.core.files import sha256
 from imagenets.core.pool import Pool
-from imagenets.data.lists import sha256
 from imagenets.data.prepare.archive import decode_mask
-from imagenets.data.shards import ShardReader
-from imagenets.data.shards.manifest import Manifest, ShardInfo
+from imagenets.data.shards import Manifest, ShardInfo, ShardReader
 from imagenets.errors import ImageNetSError, MissingError
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagenets.core.files import write_json
+from imagenets.data.shards.format import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MANIFEST_FORMAT,
+    REMEDY,
+    check_version,
+)
 from imagenets.errors import CorruptError, MissingError
-
-FORMAT_VERSION = 1
-"""Version of shards and manifests; other versions are refused."""
-
-MANIFEST_FORMAT = "imagenets-shards"
-MANIFEST = "manifest.json"
-
-REMEDY = "Delete this file and run imagenets-prepare again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,8 @@ class Manifest:
             shards = [ShardInfo(**shard) for shard in content.pop("shards")]
             manifest = cls(splits=splits, shards=shards, **content)
             manifest._check()
+        except CorruptError:
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CorruptError(f"{path}: not a complete manifest ({error}). {REMEDY}") from None
         return manifest
@@ -94,12 +95,7 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Writes `<folder>/manifest.json` in one step; equal manifests give equal bytes."""
         content = {"format": MANIFEST_FORMAT, "version": FORMAT_VERSION, **asdict(self)}
-        part = folder / (MANIFEST + ".part")
-        with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        publish(part, folder / MANIFEST)
+        write_json(folder / MANIFEST, content, sort_keys=True)
 
     def of_split(self, split: str) -> list[ShardInfo]:
         """The shards of a split, group by group.
@@ -120,28 +116,3 @@ class Manifest:
                 raise ValueError(
                     f"split {name} has {split.samples} samples, its shards have {found}"
                 )
-
-
-def publish(part: Path, path: Path) -> None:
-    """Gives a finished, synced file its name, in one step that survives a power cut."""
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def check_version(path: Path, form: object, version: object, wanted: str) -> None:
-    """Refuses a file of another format or version.
-
-    Raises:
-        CorruptError: It is one.
-    """
-    if form != wanted:
-        raise CorruptError(f"{path}: its format is {form!r}, not {wanted!r}. {REMEDY}")
-    if version != FORMAT_VERSION:
-        raise CorruptError(
-            f"{path}: format version {version}, this release reads version {FORMAT_VERSION}. "
-            "Install the release that wrote it, or prepare the set again."
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
 
-from imagenets.data.shards.format import (
-    STREAMS,
-    ShardIndex,
-    existing,
-    read_index,
-    stamp,
-)
-from imagenets.data.shards.manifest import (
-    REMEDY,
-)
+from imagenets.data.shards.format import REMEDY, SEGMENT_DTYPE
+from imagenets.data.shards.index import ShardIndex, existing, read_index, stamp
 from imagenets.errors import CorruptError
 
 
@@ -29,9 +20,7 @@ class ShardReader:
     """Reads one shard; opens it when first needed, in the process that needs it.
 
     Encoded bytes come as views of the mapped file and stay valid after `close`. A pickled reader
-    carries its table but no handle, and after a fork the child maps the file for itself. Where the
-    data cannot be mapped (another program has rewritten the file with chunks, say), samples are
-    read through HDF5, with a warning.
+    carries its table but no map, and after a fork the child maps the file for itself.
 
     Args:
         path: The shard.
@@ -42,8 +31,7 @@ class ShardReader:
         self.path = Path(path)
         self.verify = verify
         self._index: ShardIndex | None = None
-        self._mappable: bool | None = None  # None: not tried yet
-        self._handle: Any = None  # a map of the file or, where that will not do, an h5py.File
+        self._map: mmap.mmap | None = None
         self._pid = -1
 
     @property
@@ -60,7 +48,9 @@ class ShardReader:
     def attributes(self) -> dict[str, str | int]:
         """The file's attributes: `format`, `version`, and what the writer was given."""
         self._known()
-        with _h5py_file(self.path) as file:
+        import h5py
+
+        with h5py.File(self.path, "r", locking=False) as file:
             values = dict(file.attrs.items())
         return {
             key: value.decode() if isinstance(value, bytes) else int(value)
@@ -89,13 +79,11 @@ class ShardReader:
     def segments(self, index: int) -> npt.NDArray[np.uint16] | None:
         """Bytes of each restart segment of the image, None without; raises like `image`."""
         view = self._read("segment", index)
-        return None if view is None else np.frombuffer(view, "<u2")
+        return None if view is None else np.frombuffer(view, SEGMENT_DTYPE)
 
     def close(self) -> None:
         """Lets go of the file; the reader opens it again when needed."""
-        handle, self._handle = self._handle, None
-        if handle is not None and not isinstance(handle, mmap.mmap):
-            handle.close()  # a map goes by itself, with the last view of it
+        self._map = None  # it goes with the last view of it
 
     def __enter__(self) -> ShardReader:
         return self
@@ -104,7 +92,7 @@ class ShardReader:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_pid": -1}
+        return {**self.__dict__, "_map": None, "_pid": -1}
 
     def _known(self) -> ShardIndex:
         if self._index is None:
@@ -118,7 +106,8 @@ class ShardReader:
         row = known.samples[index]
         if not row[what + "_size"]:
             return None
-        view = _slice(self._open(known), known, what, row)
+        first, size = known.starts[what] + int(row[what + "_offset"]), int(row[what + "_size"])
+        view = memoryview(self._mapped(known))[first : first + size]
         if self.verify and crc32(view) != row[what + "_crc32"]:
             raise CorruptError(
                 f"{self.path}: sample {index} ({row['wnid'].decode()}/{row['name'].decode()}): "
@@ -126,51 +115,15 @@ class ShardReader:
             )
         return view
 
-    def _open(self, known: ShardIndex) -> Any:
-        """The handle of this process: what was opened before a fork is never used after it."""
-        if self._handle is not None and self._pid == os.getpid():
-            return self._handle
-        with existing(self.path).open("rb") as file:
-            if stamp(file.fileno()) != known.stamp:
-                raise CorruptError(
-                    f"{self.path}: the file has changed since it was opened. Open the set again."
-                )
-            handle: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if self._mappable is None:
-            self._mappable = self._can_map(handle, known)
-        self._handle = handle if self._mappable else _h5py_file(self.path)
-        self._pid = os.getpid()
-        return self._handle
-
-    def _can_map(self, mapped: mmap.mmap, known: ShardIndex) -> bool:
-        """Whether the map holds what HDF5 reads; checked once, on the first of each."""
-        right = known.starts is not None
-        for what in STREAMS:
-            rows = known.samples[known.samples[what + "_size"] > 0][:1]
-            if right and len(rows):
-                view = _slice(mapped, known, what, rows[0])
-                if crc32(view) != rows[0][what + "_crc32"]:  # damaged, or the wrong place?
-                    with _h5py_file(self.path) as file:
-                        right = view == _slice(file, known, what, rows[0])
-        if not right:
-            warnings.warn(
-                f"{self.path}: its images or masks are not one byte range of the file, so they "
-                "are read through HDF5, which is slower. Prepare the set again to have them so.",
-                stacklevel=5,
-            )
-        return right
-
-
-def _slice(handle: Any, known: ShardIndex, what: str, row: npt.NDArray[Any]) -> memoryview:
-    first, size = int(row[what + "_offset"]), int(row[what + "_size"])
-    if isinstance(handle, mmap.mmap):
-        assert known.starts is not None
-        first += known.starts[what]
-        return memoryview(handle)[first : first + size]
-    return memoryview(handle[what + "s"][first : first + size])
-
-
-def _h5py_file(path: Path) -> Any:
-    import h5py
-
-    return h5py.File(path, "r", locking=False)
+    def _mapped(self, known: ShardIndex) -> mmap.mmap:
+        """The map of this process: what was opened before a fork is never used after it."""
+        if self._map is None or self._pid != os.getpid():
+            with existing(self.path).open("rb") as file:
+                if stamp(file.fileno()) != known.stamp:
+                    raise CorruptError(
+                        f"{self.path}: the file has changed since it was opened. "
+                        "Open the set again."
+                    )
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._pid = os.getpid()
+        return self._map

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
 
-from imagenets.data.shards.format import SAMPLE_DTYPE, SHARD_FORMAT, STREAMS
-from imagenets.data.shards.manifest import FORMAT_VERSION, publish
+from imagenets.core.files import atomic, sync
+from imagenets.data.shards.format import (
+    CHECKSUM,
+    FORMAT_VERSION,
+    HDF5_VERSION,
+    SAMPLE_DTYPE,
+    SHARD_FORMAT,
+    STREAMS,
+    TABLE,
+    dataset_of,
+)
 from imagenets.errors import UsageError
 
 
@@ -51,48 +60,40 @@ class ShardSample:
         return self.image, self.mask or b"", self.segments or b""
 
 
-class ShardDraft:
-    """A shard on its way: written under `<path>.part`, brought safely to the disk by a thread.
+@contextmanager
+def shard_draft(
+    path: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]
+) -> Iterator[Path]:
+    """Writes a shard, lets a block look at it, and then gives it its name.
 
-    The same samples and attributes give the same bytes. While the thread waits for the disk, the
-    caller may look closer at what it has written, and then `publish` or `discard` it.
+    A thread brings the shard to the disk meanwhile. A block that raises leaves nothing behind. The
+    same samples and attributes give the same bytes.
 
     Args:
-        path: The file to write; one of that name is replaced by `publish`.
+        path: The file to make; an older one is replaced.
         samples: What goes in, in this order.
         attributes: Further attributes of the file, beside `format` and `version`.
+
+    Yields:
+        The temporary file, whole and closed.
 
     Raises:
         UsageError: A sample does not fit the table (name too long, no image, id out of range).
     """
-
-    def __init__(
-        self, path: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]
-    ) -> None:
-        self.path = path
-        self.part = path.with_name(path.name + ".part")
-        _write(self.part, samples, attributes)
-        self._thread = ThreadPoolExecutor(1)
-        self._safe = self._thread.submit(_sync, self.part)
-
-    def publish(self) -> None:
-        """Gives the file its name, once it is safely on the disk."""
-        with self._thread:
-            self._safe.result()
-        publish(self.part, self.path)
-
-    def discard(self) -> None:
-        """Removes what was written."""
-        with self._thread:
-            self._safe.cancel()
-        self.part.unlink()
+    with atomic(path) as part:
+        _write(part, samples, attributes)
+        with ThreadPoolExecutor(1) as thread:
+            synced = thread.submit(sync, part)
+            yield part
+            synced.result()
 
 
 def write_shard(
     path: Path, samples: Sequence[ShardSample], attributes: Mapping[str, str | int]
 ) -> None:
-    """Writes a shard in one go; see `ShardDraft`."""
-    ShardDraft(path, samples, attributes).publish()
+    """Writes a shard in one go; see `shard_draft`."""
+    with shard_draft(path, samples, attributes):
+        pass
 
 
 class ShardWriter:
@@ -140,24 +141,19 @@ def _write(part: Path, samples: Sequence[ShardSample], attributes: Mapping[str, 
 
     table = _table(samples)
     facts = {"format": SHARD_FORMAT, "version": FORMAT_VERSION, **attributes}
-    # The 1.8 file format checksums all of HDF5's own metadata: a flipped bit there is noticed.
-    with h5py.File(part, "w", libver=("v108", "v108")) as file:
+    with h5py.File(part, "w", libver=HDF5_VERSION) as file:
         for key in sorted(facts):
             value = facts[key]  # fixed-length strings: variable-length ones crash under threads
             file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
         sizes = [int(table[what + "_size"].sum(dtype=np.int64)) for what in STREAMS]
-        places = [_reserve(file, f"{w}s", size) for w, size in zip(STREAMS, sizes, strict=True)]
-        rows = file.create_dataset("samples", data=table, track_times=False)
-        rows.attrs["crc32"] = np.uint32(crc32(table.tobytes()))
+        names = map(dataset_of, STREAMS)
+        places = [_reserve(file, name, size) for name, size in zip(names, sizes, strict=True)]
+        rows = file.create_dataset(TABLE, data=table, track_times=False)
+        rows.attrs[CHECKSUM] = np.uint32(crc32(table.tobytes()))
     with part.open("r+b") as raw:  # plain writes: up to three times as fast as HDF5 slices
         for number, place in enumerate(places):
             raw.seek(place)
             raw.writelines(sample.stored()[number] for sample in samples)
-
-
-def _sync(part: Path) -> None:
-    with part.open("r+b") as raw:
-        os.fsync(raw.fileno())
 
 
 def _table(samples: Sequence[ShardSample]) -> npt.NDArray[Any]:
@@ -176,7 +172,8 @@ def _table(samples: Sequence[ShardSample]) -> npt.NDArray[Any]:
 
 def _check_sample(sample: ShardSample) -> None:
     what = f"sample {sample.wnid}/{sample.name}"
-    for text, most in ((sample.name, 32), (sample.wnid, 9)):
+    for text, column in ((sample.name, "name"), (sample.wnid, "wnid")):
+        most = SAMPLE_DTYPE[column].itemsize
         if not text or not text.isascii() or len(text) > most or "\0" in text:
             raise UsageError(
                 f"{what}: {text!r} must be 1 to {most} ASCII characters to fit in a shard. "

@@ -277,11 +277,11 @@ def test_a_forked_child_opens_the_files_for_itself(made: Path) -> None:
     dataset = ImageNetS(made, "train", 3)
     wanted = dataset[0]["image"]
     reader = dataset._store._readers[0]  # type: ignore[attr-defined]
-    handle = reader._handle
+    handle = reader._map
 
     def child(queue: Any) -> None:
         image = dataset[0]["image"]
-        queue.put((torch.equal(image, wanted), reader._handle is handle))
+        queue.put((torch.equal(image, wanted), reader._map is handle))
 
     queue = (context := multiprocessing.get_context("fork")).SimpleQueue()
     process = context.Process(target=child, args=(queue,))
@@ -298,7 +298,7 @@ def test_only_so_many_shards_stay_open(tmp_path: Path) -> None:
     for index in (*range(600), 0):
         assert bytes(dataset.encoded(index).image) == b"x"
     readers = dataset._store._readers  # type: ignore[attr-defined]
-    assert sum(reader._handle is not None for reader in readers) == 256
+    assert sum(reader._map is not None for reader in readers) == 256
     copy = pickle.loads(pickle.dumps(dataset))
     assert not copy._store._mapped
 

@@ -27,7 +27,6 @@ from imagenets.data.shards import (
     SplitInfo,
     write_shard,
 )
-from imagenets.data.shards import format as shard_index
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 
@@ -177,11 +176,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], wo
 # ---- processes and threads ---------------------------------------------------------------------
 
 
-def test_a_pickled_reader_carries_no_handle(shard: Path) -> None:
+def test_a_pickled_reader_carries_no_map(shard: Path) -> None:
     reader = ShardReader(shard, verify=True)
     reader.image(0)
     copy = pickle.loads(pickle.dumps(reader))
-    assert copy._handle is None
+    assert copy._map is None
     assert copy.verify
     assert read_all(copy) == make_samples(9)
 
@@ -189,17 +188,17 @@ def test_a_pickled_reader_carries_no_handle(shard: Path) -> None:
 def test_a_forked_child_maps_the_file_anew(shard: Path) -> None:
     reader = ShardReader(shard)
     reader.image(0)
-    handle = reader._handle
+    opened = reader._map
 
     def child(queue: Any) -> None:
-        queue.put((read_all(reader) == make_samples(9), reader._handle is handle))
+        queue.put((read_all(reader) == make_samples(9), reader._map is opened))
 
     queue = (context := multiprocessing.get_context("fork")).SimpleQueue()
     process = context.Process(target=child, args=(queue,))
     process.start()
     assert queue.get() == (True, False)
     process.join()
-    assert reader._handle is handle
+    assert reader._map is opened
 
 
 def test_threads_share_a_reader(shard: Path) -> None:
@@ -235,17 +234,13 @@ def rewrite(shard: Path, path: Path, **options: Any) -> None:
 @pytest.mark.parametrize(
     "options", [{"chunks": True}, {"compression": "gzip"}, {"chunks": True, "shuffle": True}]
 )
-def test_what_cannot_be_mapped_is_read_through_hdf5(
+def test_what_cannot_be_mapped_is_refused(
     shard: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     path = tmp_path / "other.h5"
     rewrite(shard, path, **options)
-    reader = ShardReader(path, verify=True)
-    with pytest.warns(UserWarning, match="read through HDF5, which is slower"):
-        reader.image(0)
-    assert read_all(reader) == make_samples(9)
-    reader.close()
-    assert read_all(pickle.loads(pickle.dumps(reader))) == make_samples(9)  # warns once only
+    with pytest.raises(CorruptError, match=f"{path}: `images` is not one byte range of the file"):
+        ShardReader(path).image(0)
 
 
 def test_a_plain_rewrite_is_mapped(shard: Path, tmp_path: Path) -> None:
@@ -253,37 +248,40 @@ def test_a_plain_rewrite_is_mapped(shard: Path, tmp_path: Path) -> None:
     assert read_all(ShardReader(tmp_path / "other.h5")) == make_samples(9)
 
 
-def test_offsets_that_hdf5_gets_wrong_are_noticed(
-    shard: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reader = ShardReader(shard, verify=True)
-    index = reader._known()
-    assert index.starts is not None
-    starts = {name: start - 7 for name, start in index.starts.items()}
-    reader._index = replace(index, starts=starts)
-    with pytest.warns(UserWarning, match="not one byte range"):
-        reader.image(0)
-    assert read_all(reader) == make_samples(9)
+def test_bytes_that_lie_in_another_file_are_refused(shard: Path, tmp_path: Path) -> None:
+    """Their offset counts in that file, not in the one that is mapped."""
+    path = tmp_path / "other.h5"
+    rewrite(shard, path)
+    with h5py.File(path, "r+") as file:
+        images = file["images"][()]
+        del file["images"]
+        (tmp_path / "images.bin").write_bytes(images.tobytes())
+        spans = [("images.bin", 0, len(images))]
+        file.create_dataset("images", images.shape, images.dtype, external=spans)
+    with pytest.raises(CorruptError, match=f"{path}: `images` is not one byte range of the file"):
+        ShardReader(path).image(0)
 
 
-def test_an_offset_beyond_the_file_is_none() -> None:
-    """A split file's offsets count in another file than the one that is mapped."""
-
-    class Data:
-        shape = (90,)
-
-        def get_offset(self) -> int:
-            return 20
-
-    assert shard_index._start(109, Data()) is None
-    assert shard_index._start(110, Data()) == 20
+def test_the_page_of_the_format_describes_the_table() -> None:
+    """docs/format.md tells the columns in their order, each with its type."""
+    page = (Path(__file__).parents[3] / "docs" / "format.md").read_text("utf-8")
+    kinds = {"int16": "<i2", "uint32": "<u4", "uint32 each": "<u4", "uint64": "<u8"}
+    told = []
+    for names, kind in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([\w ,]+) \|", page, re.MULTILINE):
+        length = re.match(r"(\d+) bytes", kind)
+        told += [
+            (name, f"S{length[1]}" if length else kinds[kind])
+            for name in re.findall(r"\w+", names)
+            if length or kind in kinds
+        ]
+    assert np.dtype(told) == SAMPLE_DTYPE
+    assert f"has {SAMPLE_DTYPE.itemsize} bytes, little-endian and without padding" in page
 
 
 def test_verify_names_the_damaged_sample(shard: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.h5"
     data = bytearray(shard.read_bytes())
     index = ShardReader(shard)._known()
-    assert index.starts is not None
     data[index.starts["image"] + int(index.samples[4]["image_offset"])] ^= 1
     data[index.starts["mask"] + int(index.samples[5]["mask_offset"])] ^= 1
     data[index.starts["segment"] + int(index.samples[2]["segment_offset"])] ^= 1
@@ -390,7 +388,6 @@ def test_every_byte_of_the_structure_may_flip(shard: Path) -> None:
     """All bytes outside the data, one at a time: HDF5's own, the attributes and the table."""
     data = bytearray(shard.read_bytes())
     index = ShardReader(shard)._known()
-    assert index.starts is not None
     ends = {what: index.samples[f"{what}_size"].sum() for what in ("image", "mask", "segment")}
     spans = [range(index.starts[name], index.starts[name] + int(ends[name])) for name in ends]
     path = shard.with_name("flipped.h5")
