@@ -32,6 +32,9 @@ def run(command: Callable[[], None]) -> int:
     Returns:
         0, or the error's own code (2 usage, 1 failure), or 130 after Ctrl-C.
     """
+    from imagenets.core import log
+
+    log.setup()
     try:
         command()
     except ImageNetSError as error:

@@ -37,7 +37,6 @@ def setup(level: int = logging.INFO, file: Path | None = None) -> None:
         old.close()
     shown = _Handler(level)
     root.addHandler(shown)
-    root.propagate = False
     root.setLevel(level)
     if file is not None:
         kept = logging.FileHandler(file, encoding="utf-8")
@@ -72,5 +71,6 @@ def bar(what: str, total: int | None = None, *, unit: str = "image", **more: Any
 
     handlers = [h for h in logging.getLogger(ROOT).handlers if isinstance(h, _Handler)]
     shown = all(handler.level <= logging.INFO for handler in handlers)
-    settings = {"leave": False, "dynamic_ncols": True, "file": sys.stderr, **more}
-    return tqdm(desc=what, total=total, unit=unit, disable=None if shown else True, **settings)
+    settings: dict[str, Any] = {"leave": False, "dynamic_ncols": True, "file": sys.stderr}
+    settings |= {"disable": None if shown else True, **more}
+    return tqdm(desc=what, total=total, unit=unit, **settings)

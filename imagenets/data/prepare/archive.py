@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from imagenets import masks
-from imagenets.core.files import write_file
+from imagenets.core import files
 from imagenets.core.pool import Pool
 from imagenets.errors import CorruptError, ImageNetSError
 from imagenets.pixels import png
@@ -114,9 +114,7 @@ class Digest:
 
 def digest(path: Path) -> Digest:
     """Size and md5 of an archive."""
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, "md5").hexdigest()
-    return Digest(path.name, path.stat().st_size, md5)
+    return Digest(path.name, path.stat().st_size, files.digest(path, "md5"))
 
 
 def holds_tier(path: Path, folder: str) -> bool:
@@ -151,7 +149,7 @@ def check(
     found = digest(archive.path)
     archive.check_names(names)
     _check_masks(archive, names, classes, pool)
-    write_file(note, json.dumps({"key": key, "md5": found.md5}) + "\n")
+    files.write_json(note, {"key": key, "md5": found.md5})
     return found
 
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import hashlib
 import json
-import os
-import random
-import sys
+import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from imagenets.core import files
+from imagenets.core.log import bar
 from imagenets.errors import CorruptError, DownloadError
 
 if TYPE_CHECKING:
     from requests import Response
 
+log = logging.getLogger(__name__)
+
 _BLOCK = 1 << 16
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds between two tries
+_LONGEST_WAIT = 60.0  # seconds between two tries
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses worth another try
 
 
@@ -39,7 +37,7 @@ class _Job:
 
     @property
     def part(self) -> Path:
-        return self.target.with_name(self.target.name + ".part")
+        return files.part_of(self.target)
 
     @property
     def state(self) -> Path:
@@ -112,7 +110,7 @@ def fetch(
             f"network and put it at {target}."
         )
     if target.exists():
-        print(f"{target}: {fault}; it is fetched again", file=sys.stderr)
+        log.warning("%s: %s; it is fetched again", target, fault)
     target.parent.mkdir(parents=True, exist_ok=True)
     continued = job.part.exists()
     _transfer(job, retries)
@@ -128,14 +126,9 @@ def _fault(path: Path, size: int | None, sha256: str | None) -> str | None:
     there = path.stat().st_size
     if size is not None and there != size:
         return f"has {there:,} bytes instead of {size:,}"
-    if sha256 is not None and (digest := _digest(path)) != sha256:
+    if sha256 is not None and (digest := files.sha256(path)) != sha256:
         return f"has sha256 {digest} instead of {sha256}"
     return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _accept(job: _Job) -> None:
@@ -150,29 +143,45 @@ def _accept(job: _Job) -> None:
         )
     if job.target.exists():
         job.target.replace(job.wrong)
-    job.part.replace(job.target)
+    files.publish(job.part, job.target)
 
 
 def _transfer(job: _Job, retries: int) -> None:
     """Fills the `.part`, trying again; tries that brought the file further are not counted."""
-    failures, furthest = 0, _length(job.part)
+    from urllib3.exceptions import MaxRetryError
+    from urllib3.util import Retry
+
+    fresh = Retry(retries, backoff_factor=1.0, backoff_jitter=1.0, backoff_max=_LONGEST_WAIT)
+    tries, furthest = fresh, _length(job.part)
     while True:
         try:
             _attempt(job)
             return
         except _PassingError as error:
             if _length(job.part) > furthest:
-                failures, furthest = 0, _length(job.part)
-            failures += 1
-            if failures > retries:
+                tries, furthest = fresh, _length(job.part)
+            try:
+                tries = tries.increment(error=error)
+            except MaxRetryError:
                 raise DownloadError(
-                    f"{job.url}: could not be fetched: {error} ({failures} tries). Check the "
-                    "network and the proxy settings (HTTPS_PROXY) and run the same command again "
-                    "to continue, or fetch it by other means "
-                    f"and put it at {job.target}."
+                    f"{job.url}: could not be fetched: {error} ({len(tries.history) + 1} tries). "
+                    "Check the network and the proxy settings (HTTPS_PROXY) and run the same "
+                    "command again to continue, or fetch it by other means and put it at "
+                    f"{job.target}."
                 ) from error
-            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
-            time.sleep(wait if error.wait is None else min(error.wait, _LONGEST_WAIT))
+            wait = tries.get_backoff_time() if error.wait is None else error.wait
+            time.sleep(min(wait, _LONGEST_WAIT))
+
+
+def _asked_wait(response: Response) -> float | None:
+    """Seconds that the server asks to wait, as a number or a date; None when it does not."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        return Retry().get_retry_after(response.raw)
+    except InvalidHeader:
+        return None
 
 
 def _length(path: Path) -> int:
@@ -252,10 +261,7 @@ def _receive(job: _Job, response: Response, have: int, state: _State | None) -> 
         _discard(job)
         raise _PassingError("the server's file has changed since the first part", wait=0)
     if status in _PASSING:
-        after = response.headers.get("Retry-After", "")
-        raise _PassingError(
-            f"the server answers {status}", float(after) if after.isdigit() else None
-        )
+        raise _PassingError(f"the server answers {status}", _asked_wait(response))
     if status not in (200, 206):
         raise DownloadError(
             f"{job.url}: the server answers {status} {response.reason}. Check the address, choose "
@@ -264,7 +270,7 @@ def _receive(job: _Job, response: Response, have: int, state: _State | None) -> 
     if status == 200:
         have = 0
         _discard(job)  # the old part's state must not outlive it
-    job.state.write_text(json.dumps(asdict(answered)), "utf-8")
+    files.write_json(job.state, asdict(answered), durable=False)
     _write(job, response, have)
 
 
@@ -282,23 +288,15 @@ def _write(job: _Job, response: Response, have: int) -> None:
     length = response.headers.get("Content-Length", "")
     plain = response.headers.get("Content-Encoding", "identity") == "identity"
     total = have + int(length) if length.isdigit() and plain else None
-    bar: tqdm[Any] = tqdm(
-        desc=job.target.name,
-        total=total or job.size,
-        initial=have,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=True if job.quiet else None,
-    )
+    look = {"initial": have, "unit_scale": True, "unit_divisor": 1024, "leave": True}
+    look |= {"disable": True} if job.quiet else {}
+    shown = bar(job.target.name, total or job.size, unit="B", **look)
     try:
-        with bar, job.part.open("ab" if have else "wb") as file:
+        with shown, job.part.open("ab" if have else "wb") as file:
             for block in response.iter_content(_BLOCK):
                 file.write(block)
-                bar.update(len(block))
-            file.flush()
-            with contextlib.suppress(OSError):  # some network file systems have no fsync
-                os.fsync(file.fileno())
+                shown.update(len(block))
+        files.sync(job.part)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import paths
+from imagenets.core.files import write_file
 from imagenets.data.lists import Lists, Names, Records
 from imagenets.errors import MissingError, UsageError
 from imagenets.tiers import MASKED_SPLITS, SPLITS, Tier, ilsvrc_classes
@@ -125,7 +126,7 @@ class Plan:
         if not names:
             report.unlink(missing_ok=True)
             return
-        report.write_text("\n".join(names) + "\n", "utf-8")
+        write_file(report, "\n".join(names) + "\n")
         counts = [
             f"{split} has {len(self.splits[split]):,} of {_count(self.expected[split])}"
             for split, lost in self.missing.items()

@@ -5,7 +5,8 @@ Lists, then the plan (what is missing is told first), then masks, tree and shard
 
 from __future__ import annotations
 
-import sys
+import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imagenets import paths
-from imagenets.core.files import write_file
+from imagenets.core.files import atomic, sha256
 from imagenets.core.pool import Pool
 from imagenets.data.lists import (
     Origin,
@@ -21,7 +22,6 @@ from imagenets.data.lists import (
     fetch_lists,
     local_archive,
     read_lists,
-    sha256,
 )
 from imagenets.data.prepare import archive as masks
 from imagenets.data.prepare.dry_run import Survey, survey
@@ -31,11 +31,13 @@ from imagenets.data.prepare.plan import Plan, make_plan, mask_members, servable
 from imagenets.data.prepare.state import Finished, folder_times, signature
 from imagenets.data.prepare.tree import Link, build_tree, class_folders
 from imagenets.data.prepare.verify import Verdict
-from imagenets.data.shards.manifest import MANIFEST, Manifest
+from imagenets.data.shards import MANIFEST, Manifest
 from imagenets.tiers import Tier
 
 if TYPE_CHECKING:
     from imagenets.data.raw import RawImages
+
+log = logging.getLogger(__name__)
 
 Masks = tuple[masks.MaskArchive, masks.Digest]
 
@@ -123,9 +125,9 @@ class Sources:
             cache = request.state / "sources"
             self._images = open_sources(request.imagenet, request.kind, cache)
             for kind, path, count in self._images.describe():
-                say(f"found {count:,} images in {path} ({kind})")
+                log.info(f"found {count:,} images in {path} ({kind})")
             for note in self._images.notes:
-                say(f"warning: {note}")
+                log.warning(note)
         return self._images
 
 
@@ -196,7 +198,8 @@ def download_tier(name: str, request: Request) -> list[Path]:
     archive, _ = _checked_masks(tier, mask_members(tier, lists), len(lists.classes), request)
     kept = request.downloads / (tier.archive or archive.path.name)
     if not kept.exists():  # it was given: a folder that is carried elsewhere needs it, too
-        write_file(kept, archive.path.read_bytes())
+        with atomic(kept) as part:
+            shutil.copyfile(archive.path, part)
     return [*(request.downloads / entry.path for entry in tier.lists), kept]
 
 
@@ -223,16 +226,11 @@ def plan_tier(tier: Tier, request: Request, images: RawImages) -> Plan:
     subsets = request.subsets or servable(tier, images)
     for split in (s for s in tier.splits if s not in subsets and s != "train-full"):
         if request.subsets is None:
-            say(f"{split}: left out, none of the given sources holds its images")
+            log.info(f"{split}: left out, none of the given sources holds its images")
     plan = make_plan(tier, lists, images, subsets)
     for warning in plan.warnings:
-        say(f"warning: {warning}")
+        log.warning(warning)
     return plan
-
-
-def say(line: str) -> None:
-    """Prints a line for people; stdout is for results."""
-    print(line, file=sys.stderr)
 
 
 def _asked(tier: Tier, request: Request) -> dict[str, Any]:
@@ -270,7 +268,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
         archive = found[0] if found else None
         counts = build_tree(plan, images, archive, folder, request.link, request.pool)
         if counts.strange:
-            say(f"warning: {folder}: {counts.strange:,} files belong to no split; they are kept")
+            log.warning(f"{folder}: {counts.strange:,} files belong to no split; they are kept")
         places = [str(path.relative_to(request.root)) for path in class_folders(plan, folder)]
         done.folders = folder_times(request.root, places)
         report.tree = str(folder)
@@ -279,7 +277,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
         packing = pack(plan, images, found, folder, state, request.options, request.pool)
         if packing.oddities:
             odd = ", ".join(f"{count:,} {what}" for what, count in sorted(packing.oddities.items()))
-            say(f"odd images (kept as they are; they decode as any other): {odd}")
+            log.info(f"odd images (kept as they are; they decode as any other): {odd}")
         done.shards = {f"{folder.name}/{s.file}": s.bytes for s in packing.manifest.shards}
         done.shards[f"{folder.name}/{MANIFEST}"] = (folder / MANIFEST).stat().st_size
         total = sum(done.shards.values())
@@ -300,7 +298,7 @@ def _masks(plan: Plan, request: Request, images: RawImages) -> Masks | None:
     if local_archive(plan.tier, request.origin, request.downloads) is None:
         ends = [int(end) for found in masked if len(found) for end in (found[0], found[-1])]
         if ends and all(images.mask(end) is not None for end in ends):
-            say("the masks are those that the sources hold; no archive is used")
+            log.info("the masks are those that the sources hold; no archive is used")
             return None
     return _checked_masks(plan.tier, plan.members, len(plan.classes), request)
 
@@ -311,5 +309,5 @@ def _checked_masks(tier: Tier, members: tuple[str, ...], classes: int, request: 
     state.mkdir(parents=True, exist_ok=True)
     digest = masks.check(archive, members, classes, state / "archive.json", request.pool)
     if warning := digest.warning():
-        say(f"warning: {warning}")
+        log.warning(warning)
     return archive, digest

@@ -14,7 +14,7 @@ from typing import Any
 
 from imagenets import paths
 from imagenets.core import lock
-from imagenets.core.files import write_file
+from imagenets.core.files import write_json
 from imagenets.core.pool import wait_for_orphans
 
 WORKERS = "workers"
@@ -64,7 +64,7 @@ class Finished:
     def save(self, path: Path) -> None:
         """Writes the note in one step."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, json.dumps(asdict(self)) + "\n")
+        write_json(path, asdict(self))
 
     def holds(self, root: Path, request: dict[str, Any]) -> bool:
         """Whether this very thing was done, and its files are still there."""

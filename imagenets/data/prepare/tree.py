@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from imagenets import paths
-from imagenets.core.files import write_file
+from imagenets.core.files import PART, is_part, sync_all, write_file
 from imagenets.core.pool import Pool
 from imagenets.data.prepare.archive import MaskArchive, read_mask
 from imagenets.data.prepare.plan import Plan, SplitPlan
@@ -82,6 +82,7 @@ def build_tree(
     work = partial(_fill_class, archive, link)
     for _, done in pool.map(work, tasks, "laying out", weights):
         counts += done
+    sync_all()
     return counts
 
 
@@ -131,7 +132,7 @@ def _fill_images(task: _Class, link: Link) -> Counts:
         if link == "copy" or offset is not None:
             size = int(task.images.sizes([position])[0])
             if entry is None or not _is_copy(entry, size, None if offset is not None else target):
-                write_file(task.folder / name, task.images.read(position))
+                write_file(task.folder / name, task.images.read(position), durable=False)
                 made += 1
         elif entry is None or not _is_link(entry, target, link):
             _link(task.folder, name, target, link, replace=entry is not None)
@@ -150,7 +151,8 @@ def _fill_masks(task: _Class, members: tuple[str, ...], archive: MaskArchive | N
         entry = there.pop(name, None)
         size = archive.size(member) if archive is not None else -1
         if entry is None or not _is_copy(entry, size, None):
-            write_file(folder / name, read_mask(archive, task.images, member, position)[1])
+            data = read_mask(archive, task.images, member, position)[1]
+            write_file(folder / name, data, durable=False)
             made += 1
     return Counts(made, len(members) - made, len(there))
 
@@ -165,7 +167,7 @@ def _entries(folder: Path) -> dict[str, os.DirEntry[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder) as entries:
         there = {entry.name: entry for entry in entries}
-    for name in [name for name in there if name.startswith(".") and name.endswith(".part")]:
+    for name in [name for name in there if is_part(name)]:
         os.unlink(there.pop(name).path)  # noqa: PTH108 - an entry carries its path
     return there
 
@@ -192,7 +194,7 @@ def _same(status: os.stat_result, path: str) -> bool:
 
 def _link(folder: Path, name: str, target: str, link: Link, *, replace: bool) -> None:
     path = f"{folder}/{name}"
-    new = f"{folder}/.{name}.part" if replace else path  # a link is made in one step
+    new = f"{path}{PART}" if replace else path  # a link is made in one step
     try:
         if link == "symlink":
             os.symlink(target, new)  # noqa: PTH211 - a million of these

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from imagenets.core.log import progress
 from imagenets.data.raw.parts import (
     STEM_DTYPE,
     Location,
@@ -81,7 +81,7 @@ def listing(folder: bytes) -> list[bytes]:
         ) from error
 
 
-def scan(kind: str, path: Path, folders: Iterable[bytes]) -> Part:
+def scan(kind: str, path: Path, folders: Sequence[bytes]) -> Part:
     """Lists the images of some folders, by name alone: no file is opened or asked for its size.
 
     Args:
@@ -95,7 +95,7 @@ def scan(kind: str, path: Path, folders: Iterable[bytes]) -> Part:
     containers: list[Folder] = []
     stems, counts, ranks = [np.empty(0, STEM_DTYPE)], [0], [np.empty(0, np.int64)]
     strangers: list[bytes] = []
-    for folder in tqdm(folders, f"list {path.name}", unit="folder", disable=None, delay=1):
+    for folder in progress(folders, f"list {path.name}", len(folders), unit="folder"):
         names = listing(folder)
         images = split_names(names)
         if len(images) < len(names):

@@ -11,8 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from imagenets.core.log import progress
 from imagenets.data.raw.parts import Columns, Location, Part, stem_of
 from imagenets.errors import CorruptError, DependencyError
 
@@ -127,7 +126,7 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
     columns = Columns()
     containers: list[Parquet] = []
     strangers, example = 0, ""
-    for file in tqdm(files, f"list {path.name}", unit="file", disable=None, delay=1):
+    for file in progress(files, f"list {path.name}", len(files), unit="file"):
         try:
             with reader.ParquetFile(file) as opened:
                 schema = opened.schema_arrow

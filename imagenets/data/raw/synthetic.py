@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from imagenets import masks, paths
+from imagenets.core.files import part_of, write_json
+from imagenets.core.log import progress
 from imagenets.data.raw import synthetic_images as scenes
 from imagenets.errors import UsageError
 from imagenets.tiers import list_paths
@@ -98,7 +99,7 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
             f"{taken[0]}: is in the way and was not generated here. "
             "Delete it, or choose another folder."
         )
-    part = folder / ".sample.part"  # moved into place when whole
+    part = part_of(folder / "sample")  # moved into place when whole
     shutil.rmtree(part, ignore_errors=True)
     photos = _photos(seed)
     archive = _write_photos(part, photos, seed)
@@ -106,8 +107,7 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
     for name in ("raw", "index", archive):
         (part / name).rename(folder / name)
     part.rmdir()
-    content = json.dumps({"archive": archive, "seed": seed}) + "\n"
-    (folder / MARKER).write_text(content, "utf-8")
+    write_json(folder / MARKER, {"archive": archive, "seed": seed})
     return _sample_set(folder, archive)
 
 
@@ -180,7 +180,7 @@ def _write_photos(part: Path, photos: list[_Photo], seed: int) -> str:
         (part / folder).mkdir(parents=True)
     members: dict[str, bytes] = {}
     cmyk = photos[1].number
-    for photo in tqdm(photos, "drawing the sample", unit="image", disable=None, leave=False):
+    for photo in progress(photos, "drawing the sample", len(photos), unit="image"):
         rng = np.random.default_rng([seed, 2, photo.number])
         scene = scenes.draw(rng, photo.dst, photo.second)
         wnid = WNIDS[photo.dst]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
-import sys
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from imagenets.core.files import atomic
+from imagenets.core.log import bar
 from imagenets.data.raw.parts import (
     STEM_DTYPE,
     Columns,
@@ -27,6 +27,8 @@ from imagenets.data.raw.parts import (
 )
 from imagenets.data.raw.tarwalk import Member, is_tar, walk
 from imagenets.errors import CorruptError
+
+log = logging.getLogger(__name__)
 
 _INNER = re.compile(rb"n\d{8}\.tar")
 _REGULAR = (b"\0", b"0", b"7")
@@ -152,9 +154,7 @@ def _build(path: Path, size: int) -> Part:
     if hasattr(os, "posix_fadvise"):  # no read-ahead: between two headers lie 100 kB of no use
         os.posix_fadvise(handle.fd, 0, 0, os.POSIX_FADV_RANDOM)
     builder = _Builder()
-    with tqdm(
-        total=size, desc=f"index {path.name}", unit="B", unit_scale=True, disable=None, delay=1
-    ) as bar:
+    with bar(f"index {path.name}", size, unit="B", unit_scale=True, delay=1) as shown:
         for member in walk(handle.fd, 0, size, str(path)):
             name, _, offset, length, _ = member
             if _INNER.fullmatch(name[name.rfind(b"/") + 1 :]):
@@ -163,7 +163,7 @@ def _build(path: Path, size: int) -> Part:
                     builder.add(inner)
             else:
                 builder.add(member)
-            bar.update(offset + length - bar.n)
+            shown.update(offset + length - shown.n)
     return builder.part(path)
 
 
@@ -203,15 +203,9 @@ def _save(kept: Path, part: Part, key: dict[str, Any]) -> None:
     meta = {"key": key, "kind": part.kind, "strangers": part.strangers, "example": part.example}
     columns = {"stems": part.stems, "offsets": part.offsets, "sizes": part.sizes}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    temporary = kept.with_suffix(".tmp")  # always the same: a killed run leaves no heap of them
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with atomic(kept) as temporary, temporary.open("wb") as file:
             np.savez(file, meta=text, **columns)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(kept)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        print(f"{kept}: the index is not kept ({error.strerror})", file=sys.stderr)
+        log.warning("%s: the index is not kept (%s)", kept, error.strerror)

@@ -6,12 +6,14 @@ wants less. Understood are the old, ustar, GNU (long names, sizes beyond 8 GiB) 
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import zlib
 from collections.abc import Iterator
 
 from imagenets.errors import CorruptError
+
+log = logging.getLogger(__name__)
 
 BLOCK = 512
 _END = bytes(BLOCK)
@@ -71,7 +73,7 @@ def walk(fd: int, begin: int, end: int, what: str) -> Iterator[Member]:
     after = f"after member {_text(last)}" if last else "at its start"
     if position < end or position == begin:
         raise _cut(what, after, position + BLOCK - begin, end - begin)
-    print(f"{what}: has no end mark; it may be cut off {after}", file=sys.stderr)
+    log.warning("%s: has no end mark; it may be cut off %s", what, after)
 
 
 def is_tar(fd: int) -> bool:

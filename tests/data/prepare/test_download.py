@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import io
 import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -271,7 +273,7 @@ def test_wrong_size_is_refused(server: Server, tmp_path: Path) -> None:
 
 
 def test_target_is_replaced_only_by_better(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = tmp_path / "file.bin"
     target.write_bytes(b"mine")
@@ -284,7 +286,7 @@ def test_target_is_replaced_only_by_better(
     assert target.read_bytes() == b"mine"
     fetch(server.url, target, sha256=SHA256)
     assert left(tmp_path) == {"file.bin": BODY, "file.bin.wrong": b"mine"}
-    assert "it is fetched again" in capsys.readouterr().err
+    assert "it is fetched again" in caplog.text
 
 
 def test_offline_names_address_and_place(server: Server, tmp_path: Path) -> None:
@@ -314,9 +316,22 @@ def test_busy_server_is_tried_again(server: Server, tmp_path: Path, waits: list[
     server.script = [status(503), status(500), status(429, Retry_After="7"), status(503)]
     fetch(server.url, tmp_path / "file.bin")
     assert left(tmp_path) == {"file.bin": BODY}
-    assert 0.5 <= waits[0] <= 1.0 <= waits[1] <= 2.0
+    assert waits[0] == 0
+    assert 2.0 <= waits[1] <= 3.0
     assert waits[2] == 7
-    assert 4.0 <= waits[3] <= 8.0
+    assert 8.0 <= waits[3] <= 9.0
+
+
+def test_a_date_to_wait_for(server: Server, tmp_path: Path, waits: list[float]) -> None:
+    soon = email.utils.formatdate(time.time() + 20, usegmt=True)
+    long = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    asked = (soon, "0", "nonsense", long)
+    server.script = [status(503, Retry_After=text) for text in asked]
+    fetch(server.url, tmp_path / "file.bin")
+    assert 10 <= waits[0] <= 20
+    assert waits[1] == 0
+    assert 4.0 <= waits[2] <= 5.0  # as if nothing had been asked
+    assert waits[3] == 60
 
 
 def test_it_gives_up(server: Server, tmp_path: Path, waits: list[float]) -> None:

@@ -206,7 +206,7 @@ def test_an_interrupted_run_is_begun_anew_and_leaves_no_half_sample(
     monkeypatch.setattr(scenes, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".sample.part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["sample.part"]
     again = generate(tmp_path)
     assert len(list(again.raw.rglob("*.JPEG"))) == 6 * 5
     assert not (tmp_path / ".sample.part").exists()
