@@ -51,9 +51,14 @@ def shards(root: Path, tier: str) -> Path:
     return root / f"{set_name(tier)}{_SHARDS}"
 
 
+def runs(root: Path) -> Path:
+    """The training runs, one folder each."""
+    return root / "runs"
+
+
 def run(root: Path, tier: str) -> Path:
     """The training run of a tier, unless another folder is named."""
-    return root / "runs" / tier
+    return runs(root) / tier
 
 
 def set_name(tier: str) -> str:

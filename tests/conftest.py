@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,15 @@ def _ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """Leaves the log as it was: commands that run in this process set it up."""
+    logger = logging.getLogger("imagenets")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers, logger.level = handlers, level
 
 
 @pytest.fixture(scope="session")

@@ -28,11 +28,11 @@ from tiny import tiny
 
 import imagenets
 from imagenets import ImageNetS, Loader
+from imagenets.cli.main import VERBS
 
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(imagenets.__file__).parent
 PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
-SUBCOMMANDS = {"train", "score", "report", "compare", "submit"}
 
 # what stands for a real set in the documents, and what the tests have in its place
 STAND_INS = {
@@ -154,16 +154,17 @@ def test_the_examples_in_docstrings_run(module: Path) -> None:
 def commands(page: Path) -> set[str]:
     """Every call of one of the commands in shell blocks and in inline code."""
     blocks = [str(e.parsed) for e in examples(page, r"sh|console", lambda example: None)]
-    blocks += re.findall(r"(?<!`)`(imagenets-[^`]+)`(?!`)", page.read_text("utf-8"))
+    blocks += re.findall(r"(?<!`)`(imagenets[ -][^`]+)`(?!`)", page.read_text("utf-8"))
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     calls = {line.strip().removeprefix("$ ") for line in lines}
-    names = ("imagenets-prepare ", "imagenets-baseline ", "imagenets-evaluate ")
+    names = ("imagenets ", "imagenets-prepare ", "imagenets-baseline ", "imagenets-evaluate ")
     return {call for call in calls if call.startswith(names)}
 
 
 def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    module = import_module("imagenets.cli." + words[0].removeprefix("imagenets-"))
-    subcommand = [word for word in words[1:2] if word in SUBCOMMANDS]
+    door = "main" if words[0] == "imagenets" else words[0].removeprefix("imagenets-")
+    module = import_module(f"imagenets.cli.{door}")
+    subcommand = [word for word in words[1:2] if word in VERBS]
     with pytest.raises(SystemExit):
         module.main([*subcommand, "--help"])
     return capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The options of `imagenets-prepare`, and the request that they make."""
+"""The options of preparing, and the request that they make."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagenets import paths
-from imagenets.cli import add_root
+from imagenets.cli.options import absolute, add_json, add_root
 from imagenets.errors import UsageError
 from imagenets.tiers import SPLITS, TIERS
 
@@ -24,36 +24,24 @@ _WHERE = """\
 Where to get it: https://image-net.org/download (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar),
 or https://www.kaggle.com/c/imagenet-object-localization-challenge."""
 
-_EPILOG = """\
-examples:
-  imagenets-prepare --sample --root try          a small generated set, to see how it goes
-  imagenets-prepare --split 50 --imagenet /data/imagenet --root /data/imagenet-s
-  imagenets-prepare --split 919 --imagenet ILSVRC2012_img_val.tar --subsets validation
-  imagenets-prepare --split 919 --imagenet /data/imagenet --dry-run
-Run it again after an interruption: it continues, and the result is the same."""
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of preparing: what goes in, what comes out, how."""
+    add_tier(parser)
+    add_root(parser)
+    _add_inputs(parser)
+    add_outputs(parser)
+    add_work(parser)
+    add_json(parser)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
-    made = argparse.ArgumentParser(
-        prog="imagenets-prepare",
-        description="Makes ImageNet-S from raw ImageNet: fetches lists and masks, checks them, "
-        "finds the images, and packs shards or lays out the published folders.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    made.add_argument(
+def add_tier(parser: argparse.ArgumentParser) -> None:
+    """Adds `--split`."""
+    parser.add_argument(
         "--split",
         metavar="TIER",
         help="50, 300, 919, all, or the name of a custom tier whose lists --index holds",
     )
-    add_root(made)
-    _add_inputs(made)
-    _add_outputs(made)
-    _add_work(made)
-    _add_instead(made)
-    made.add_argument("--json", action="store_true", help="print the result as JSON")
-    return made
 
 
 def _add_inputs(made: argparse.ArgumentParser) -> None:
@@ -94,7 +82,8 @@ def _add_inputs(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_outputs(made: argparse.ArgumentParser) -> None:
+def add_outputs(made: argparse.ArgumentParser) -> None:
+    """Adds what comes out."""
     group = made.add_argument_group("what comes out")
     group.add_argument(
         "--layout",
@@ -133,8 +122,19 @@ def _add_outputs(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_work(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("how it works")
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Adds where the work is done, and what may be left out."""
+    group = add_pool(parser)
+    group.add_argument(
+        "--no-decode",
+        action="store_true",
+        help="do not decode each image once to see that it can be",
+    )
+
+
+def add_pool(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds where the work is done."""
+    group = parser.add_argument_group("how it works")
     group.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one a processor)"
     )
@@ -145,15 +145,12 @@ def _add_work(made: argparse.ArgumentParser) -> None:
         help="processes of this machine (default), or a Dask cluster that sees the same folders",
     )
     group.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster")
-    group.add_argument(
-        "--no-decode",
-        action="store_true",
-        help="do not decode each image once to prove that it can be",
-    )
+    return group
 
 
-def _add_instead(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("do this instead").add_mutually_exclusive_group()
+def add_instead(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Adds what may be done instead of preparing."""
+    group = parser.add_argument_group("do this instead").add_mutually_exclusive_group()
     group.add_argument(
         "--dry-run",
         action="store_true",
@@ -164,19 +161,7 @@ def _add_instead(made: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only fetch and check lists and masks, into <root>/downloads",
     )
-    group.add_argument(
-        "--verify",
-        action="store_true",
-        help="check what is packed in --root (all tiers, or that of --split)",
-    )
-    group.add_argument(
-        "--repair", action="store_true", help="like --verify, then pack bad shards anew"
-    )
-    group.add_argument(
-        "--sample",
-        action="store_true",
-        help="generate a small set, serve it from the loopback, and prepare it like a real one",
-    )
+    return group
 
 
 def tiers(split: str | None) -> list[str]:
@@ -216,8 +201,12 @@ def request(arguments: argparse.Namespace, *, images: bool = True) -> Request:
     )
 
 
-def pool(arguments: argparse.Namespace) -> Pool:
+def pool(arguments: argparse.Namespace, *, writes: bool = True) -> Pool:
     """Where the work is done.
+
+    Args:
+        arguments: The command line.
+        writes: Whether workers write: another run then waits until they are gone.
 
     Raises:
         UsageError: Fewer than one worker, or Dask without a scheduler.
@@ -228,13 +217,8 @@ def pool(arguments: argparse.Namespace) -> Pool:
     workers = worker_count(arguments.workers)
     if (arguments.backend == "dask") != (arguments.scheduler is not None):
         raise UsageError("--backend dask and --scheduler ADDRESS go together.")
-    lock = None if arguments.verify else paths.state(absolute(arguments.root)) / WORKERS
+    lock = paths.state(absolute(arguments.root)) / WORKERS if writes else None
     return Pool(workers, arguments.backend, arguments.scheduler, lock)
-
-
-def absolute(path: Path) -> Path:
-    """A path that stays right in other processes; links are kept as they are."""
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
 def _origin(arguments: argparse.Namespace) -> Origin:

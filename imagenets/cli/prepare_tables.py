@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenets.data.prepare.dry_run import Survey
     from imagenets.data.prepare.run import Report
     from imagenets.data.prepare.verify import Verdict
+
+
+def show(content: dict[str, Any], text: Iterable[str], as_json: bool) -> None:
+    """Prints a result, for machines or for people."""
+    print(json.dumps(content, indent=1) if as_json else "\n".join(text))
 
 
 def report_table(report: Report) -> str:

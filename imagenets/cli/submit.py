@@ -1,34 +1,23 @@
-"""`imagenets-evaluate submit`: builds a submission, or checks one."""
+"""`imagenets submit`: builds a submission, or checks one."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from functools import partial
+import logging
 from pathlib import Path
 
-from imagenets.cli import add_root, run
-from imagenets.cli.evaluate import number_of_classes
+from imagenets.cli.command import Verb
+from imagenets.cli.options import add_root, number_of_classes
 from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
 from imagenets.protocols import PROTOCOLS
 
+log = logging.getLogger(__name__)
+
 METHOD_OPTIONS = ("training-data", "training-scheme", "networks", "link", "description")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs the command line and returns its exit code."""
-    return run(partial(_submit, _parser().parse_args(argv)))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "imagenets-evaluate submit",
-        description="Builds a submission archive and checks it, or checks someone's archive. "
-        "The images and their sizes come from the prepared set; without one the lists give the "
-        "names, and sizes are not checked.",
-    )
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--pred", type=Path, metavar="DIR", help="folder of predicted masks")
     what.add_argument("--check", type=Path, metavar="ZIP", help="an archive to check")
@@ -61,10 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, metavar="N", help="processes (default: one for each core)"
     )
     add_root(parser)
-    return parser
 
 
-def _submit(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> None:
     from imagenets.cli.ground_truth import image_sizes
     from imagenets.evaluation import matching
     from imagenets.evaluation.submission import BadSubmissionError, Method, build, check
@@ -76,7 +64,7 @@ def _submit(arguments: argparse.Namespace) -> None:
         raise UsageError("a submission needs --protocol and --method-name.")
     images = image_sizes(arguments.root, arguments.split, arguments.subset, arguments.index)
     if None in images.values():
-        print("note: only lists are at hand, so sizes are not checked", file=sys.stderr)
+        log.info("note: only lists are at hand, so sizes are not checked")
     if arguments.check:
         faults = check(arguments.check, images, num_classes, protocol, workers=workers)
         if faults:
@@ -98,7 +86,25 @@ def _submit(arguments: argparse.Namespace) -> None:
             workers=workers,
         )
         for name in extra:
-            print(f"warning: {name}.png is of no image of the split, left out", file=sys.stderr)
+            log.warning("%s.png is of no image of the split, left out", name)
         print(f"{arguments.out}: a valid submission of {len(images)} masks")
     if protocol:
         print(protocol.text())
+
+
+VERB = Verb(
+    name="submit",
+    summary="build a submission, or check one",
+    description="Builds a submission archive and checks it, or checks someone's archive. The "
+    "images and their sizes come from the prepared set; without one the lists give the names, and "
+    "sizes are not checked.",
+    examples=(
+        (
+            '--pred masks --split 50 --protocol free --method-name "Mine"',
+            "masks of the test images, zipped and checked",
+        ),
+        ("--check submission.zip --split 50", "whether an archive is valid"),
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -45,7 +45,7 @@ def worker_count(asked: int | None) -> int:
     if asked is None:
         return available_cpus()
     if asked < 1:
-        raise UsageError(f"{asked} workers: at least 1 is needed (--workers N).")
+        raise UsageError(f"--workers {asked}: at least 1 is needed.")
     return asked
 
 

@@ -50,7 +50,7 @@ def write_report(root: Path, tier: str, out: Path) -> Path:
     Raises:
         MissingError: The run is not scored yet.
     """
-    figures = _read(out / "figures.json")
+    figures = _read(out / "scores.json")
     data = ImageNetS(root, "validation", tier)
     title = html.escape(f"ImageNet-S {tier}: PASS baseline")
     page = "\n".join(

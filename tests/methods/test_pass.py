@@ -100,7 +100,7 @@ def test_a_run_is_scored_and_shown(
     place = ["--root", str(tiny_root), "--split", "3", "--out", str(finished)]
     assert baseline.main(["score", *place, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((finished / "figures.json").read_text())
+    assert printed == json.loads((finished / "scores.json").read_text())
     assert set(printed) > {"mIoU", "mBIoU", "FMeasure", "Acc", "S", "BL", "IoUs"}
     assert baseline.main(["report", *place]) == 0
     page = (finished / "report.html").read_text()

@@ -15,7 +15,7 @@ from imagenets.evaluation.metrics import Evaluator, Figures
 
 
 def score(truth: ImageNetS, out: Path) -> Figures:
-    """Scores the validation masks of a run; leaves `figures.json` and `match.json` in `out`.
+    """Scores the validation masks of a run; leaves `scores.json` and `match.json` in `out`.
 
     The match is found on validation itself, as the benchmark does for its validation figures.
 
@@ -45,5 +45,5 @@ def score(truth: ImageNetS, out: Path) -> Figures:
     evaluator.add(counts.relabelled(as_table(matched, classes)))
     figures = evaluator.compute()
     save(matched, out / "match.json")
-    write_json(out / "figures.json", figures)
+    write_json(out / "scores.json", figures)
     return figures

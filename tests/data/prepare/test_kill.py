@@ -24,19 +24,24 @@ KILLS = int(os.environ.get("IMAGENETS_KILLS", "36"))
 
 # Imports everything once and forks for every run, so that kills hit the work, not the start-up.
 _NURSERY = """
-import os, signal, sys, time
+import argparse, os, signal, sys, time
 from dataclasses import replace
 import h5py, filelock, requests, PIL.Image, tqdm
 import imagenets.data.prepare.download, imagenets.data.prepare.run, imagenets.data.raw
-from imagenets.cli import prepare, prepare_options as options, run
+from imagenets.cli import prepare_options as options
+from imagenets.cli.command import add_common, execute
+from imagenets.cli.prepare_run import prepare
 from imagenets.data.prepare.state import hold
 
-def command(line):
-    arguments = options.parser().parse_args(line.split("\\t"))
+parser = argparse.ArgumentParser()
+options.add_prepare(parser)
+add_common(parser)
+
+def command(arguments):
     request = options.request(arguments)
     origin = replace(request.origin, archive="ImageNetS3-masks.zip")  # to be downloaded, too
     with hold(request.root):
-        prepare._prepare(["3"], replace(request, origin=origin), False)
+        prepare(["3"], replace(request, origin=origin), False)
 
 for line in sys.stdin:
     delay, _, rest = line.rstrip("\\n").partition("\\t")
@@ -44,7 +49,9 @@ for line in sys.stdin:
     if pid == 0:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0); os.dup2(null, 1)
-        os._exit(run(lambda: command(rest)))
+        arguments = parser.parse_args(rest.split("\\t"))
+        arguments.run = command
+        os._exit(execute(arguments))
     if delay:
         time.sleep(float(delay))
         os.kill(pid, signal.SIGKILL)

@@ -178,7 +178,7 @@ def test_no_imagenet_says_which_forms_are_taken(
     [
         (["--split", "51"], "no tier '51'"),
         ([], "--split is missing"),
-        (["--split", "50", "--imagenet", ".", "--workers", "0"], "0 workers: at least 1"),
+        (["--split", "50", "--imagenet", ".", "--workers", "0"], "--workers 0: at least 1"),
         (["--split", "50", "--imagenet", ".", "--quality", "80"], "--quality is for --resize"),
         (["--split", "50", "--imagenet", ".", "--resize", "0"], "--resize 0"),
         (["--split", "50", "--imagenet", ".", "--resize", "9", "--quality", "0"], "--quality 0"),

@@ -1,0 +1,144 @@
+"""What every verb shares: how it is declared, its common options, errors as exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagenets.errors import ImageNetSError, MissingError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        name: What is typed.
+        summary: One line, for the list of verbs.
+        description: What it does, for its own help.
+        examples: Command lines after the name of the program, with what they do.
+        add_arguments: Adds its options to a parser.
+        run: Does it; prints results to stdout.
+    """
+
+    name: str
+    summary: str
+    description: str
+    examples: Sequence[tuple[str, str]]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows the default of every option that has one and does not say so itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        shown = action.default not in (None, False, argparse.SUPPRESS) and action.default != []
+        if text and shown and action.option_strings and "default" not in text:
+            return f"{text} (default: %(default)s)"
+        return text
+
+
+def set_up(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    """Makes a parser that of a verb: description, examples, its options and those of all."""
+    lines = [f"  {parser.prog} {words}\n      {what}" for words, what in verb.examples]
+    parser.description = textwrap.fill(verb.description, 79)
+    parser.epilog = "examples:\n" + "\n".join(lines)
+    parser.formatter_class = _Help
+    verb.add_arguments(parser)
+    add_common(parser)
+    parser.set_defaults(run=verb.run)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that every verb and door has."""
+    group = parser.add_argument_group("messages")
+    add_version(group)
+    group.add_argument("--quiet", action="store_true", help="show warnings and errors alone")
+    group.add_argument("--verbose", action="store_true", help="show more of what is done")
+    group.add_argument(
+        "--log-file", type=Path, metavar="FILE", help="append everything that is logged to FILE"
+    )
+
+
+def add_version(parser: argparse._ActionsContainer) -> None:
+    """Adds `--version`."""
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+
+
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only then, which takes a while."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"imagenets {version('imagenets')}")
+        parser.exit()
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Runs a parsed command line; the one place where an error becomes an exit code.
+
+    Args:
+        arguments: Of a parser of `set_up`.
+
+    Returns:
+        0, or the error's own code (2 usage, 1 failure), or 130 after Ctrl-C.
+    """
+    try:
+        _set_up_log(arguments)
+        arguments.run(arguments)
+    except ImageNetSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to continue", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `| head` closed stdout: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}{_remedy(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _set_up_log(arguments: argparse.Namespace) -> None:
+    from imagenets.core import log
+
+    level = logging.WARNING if arguments.quiet else logging.INFO
+    if arguments.verbose:
+        level = logging.DEBUG
+    file: Path | None = arguments.log_file
+    if file is not None and not file.parent.is_dir():
+        raise MissingError(f"{file}: there is no folder {file.parent}. Make it first.")
+    log.setup(level, file)
+
+
+def _remedy(error: OSError) -> str:
+    remedies = {
+        errno.ENOSPC: "free some space and run the same command again",
+        errno.EROFS: "choose a folder that can be written to",
+        errno.EACCES: "check the permissions of this path, or choose another",
+        errno.EPERM: "check the permissions of this path, or choose another",
+        errno.ENOENT: "check the path",
+        errno.ENOTDIR: "check the path",
+    }
+    remedy = remedies.get(error.errno or 0)
+    return f". Remedy: {remedy}." if remedy else ""
+
+
+def run_verb(verb: Verb, program: str, argv: Sequence[str] | None) -> int:
+    """Runs a command line of a program that is one verb."""
+    parser = argparse.ArgumentParser(program)
+    set_up(parser, verb)
+    return execute(parser.parse_args(argv))

@@ -1,0 +1,70 @@
+"""`imagenets compare`: tests two predictions against each other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from imagenets.cli import scoring
+from imagenets.cli.command import Verb
+from imagenets.cli.options import number_of_classes
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", type=Path, metavar="A", help="folder of predicted masks")
+    parser.add_argument("b", type=Path, metavar="B", help="another one")
+    scoring.add_common(parser)
+    for name in "ab":
+        parser.add_argument(
+            f"--match-{name}", type=Path, metavar="FILE", help=f"match of {name.upper()}"
+        )
+    parser.add_argument(
+        "--find-match",
+        action="store_true",
+        help="find the match of each on these images, unless it is given",
+    )
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, metavar="R", help="samples (default: 1000)"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from imagenets.cli.ground_truth import true_masks
+    from imagenets.evaluation import matching
+    from imagenets.evaluation.bootstrap import compare
+    from imagenets.evaluation.folders import count_masks
+    from imagenets.evaluation.tables import difference_text
+
+    num_classes = number_of_classes(arguments.split)
+    scoring.check(arguments)
+    truth = true_masks(arguments.gt, arguments.root, arguments.split)
+    both = []
+    for folder, file in ((arguments.a, arguments.match_a), (arguments.b, arguments.match_b)):
+        matched = matching.load(file, num_classes) if file else None
+        scored = count_masks(folder, truth, num_classes, matched=matched, workers=arguments.workers)
+        scoring.warn_extra(scored.extra, folder)
+        if arguments.find_match and matched is None:
+            scored = scoring.relabelled(scored, scoring.find_match(scored.counts, "image"))
+        both.append(scored.counts)
+    a, b = both
+    found = compare(a, b, arguments.bootstrap, arguments.level, arguments.seed)
+    print(
+        json.dumps(scoring.plain(found))
+        if arguments.json
+        else difference_text(found, arguments.level)
+    )
+
+
+VERB = Verb(
+    name="compare",
+    summary="test whether one prediction scores better than another",
+    description="Tests whether B scores better than A on the same images: paired bootstrap "
+    "intervals of the differences, and p-values from random swaps.",
+    examples=(
+        ("masks-a masks-b --split 50", "against the validation masks of ./imagenet-s"),
+        ("masks-a masks-b --split 50 --find-match", "each matched to the classes first"),
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

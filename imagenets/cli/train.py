@@ -1,0 +1,88 @@
+"""`imagenets train`: runs the stages of the LUSS baseline, or continues them."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+from imagenets.cli.command import Verb
+from imagenets.cli.options import add_run, tier_and_run
+from imagenets.errors import UsageError
+from imagenets.methods.pass_ import STAGES
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "--preset", metavar="NAME", help="sample, pass50, pass300 or pass919 (default: by tier)"
+    )
+    parser.add_argument(
+        "--stages",
+        metavar="A,B",
+        help=f"only these of {', '.join(STAGES)} (default: all, in this order)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--epochs",
+        metavar="N | STEP=N,...",
+        help="epochs of every trained step, or of those named: pretrain, attention, finetune",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that decode images")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from imagenets.methods.pass_.presets import Changes, make_config, preset_for
+    from imagenets.training.run import Run, pick_device
+    from imagenets.training.stage import Stages
+
+    tier, out = tier_and_run(arguments)
+    changes = Changes(_epochs(arguments.epochs), arguments.batch_size, arguments.seed)
+    config = make_config(arguments.preset or preset_for(tier), changes)
+    names = arguments.stages.split(",") if arguments.stages else list(STAGES)
+    device, workers = pick_device(arguments.device), _workers(arguments.workers)
+    Stages(STAGES, Run(arguments.root, tier, out, config, device, workers)).run(names)
+    print(f"done: {', '.join(names)}. Everything lies in {out}")
+    place = shlex.join(["--root", str(arguments.root), "--split", tier, "--out", str(out)])
+    print(f"next: imagenets-baseline score {place}")
+
+
+def _epochs(text: str | None) -> dict[str, int]:
+    from imagenets.methods.pass_.presets import TRAINED
+
+    if not text:
+        return {}
+    try:
+        if "=" not in text:
+            return dict.fromkeys(TRAINED, int(text))
+        pairs = (pair.split("=") for pair in text.split(","))
+        return {stage: int(number) for stage, number in pairs}
+    except ValueError:
+        raise UsageError(f"--epochs {text}: give a number, or pretrain=N,finetune=N.") from None
+
+
+def _workers(asked: int | None) -> int:
+    """One process for every core but the one that trains, at most 16; 0 decodes in this one."""
+    from imagenets.core.pool import available_cpus
+
+    if asked is None:
+        return min(16, available_cpus() - 1)
+    if asked < 0:
+        raise UsageError(f"--workers {asked}: give 0 or more.")
+    return asked
+
+
+VERB = Verb(
+    name="train",
+    summary="train the baseline: run its six steps, or continue them",
+    description="Runs the six steps of PASS on a prepared set: pretrain, attention, cluster, "
+    "pseudo labels, finetune, predict. A step that is done with the same data and settings is "
+    "not done again; one that was interrupted goes on.",
+    examples=(
+        ("--root imagenet-s --split 50", "all steps with the published settings, or what is left"),
+        ("--stages cluster,pseudo --device cuda", "two of the steps, on the GPU"),
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)
