@@ -43,6 +43,9 @@ def _log() -> Iterator[None]:
     logger = logging.getLogger("imagenets")
     handlers, level = list(logger.handlers), logger.level
     yield
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
     logger.handlers, logger.level = handlers, level
 
 
