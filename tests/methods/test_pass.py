@@ -12,39 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_run import SMALL, job, run_stages
 
 from imagenets import masks
 from imagenets.cli import baseline
-from imagenets.data.augment import ViewGroup
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_ import STAGES, cluster, predict, trained
-from imagenets.methods.pass_.presets import PRESETS, Changes, Config, Schedule, make_config
+from imagenets.methods.pass_.presets import PRESETS, Changes, Schedule, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
-from imagenets.training.run import Run
-from imagenets.training.stage import Stages
-
-SMALL = Config(
-    arch="resnet18w05",
-    hidden=16,
-    prototypes=8,
-    views=(ViewGroup(2, 32, (0.3, 1.0)), ViewGroup(1, 16, (0.1, 0.3))),
-    attention_views=(ViewGroup(2, 32, (0.3, 1.0)),),
-    pretrain=Schedule(2, 0.6, queue=8, queue_from=1, freeze=3),
-    attention=Schedule(1, 0.6),
-    finetune=Schedule(1, 0.6),
-    batch=4,
-    side=32,
-    crop=32,
-    restarts=3,
-)
-
-
-def job(root: Path, out: Path, config: Config = SMALL) -> Run[Config]:
-    return Run(root, "3", out, config, torch.device("cpu"))
-
-
-def run_stages(run: Run[Config], *stages: str) -> None:
-    Stages(STAGES, run).run(stages)
 
 
 def take_over(finished: Path, out: Path, stages: list[str]) -> None:
@@ -70,13 +45,6 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("finished")
-    run_stages(job(tiny_root, out), *STAGES)
-    return out
 
 
 def test_all_steps_leave_what_the_next_one_reads(finished: Path, tiny_root: Path) -> None:

@@ -1,0 +1,85 @@
+"""What the stages left is what they are said to compute, worked out once more from their files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from small_run import job
+from torch import Tensor
+
+from imagenets import ImageNetS, masks
+from imagenets.data.augment import normalise, short_side
+from imagenets.methods.pass_.trained import load_attention, load_segmentation
+
+AGREE = 0.995  # of the pixels: in batches of other sizes, float32 rounds otherwise
+
+
+def resized(image: Tensor) -> Tensor:
+    return normalise(short_side(image, 32)[None].float() / 255)
+
+
+def history(finished: Path, stage: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = torch.load(finished / stage / "checkpoint.pt")["history"]
+    return rows
+
+
+def test_the_loss_of_pretraining_is_that_of_its_parts(finished: Path) -> None:
+    rows = history(finished, "pretrain")
+    assert len(rows) == 2
+    for row in rows:
+        assert row["loss"] == pytest.approx((row["i2i"] + row["d2s"]) / 2 + row["p2p"], rel=1e-5)
+
+
+def test_the_first_epochs_have_the_recorded_losses(finished: Path) -> None:
+    """Float32 on other processors is some way off after six steps: the bounds allow for it."""
+    first = history(finished, "pretrain")[0]
+    assert first["i2i"] == pytest.approx(2.437, rel=0.02)
+    assert first["d2s"] == pytest.approx(2.338, rel=0.02)
+    assert first["p2p"] == pytest.approx(0.0195, abs=0.005)
+    assert history(finished, "attention")[0]["loss"] == pytest.approx(2.27, rel=0.05)
+    assert history(finished, "finetune")[0]["loss"] == pytest.approx(22, rel=0.3)
+
+
+@torch.inference_mode()
+def test_labels_are_the_nearest_centroids_where_attention_reaches_the_threshold(
+    finished: Path, tiny_root: Path
+) -> None:
+    network = load_attention(job(tiny_root, finished))
+    centroids = F.normalize(torch.from_numpy(np.load(finished / "cluster" / "centroids.npy")))
+    threshold = json.loads((finished / "pseudo" / "threshold.json").read_text())["best"]
+    data = ImageNetS(tiny_root, "train", 3)
+    equal = pixels = 0
+    for index in range(len(data)):
+        sample = data[index]
+        size = sample["image"].shape[1:]
+        features, _, gate = network.gated(resized(sample["image"]))
+        level = F.interpolate(gate.mean(1, keepdim=True), size, mode="bilinear")[0, 0]
+        cosine = (F.normalize(features)[0].flatten(1).t() @ centroids.t()).argmax(1) + 1
+        ids = F.interpolate(cosine.view(1, 1, *features.shape[2:]).float(), size)[0, 0]
+        expected = torch.where(level < threshold, 0, ids).numpy()
+        found = masks.decode(finished / "pseudo" / "train" / f"{sample['name']}.png")
+        equal, pixels = equal + int((found == expected).sum()), pixels + found.size
+    assert equal / pixels > AGREE
+
+
+@torch.inference_mode()
+def test_predictions_are_the_largest_logits(finished: Path, tiny_root: Path) -> None:
+    network = load_segmentation(job(tiny_root, finished), 3)
+    data = ImageNetS(tiny_root, "validation", 3)
+    equal = pixels = 0
+    for index in range(len(data)):
+        sample = data[index]
+        logits = network(resized(sample["image"]))
+        scaled = F.interpolate(logits, sample["image"].shape[1:], mode="bilinear")
+        found = masks.decode(finished / "predict" / "validation" / f"{sample['name']}.png")
+        equal, pixels = (
+            equal + int((found == scaled[0].argmax(0).numpy()).sum()),
+            pixels + found.size,
+        )
+    assert equal / pixels > AGREE
