@@ -34,13 +34,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from imagenets import CentreCrop, ImageNetS, Loader, RandomCrop, masks
+from imagenets.classes import ilsvrc_classes
 from imagenets.core.pool import available_cpus
 from imagenets.data.augment import MEAN, STD
 from imagenets.data.loader.task import Filler
 from imagenets.data.shards import ShardSample, write_shard
 from imagenets.data.shards.manifest import Manifest, ShardInfo, SplitInfo
 from imagenets.pixels.jpeg import transcode
-from imagenets.tiers import ilsvrc_classes
 
 WNID = "n01440764"
 SIDE = 224

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
 from imagenets import paths
-from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.errors import MissingError, UsageError
 
 SPLITS = ("train", "train-semi", "validation", "test", "train-full")
 """Every split; `train-full` (all 1,000 ILSVRC classes) belongs to tier 919 alone."""
@@ -236,13 +234,6 @@ TIERS: Mapping[str, Tier] = MappingProxyType(
 )
 
 
-@cache
-def ilsvrc_classes() -> tuple[str, ...]:
-    """The 1,000 WordNet ids of ILSVRC 2012, sorted: the rank is the ImageNet-1k label."""
-    text = files("imagenets").joinpath("ilsvrc_classes.txt").read_text("ascii")
-    return tuple(text.split())
-
-
 def get_tier(name: str | int, index: Path | None = None) -> Tier:
     """Finds a tier by name.
 
@@ -273,18 +264,3 @@ def get_tier(name: str | int, index: Path | None = None) -> Tier:
             f"{name!r}. Put the lists there, or name the tier whose lists it holds."
         )
     return Tier(name, tuple(ListFile(path) for path in expected))
-
-
-def read_categories(path: Path) -> tuple[str, ...]:
-    """Reads a categories list: one WordNet id a line, sorted; class id = 1 + rank.
-
-    Raises:
-        CorruptError: Empty, or the ids are not sorted and unique.
-    """
-    classes = tuple(path.read_text("utf-8").split())
-    if not classes or list(classes) != sorted(set(classes)):
-        raise CorruptError(
-            f"{path}: not a list of sorted, distinct WordNet ids, one a line. "
-            "Fetch the published list again."
-        )
-    return classes

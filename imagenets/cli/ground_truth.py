@@ -99,15 +99,15 @@ def image_sizes(
         MissingError: Neither a prepared split nor its lists are there.
     """
     from imagenets.data.dataset.stores import open_store
-    from imagenets.data.lists import read_lists
-    from imagenets.tiers import get_tier, list_paths
+    from imagenets.data.lists import have_lists, read_lists
+    from imagenets.tiers import get_tier
 
     if index is None:
         try:
             _, store = open_store(root, split, tier, "auto")
         except MissingError:
             index = paths.downloads(root)
-            if not all((index / path).is_file() for path in list_paths(tier).values()):
+            if not have_lists(tier, index):
                 raise
         else:
             sizes = store.sizes(np.arange(len(store.class_ids))).tolist()

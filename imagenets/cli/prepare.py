@@ -58,7 +58,7 @@ def _run_door(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.data.lists import check_name
+    from imagenets.data.prepare.fetch import check_name
     from imagenets.data.prepare.state import hold
 
     root = absolute(arguments.root)

@@ -14,7 +14,7 @@ from imagenets.tiers import SPLITS, TIERS
 
 if TYPE_CHECKING:
     from imagenets.core.pool import Pool
-    from imagenets.data.lists import Origin
+    from imagenets.data.prepare.fetch import Origin
     from imagenets.data.prepare.pack_shard import Options
     from imagenets.data.prepare.run import Request
 
@@ -222,7 +222,7 @@ def pool(arguments: argparse.Namespace, *, writes: bool = True) -> Pool:
 
 
 def _origin(arguments: argparse.Namespace) -> Origin:
-    from imagenets.data.lists import Origin
+    from imagenets.data.prepare.fetch import Origin
 
     return Origin(
         index=arguments.index and absolute(arguments.index),

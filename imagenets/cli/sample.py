@@ -16,7 +16,7 @@ from imagenets.cli.prepare_run import prepare
 
 def _run(arguments: argparse.Namespace) -> None:
     """Prepares the generated set by the very same way, downloads from the loopback included."""
-    from imagenets.data.lists import Origin
+    from imagenets.data.prepare.fetch import Origin
     from imagenets.data.prepare.state import hold
     from imagenets.data.raw.synthetic import generate, serve
 

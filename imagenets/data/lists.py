@@ -1,15 +1,12 @@
-"""The published lists and mask archives: where they come from, and what the lists say.
+"""What the published lists say; each is checked for its form, and the lists against each other.
 
-Lists lie under `<root>/downloads` by their published paths, whatever they came from, so that
-later stages and other machines find them in one place. Every list is checked against its pinned
-digest, or for a custom tier for its form, and the lists against each other.
+They lie under `<root>/downloads` by their published paths, whatever they came from, so that later
+stages and other machines find them in one place.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,41 +14,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.core.files import write_file
-from imagenets.errors import CorruptError, MissingError, UsageError
-from imagenets.tiers import (
-    ARCHIVES_URL,
-    LISTS_URL,
-    TIERS,
-    ListFile,
-    Tier,
-    get_tier,
-    list_paths,
-    read_categories,
-)
+from imagenets.classes import WNID, is_wnid
+from imagenets.core.files import sha256
+from imagenets.errors import CorruptError
+from imagenets.tiers import Tier, list_paths
 
 Names = npt.NDArray[np.bytes_]
 
-_IMAGE = re.compile(r"(n\d{8})/([!-.0-~]{1,32})\.JPEG", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where lists and archives are taken from.
-
-    Attributes:
-        index: Folder with the lists by their published paths; None: download them.
-        annotations: Mask archives given as files.
-        mirror: Base URL that serves `<list path>` and `<archive name>`; None: the publishers.
-        archive: Name of a custom tier's archive at the mirror; published tiers have theirs.
-        offline: Whether only what is already there may be used.
-    """
-
-    index: Path | None = None
-    annotations: tuple[Path, ...] = ()
-    mirror: str | None = None
-    archive: str | None = None
-    offline: bool = False
+_IMAGE = re.compile(rf"({WNID})/([!-.0-~]{{1,32}})\.JPEG", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,108 +48,19 @@ class Lists:
     digests: dict[str, str]
 
 
-def check_name(name: str, index: Path | None, downloads: Path) -> None:
-    """Raises unless a tier is published, or its lists are at hand; touches nothing.
-
-    Raises:
-        UsageError: There is no such tier, and nothing is given that defines it.
-    """
-    if index is None and not _all_there(name, downloads):
-        get_tier(name)
-
-
-def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
-    """Brings a tier's lists to `<downloads>/<list path>`, and says which tier they make.
-
-    Raises:
-        UsageError: There is no such tier, and nothing is given that defines it.
-        MissingError: The index folder lacks a list.
-        CorruptError: A list does not have its published digest.
-        DownloadError: A list cannot be fetched.
-    """
-    if origin.index is not None:
-        folder = origin.index
-        if not (folder / "categories").is_dir() and (folder / "data" / "categories").is_dir():
-            folder = folder / "data"  # a checkout of the publishers' repository
-        tier = get_tier(name, folder)
-        for entry in tier.lists:
-            _take(entry, folder / entry.path, downloads / entry.path)
-        return tier
-    known = TIERS.get(name)
-    if known is None and (origin.mirror is None or _all_there(name, downloads)):
-        return get_tier(name, downloads if _all_there(name, downloads) else None)
-    from imagenets.data.prepare.download import fetch
-
-    lists = known.lists if known else [ListFile(path) for path in list_paths(name).values()]
-    for entry in lists:
-        fetch(
-            f"{(origin.mirror or LISTS_URL).rstrip('/')}/{entry.path}",
-            downloads / entry.path,
-            size=entry.bytes,
-            sha256=entry.sha256,
-            offline=origin.offline,
-            quiet=True,
-        )
-    return known or get_tier(name, downloads)
-
-
-def local_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
-    """A tier's mask archive where it needs no download: given, told by content, or there already.
-
-    Raises:
-        MissingError: An archive that was named is not there.
-        CorruptError: It is no zip.
-    """
-    from imagenets.data.prepare.archive import holds_tier
-
-    for path in origin.annotations:
-        if not path.is_file():
-            raise MissingError(f"{path}: no such mask archive. Check --annotations.")
-    for path in origin.annotations:
-        if holds_tier(path, tier.folder):
-            return path
-    if name := _archive_name(tier, origin):
-        return downloads / name if (downloads / name).is_file() else None
-    return next(iter(sorted(downloads.glob(f"{tier.folder}-*.zip"))), None)
-
-
-def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
-    """Finds a tier's mask archive: given, already downloaded, or fetched now.
-
-    Raises:
-        UsageError: A custom tier's archive is not given.
-        MissingError: An archive that was named is not there.
-        DownloadError: It cannot be fetched.
-    """
-    if path := local_archive(tier, origin, downloads):
-        return path
-    name = _archive_name(tier, origin)
-    if name is None:
-        raise UsageError(
-            f"tier {tier.name} is a custom one, so its mask archive is not published: give it with "
-            f"--annotations {tier.folder}-<md5>.zip, or prepare only --subsets train test."
-        )
-    from imagenets.data.prepare.download import fetch
-
-    if origin.annotations:
-        given = ", ".join(map(str, origin.annotations))
-        print(f"{given}: no archive of tier {tier.name}; taking the published", file=sys.stderr)
-    base = (origin.mirror or ARCHIVES_URL).rstrip("/")
-    return fetch(f"{base}/{name}", downloads / name, offline=origin.offline)
-
-
-def _archive_name(tier: Tier, origin: Origin) -> str | None:
-    return tier.archive or (origin.archive if origin.mirror else None)
+def have_lists(name: str, folder: Path) -> bool:
+    """Whether all lists of a tier lie in a folder, by their published paths."""
+    return all((folder / path).is_file() for path in list_paths(name).values())
 
 
 def read_lists(tier: Tier, downloads: Path) -> Lists:
-    """Reads a tier's lists and holds them against each other.
+    """Reads a tier's lists and checks them against each other.
 
     Raises:
         CorruptError: A line has another form, or two lists contradict each other.
     """
     paths = {what: downloads / path for what, path in list_paths(tier.name).items()}
-    classes = read_categories(paths["categories"])
+    classes = _read_categories(paths["categories"])
     splits = {
         "train-semi": _read_names(paths["names-train-semi"]),
         "validation": _read_mapping(paths["mapping-validation"]),
@@ -190,27 +71,15 @@ def read_lists(tier: Tier, downloads: Path) -> Lists:
     return Lists(classes, splits, digests)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _all_there(name: str, folder: Path) -> bool:
-    return all((folder / path).is_file() for path in list_paths(name).values())
-
-
-def _take(entry: ListFile, source: Path, target: Path) -> None:
-    digest = sha256(source)
-    if entry.sha256 not in (None, digest):
+def _read_categories(path: Path) -> tuple[str, ...]:
+    """Reads a categories list: one WordNet id a line, sorted; class id = 1 + rank."""
+    classes = tuple(path.read_text("utf-8").split())
+    if not classes or list(classes) != sorted(set(classes)) or not all(map(is_wnid, classes)):
         raise CorruptError(
-            f"{source}: not the published list: its SHA-256 is {digest}, the published one is "
-            f"{entry.sha256}. Leave --index out to download it, or fetch it again."
+            f"{path}: not a list of sorted, distinct WordNet ids, one a line. "
+            "Fetch the published list again."
         )
-    if target.is_file() and (target.samefile(source) or sha256(target) == digest):
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_file(target, source.read_bytes())
+    return classes
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:

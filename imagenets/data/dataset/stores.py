@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import paths
-from imagenets.data.lists import read_lists
+from imagenets.classes import class_folders, ilsvrc_classes, ranks
+from imagenets.data.lists import Lists, have_lists, read_lists
 from imagenets.data.shards import MANIFEST, Manifest, ShardReader
 from imagenets.errors import CorruptError, MissingError, UsageError
-from imagenets.tiers import SPLITS, TIERS, get_tier, ilsvrc_classes, list_paths
+from imagenets.tiers import SPLITS, TIERS, get_tier, list_paths
 
 _OPEN_SHARDS = 256
 """Shards that one process keeps mapped: each holds a file descriptor, of which 1024 are usual."""
@@ -235,7 +236,11 @@ class TreeStore:
         self._split = split
         self._masks = self._base / paths.segmentation(split)
         self.has_masks = self._masks.is_dir()
-        self._folders = _folders(self._base / split)
+        downloads = paths.downloads(root)
+        there = have_lists(tier, downloads)
+        lists = read_lists(get_tier(tier, downloads), downloads) if there else None
+        known = None if lists is None or split == "train-full" else lists.classes
+        self._folders = class_folders(self._base / split, known)
         stems = [_stems(self._base / split / folder) for folder in self._folders]
         counts = [len(part) for part in stems]
         if not any(counts):
@@ -245,12 +250,12 @@ class TreeStore:
             )
         self._codes = np.repeat(np.arange(len(stems), dtype=np.int16), counts)
         self._stems = np.array([stem for part in stems for stem in part], np.bytes_)
-        own = self._read_lists(root, tier)
+        own = self._find_classes(tier, lists)
         merges = TIERS[tier].merges if tier in TIERS else {}
         ids = {wnid: rank for rank, wnid in enumerate(self.classes, 1)}
         by_folder = [ids.get(merges.get(wnid, wnid), 0) for wnid in self._folders]
         self.class_ids = np.array(by_folder, np.int16)[self._codes]
-        self.ilsvrc = _ranks(self.source_classes, own)
+        self.ilsvrc = ranks(self.source_classes, own)
 
     def name(self, row: int) -> str:
         return f"{self._folders[self._codes[row]]}/{os.fsdecode(self._stems[row])}"
@@ -285,20 +290,18 @@ class TreeStore:
     def _files(self) -> Iterator[str]:
         """Every file of the split and its size."""
         for path in (self._base / self._split, self._masks):
-            for folder in _folders(path) if path.is_dir() else ():
+            for folder in class_folders(path) if path.is_dir() else ():
                 with os.scandir(path / folder) as entries:
                     rows = sorted((entry.name, entry.stat().st_size) for entry in entries)
                 yield from (f"{path.name}/{folder}/{name} {size}" for name, size in rows)
 
-    def _read_lists(self, root: Path, tier: str) -> npt.NDArray[np.bytes_]:
+    def _find_classes(self, tier: str, lists: Lists | None) -> npt.NDArray[np.bytes_]:
         """Finds `classes` and `source_classes`; returns each image's own ILSVRC class."""
         folders = np.array(self._folders, np.bytes_)[self._codes]
         training = self._split.startswith("train")
         own = self._stems.astype("S9") if training else folders  # S9: the stem's prefix
         seen = set(self._folders) | {wnid.decode(errors="replace") for wnid in np.unique(own)}
-        downloads = paths.downloads(root)
-        if all((downloads / path).is_file() for path in list_paths(tier).values()):
-            lists = read_lists(get_tier(tier, downloads), downloads)
+        if lists is not None:
             self.classes = lists.classes
             records = lists.splits.get(self._split)
             if records is not None and not training:
@@ -318,7 +321,7 @@ class TreeStore:
     def _guess_classes(self, tier: str) -> tuple[str, ...]:
         """The classes are the class folders of the tier's splits."""
         splits = [name for name in SPLITS if name != "train-full" and (self._base / name).is_dir()]
-        classes = sorted({wnid for name in splits for wnid in _folders(self._base / name)})
+        classes = sorted({wnid for name in splits for wnid in class_folders(self._base / name)})
         if tier in TIERS and len(classes) != int(tier):
             lists = paths.downloads(self._base.parent) / list_paths(tier)["categories"]
             raise MissingError(
@@ -336,20 +339,9 @@ def _digest(lines: Iterable[str]) -> str:
     return found.hexdigest()
 
 
-def _folders(path: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
-
-
 def _stems(folder: Path) -> list[bytes]:
     names = os.listdir(os.fsencode(folder))  # noqa: PTH208 - bytes, for a million names
     return sorted(name[:-5] for name in names if name.endswith(b".JPEG"))
-
-
-def _ranks(classes: Sequence[str], wnids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int16]:
-    known = np.array(classes, np.bytes_)
-    ranks = np.searchsorted(known, wnids).clip(0, len(known) - 1)
-    ranks[known[ranks] != wnids] = -1
-    return ranks.astype(np.int16)
 
 
 def _read(path: Path) -> bytes:

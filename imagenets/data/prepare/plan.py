@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import paths
+from imagenets.classes import ilsvrc_classes, ranks
 from imagenets.core.files import write_file
 from imagenets.data.lists import Lists, Names, Records
 from imagenets.errors import MissingError, UsageError
-from imagenets.tiers import MASKED_SPLITS, SPLITS, Tier, ilsvrc_classes
+from imagenets.tiers import MASKED_SPLITS, SPLITS, Tier
 
 if TYPE_CHECKING:
     from imagenets.data.raw import RawImages
@@ -197,8 +198,6 @@ class _Maker:
         self.lists = lists
         self.images = images
         self.source_classes = _source_classes(lists)
-        self.classes = np.array(lists.classes, "S9")
-        self.ranks = np.array(self.source_classes, "S9")
 
     def add(self, plan: Plan, split: str) -> None:
         if split in self.lists.splits:
@@ -239,15 +238,15 @@ class _Maker:
         return Records(stems[order], wnids[order], own[order])
 
     def _split(self, name: str, records: Records, positions: npt.NDArray[np.int64]) -> SplitPlan:
-        ids = _ranks(self.classes, _renamed(records.wnids, self.tier.merges)) + 1
+        class_ids = ranks(self.lists.classes, _renamed(records.wnids, self.tier.merges)) + 1
         masks = _members(self.tier, name, records) if name in MASKED_SPLITS else None
-        ilsvrc = _ranks(self.ranks, records.sources)
+        ilsvrc = ranks(self.source_classes, records.sources)
         return SplitPlan(
             name,
             records.stems,
             records.wnids,
-            ids.astype(np.int16),
-            ilsvrc.astype(np.int16),
+            class_ids,
+            ilsvrc,
             positions,
             masks,
         )
@@ -269,14 +268,6 @@ def _source_classes(lists: Lists) -> tuple[str, ...]:
     }
     own.update(lists.classes)
     return ilsvrc_classes() if own <= set(ilsvrc_classes()) else tuple(sorted(own))
-
-
-def _ranks(classes: Names, wnids: Names) -> npt.NDArray[np.int64]:
-    """Rank of each WordNet id among sorted classes, -1 where it is none of them."""
-    values, inverse = np.unique(wnids, return_inverse=True)
-    ranks = np.searchsorted(classes, values).clip(0, len(classes) - 1)
-    ranks[classes[ranks] != values] = -1
-    return ranks[inverse].astype(np.int64)
 
 
 def _prefixes(stems: Names) -> Names:

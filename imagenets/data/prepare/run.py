@@ -16,20 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from imagenets import paths
 from imagenets.core.files import atomic, sha256
 from imagenets.core.pool import Pool
-from imagenets.data.lists import (
-    Origin,
-    fetch_archive,
-    fetch_lists,
-    local_archive,
-    read_lists,
-)
+from imagenets.data.lists import read_lists
 from imagenets.data.prepare import archive as masks
 from imagenets.data.prepare.dry_run import Survey, survey
+from imagenets.data.prepare.fetch import Origin, fetch_archive, fetch_lists, local_archive
 from imagenets.data.prepare.pack import pack
 from imagenets.data.prepare.pack_shard import Options
 from imagenets.data.prepare.plan import Plan, make_plan, mask_members, servable
 from imagenets.data.prepare.state import Finished, folder_times, signature
-from imagenets.data.prepare.tree import Link, build_tree, class_folders
+from imagenets.data.prepare.tree import Link, build_tree, planned_folders
 from imagenets.data.prepare.verify import Verdict
 from imagenets.data.shards import MANIFEST, Manifest
 from imagenets.tiers import Tier
@@ -269,7 +264,7 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
         counts = build_tree(plan, images, archive, folder, request.link, request.pool)
         if counts.strange:
             log.warning(f"{folder}: {counts.strange:,} files belong to no split; they are kept")
-        places = [str(path.relative_to(request.root)) for path in class_folders(plan, folder)]
+        places = [str(path.relative_to(request.root)) for path in planned_folders(plan, folder)]
         done.folders = folder_times(request.root, places)
         report.tree = str(folder)
     if request.layout in ("shards", "both"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenets import paths
+from imagenets.classes import is_wnid
 from imagenets.core import lock
 from imagenets.core.files import write_json
 from imagenets.core.pool import wait_for_orphans
@@ -20,7 +20,6 @@ from imagenets.core.pool import wait_for_orphans
 WORKERS = "workers"
 """File in it that workers hold a shared lock on."""
 
-_WNID = re.compile(r"n\d{8}")
 _DEPTH = 5  # of folders looked at for changes: the Kaggle layout needs four
 
 
@@ -103,7 +102,7 @@ def _look(path: str, depth: int) -> Iterator[str]:
         return
     folder = os.path.isdir(path)  # noqa: PTH112
     yield f"{path} {status.st_mtime_ns} {0 if folder else status.st_size}"
-    if not folder or depth == _DEPTH or _WNID.fullmatch(os.path.basename(path)):  # noqa: PTH119
+    if not folder or depth == _DEPTH or is_wnid(os.path.basename(path)):  # noqa: PTH119
         return
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):

@@ -86,7 +86,7 @@ def build_tree(
     return counts
 
 
-def class_folders(plan: Plan, folder: Path) -> list[Path]:
+def planned_folders(plan: Plan, folder: Path) -> list[Path]:
     """Every class folder of a plan's tree, those of masks included."""
     return [
         place

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from imagenets.classes import is_wnid
 from imagenets.data.raw import folders, parquets, tars
 from imagenets.data.raw.images import RawImages
-from imagenets.data.raw.parts import WNID, Part, split_name
+from imagenets.data.raw.parts import Part, split_name
 from imagenets.errors import MissingError, UsageError
 
 KINDS = ("folders", "flat", "tar", "kaggle", "parquet", "webdataset")
@@ -120,7 +121,7 @@ def _look_folder(
     if kind in (None, "folders", "kaggle"):
         # Within a split's own folder the subfolders may have any name: the files' names count.
         loose = path.name in _SPLITS
-        chosen = (n for n in names if n in inside and (WNID.fullmatch(n) or loose))
+        chosen = (n for n in names if n in inside and (is_wnid(n) or loose))
         classes = [here + name for name in chosen]
         if classes:
             yield folders.scan(label or "folders", path, classes)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from imagenets.classes import WNID
 from imagenets.errors import MissingError
 
 STEM_DTYPE = np.dtype("S32")
@@ -22,11 +23,10 @@ Integers = npt.NDArray[np.int64]
 
 # `<stem>.JPEG`, or `<stem>_<wnid>.JPEG` as the Hugging Face archives name them.
 _IMAGE = re.compile(
-    rb"(n\d{8}_[0-9A-Za-z]{1,22}|ILSVRC2012_val_\d{8})((?:_n\d{8})?\.(?i:jpe?g|png))"
+    rf"({WNID}_[0-9A-Za-z]{{1,22}}|ILSVRC2012_val_\d{{8}})((?:_{WNID})?\.(?i:jpe?g|png))".encode()
 )
 _IMAGES = re.compile(rb"(?<![^/])" + _IMAGE.pattern + rb"(?![^/])")
 _PICTURE = re.compile(rb"(?!\._).*\.(?i:jpe?g|png|webp|bmp)", re.DOTALL)
-WNID = re.compile(rb"n\d{8}")
 
 
 def split_name(name: bytes) -> tuple[bytes, bytes] | None:

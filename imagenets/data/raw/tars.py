@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from imagenets.classes import is_wnid
 from imagenets.core.files import atomic
 from imagenets.core.log import bar
 from imagenets.data.raw.parts import (
@@ -30,7 +30,6 @@ from imagenets.errors import CorruptError
 
 log = logging.getLogger(__name__)
 
-_INNER = re.compile(rb"n\d{8}\.tar")
 _REGULAR = (b"\0", b"0", b"7")
 _VERSION = 1  # of the index files: others are built anew
 
@@ -157,7 +156,7 @@ def _build(path: Path, size: int) -> Part:
     with bar(f"index {path.name}", size, unit="B", unit_scale=True, delay=1) as shown:
         for member in walk(handle.fd, 0, size, str(path)):
             name, _, offset, length, _ = member
-            if _INNER.fullmatch(name[name.rfind(b"/") + 1 :]):
+            if name.endswith(b".tar") and is_wnid(name[name.rfind(b"/") + 1 : -len(b".tar")]):
                 what = f"{path}: member {os.fsdecode(name)}"
                 for inner in walk(handle.fd, offset, offset + length, what):
                     builder.add(inner)

@@ -22,6 +22,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from imagenets import masks
+from imagenets.classes import ilsvrc_classes
 from imagenets.data.dataset import stores
 from imagenets.data.dataset.imagenets import ImageNetS, palette
 from imagenets.data.shards import (
@@ -33,7 +34,7 @@ from imagenets.data.shards import (
     write_shard,
 )
 from imagenets.errors import CorruptError, ImageNetSError, MissingError, UsageError
-from imagenets.tiers import Tier, ilsvrc_classes, list_paths
+from imagenets.tiers import Tier, list_paths
 
 CLASSES = ("n90000001", "n90000002", "n90000003")
 SOURCES = (*CLASSES, "n90000009")  # the last is outside the tier
@@ -161,6 +162,29 @@ def test_a_sample_is_what_pillow_decodes(made: Path) -> None:
         np.testing.assert_array_equal(sample["mask"], ids)
         assert sample["class_id"] == 1 + CLASSES.index(wnid) == dataset.class_ids[index]
         assert tuple(dataset.sizes[index]) == (wanted.shape[1], wanted.shape[0])
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_folders_that_name_no_class_are_left_out(
+    root: Path, lists: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = ImageNetS(root, "validation", 3, layout="tree")
+    for split in ("train", "validation", "validation-segmentation"):
+        strange = root / "ImageNetS3" / split / ".ipynb_checkpoints"
+        shutil.copytree(root / "ImageNetS3" / split / CLASSES[0], strange)
+    if lists:  # they name the classes of the tier: one of another tier is a stranger, too
+        unlisted = root / "ImageNetS3" / "validation" / "n00000001"
+        shutil.copytree(root / "ImageNetS3" / "validation" / CLASSES[0], unlisted)
+    else:
+        shutil.rmtree(root / "downloads")
+    found = ImageNetS(root, "validation", 3, layout="tree")
+    assert found.classes == CLASSES
+    assert list(found.names) == list(wanted.names)
+    assert np.array_equal(found.class_ids, wanted.class_ids)
+    folder = root / "ImageNetS3" / "validation"
+    told = [line for line in caplog.messages if line.startswith(f"{folder}: ")]
+    assert len(told) == 1
+    assert ".ipynb_checkpoints" in told[0]
 
 
 def test_ilsvrc_is_the_images_own_class_from_the_mapping(root: Path) -> None:
@@ -369,11 +393,6 @@ def test_an_official_tree_without_lists_does_not_guess_class_ids(full: Path) -> 
     shutil.rmtree(full / "ImageNetS2" / "train" / "n03773504")
     with pytest.raises(MissingError, match=r"1 classes of 2.*categories_im2"):
         ImageNetS(full, "train-full", 2, layout="tree")
-
-
-def test_a_class_that_is_not_counted_has_rank_minus_one() -> None:
-    ranks = stores._ranks(("a", "c"), np.array([b"b", b"c", b"a", b"d"]))
-    assert ranks.tolist() == [-1, 1, 0, -1]
 
 
 # ---- what is told when something is wrong ------------------------------------------------------

@@ -9,11 +9,12 @@ import pytest
 from tiny import CLASSES, OUTSIDE, Tiny, tiny
 from world import SPLITS, World
 
+from imagenets.classes import ilsvrc_classes
 from imagenets.data.lists import Lists, Records
 from imagenets.data.prepare.plan import Plan, make_plan, servable
 from imagenets.data.raw import RawImages, open_sources
 from imagenets.errors import MissingError, UsageError
-from imagenets.tiers import TIERS, get_tier, ilsvrc_classes
+from imagenets.tiers import TIERS, get_tier
 
 
 def plan_of(world: Tiny, path: Path, subsets: tuple[str, ...] = SPLITS) -> Plan:

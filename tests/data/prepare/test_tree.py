@@ -9,7 +9,7 @@ import pytest
 from world import World
 
 from imagenets.core.pool import Pool
-from imagenets.data.prepare.tree import Counts, Link, build_tree, class_folders
+from imagenets.data.prepare.tree import Counts, Link, build_tree, planned_folders
 from imagenets.errors import UsageError
 
 IMAGES, MASKS = 18 + 6 + 9 + 6, 6 + 9
@@ -108,9 +108,9 @@ def test_hard_links_across_file_systems_say_what_to_do(
         build(world, "hardlink")
 
 
-def test_class_folders_are_those_that_are_made(tmp_path: Path) -> None:
+def test_planned_folders_are_those_that_are_made(tmp_path: Path) -> None:
     world = World(tmp_path)
     build(world)
     made = {path for path in world.tree.glob("*/*") if path.is_dir()}
-    assert set(class_folders(world.plan, world.tree)) == made
+    assert set(planned_folders(world.plan, world.tree)) == made
     assert len(made) == 3 * 6

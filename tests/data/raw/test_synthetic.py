@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 from imagenets import masks
+from imagenets.classes import ilsvrc_classes
 from imagenets.data.lists import read_lists
 from imagenets.data.raw import synthetic as sample
 from imagenets.data.raw import synthetic_images as scenes
 from imagenets.data.raw.synthetic import SampleSet, generate, serve
 from imagenets.errors import UsageError
-from imagenets.tiers import get_tier, ilsvrc_classes, list_paths
+from imagenets.tiers import get_tier, list_paths
 
 
 @pytest.fixture(scope="module")
