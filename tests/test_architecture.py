@@ -83,7 +83,7 @@ def test_the_contract_knows_every_stage() -> None:
     assert {name.partition(":")[0] for name in STAGES.values()} <= set(contract["modules"])
 
 
-@pytest.mark.parametrize("command", ["prepare", "baseline", "evaluate"])
+@pytest.mark.parametrize("command", ["main", "prepare", "baseline", "evaluate"])
 def test_nothing_heavy_is_imported_before_it_is_used(command: str) -> None:
     heavy = "{'torch', 'h5py', 'scipy', 'joblib', 'pyarrow', 'dask', 'numba'}"
     code = (
