@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagenets.cli import scoring
 from imagenets.cli.command import Verb
 from imagenets.cli.options import number_of_classes
+
+if TYPE_CHECKING:
+    from imagenets.evaluation.score import Matching
+
+if TYPE_CHECKING:
+    pass
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,30 +38,30 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.ground_truth import true_masks
+    from imagenets.cli.ground_truth import ground_truth_masks
     from imagenets.evaluation import matching
     from imagenets.evaluation.bootstrap import compare
-    from imagenets.evaluation.folders import count_masks
+    from imagenets.evaluation.score import score
     from imagenets.evaluation.tables import difference_text
 
     num_classes = number_of_classes(arguments.split)
     scoring.check(arguments)
-    truth = true_masks(arguments.gt, arguments.root, arguments.split)
+    ground_truth = ground_truth_masks(arguments.gt, arguments.root, arguments.split)
     both = []
     for folder, file in ((arguments.a, arguments.match_a), (arguments.b, arguments.match_b)):
-        matched = matching.load(file, num_classes) if file else None
-        scored = count_masks(folder, truth, num_classes, matched=matched, workers=arguments.workers)
-        scoring.warn_extra(scored.extra, folder)
-        if arguments.find_match and matched is None:
-            scored = scoring.relabelled(scored, scoring.find_match(scored.counts, "image"))
-        both.append(scored.counts)
+        given = matching.load(file, num_classes) if file else None
+        match: Mapping[int, int] | Matching | None = given
+        if arguments.find_match and given is None:
+            match = "image"
+        scores = score(folder, ground_truth, num_classes, match=match, workers=arguments.workers)
+        scoring.warn_extra(scores.extra, folder)
+        both.append(scores.counts)
     a, b = both
     found = compare(a, b, arguments.bootstrap, arguments.level, arguments.seed)
-    print(
-        json.dumps(scoring.plain(found))
-        if arguments.json
-        else difference_text(found, arguments.level)
-    )
+    if arguments.json:
+        print(json.dumps(scoring.plain(found)))
+    else:
+        print(difference_text(found, arguments.level))
 
 
 VERB = Verb(

@@ -7,18 +7,13 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from imagenets.cli import compare, scoring, submit
 from imagenets.cli.command import Verb, run_verb
 from imagenets.cli.options import number_of_classes
 
-if TYPE_CHECKING:
-    from imagenets.evaluation.folders import Masks, Scored
-
-MATCHINGS = ("image", "pixel", "majority")
+MATCHINGS = ("image", "pixel", "majority")  # as evaluation.score has them; a test compares
 SORT_KEYS = ("id", "name", "iou", "biou", "pixels", "predicted", "images")
 
 log = logging.getLogger(__name__)
@@ -60,7 +55,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--descending", action="store_true", help="the largest first")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table of all classes")
     parser.add_argument(
-        "--per-image", type=Path, metavar="FILE", help="write every image's figures, worst first"
+        "--per-image", type=Path, metavar="FILE", help="write every image's metrics, worst first"
     )
     parser.add_argument(
         "--bootstrap", type=int, metavar="R", help="intervals from R samples of the images"
@@ -73,59 +68,51 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.ground_truth import class_names, true_masks
-    from imagenets.evaluation import tables
+    from imagenets.cli.ground_truth import class_names, ground_truth_masks
+    from imagenets.evaluation import matching, tables
     from imagenets.evaluation.bootstrap import intervals
-    from imagenets.evaluation.metrics import Evaluator
+    from imagenets.evaluation.score import score
 
     num_classes = number_of_classes(arguments.split)
     scoring.check(arguments, arguments.csv, arguments.per_image, arguments.find_match)
-    truth = true_masks(arguments.gt, arguments.root, arguments.split)
-    scored = _matched(arguments, truth, num_classes)
-    counts = scored.counts
-    evaluator = Evaluator(num_classes, published=arguments.published)
-    evaluator.add(counts)
-    figures = evaluator.compute()
-    rows = tables.class_rows(counts, class_names(truth, num_classes))
+    ground_truth = ground_truth_masks(arguments.gt, arguments.root, arguments.split)
+    given = matching.load(arguments.match, num_classes) if arguments.match else None
+    scores = score(
+        arguments.pred,
+        ground_truth,
+        num_classes,
+        match=arguments.matching if arguments.find_match else given,
+        published=arguments.published,
+        workers=arguments.workers,
+    )
+    scoring.warn_extra(scores.extra, arguments.pred)
+    if arguments.find_match and scores.matched is not None:
+        _say_matching(arguments.matching)
+        matching.save(scores.matched, arguments.find_match)
+    rows = tables.class_rows(scores.counts, class_names(ground_truth, num_classes))
     if arguments.csv:
         tables.write_csv(rows, arguments.csv)
     if arguments.per_image:
-        tables.write_csv(tables.image_rows(counts, scored.names), arguments.per_image)
+        tables.write_csv(tables.image_rows(scores.counts, scores.names), arguments.per_image)
     found = None
     if arguments.bootstrap is not None:
-        found = intervals(counts, arguments.bootstrap, arguments.level, arguments.seed)
+        found = intervals(scores.counts, arguments.bootstrap, arguments.level, arguments.seed)
     if arguments.json:
-        print(json.dumps({**figures, **({"intervals": scoring.plain(found)} if found else {})}))
+        extra = {"intervals": scoring.plain(found)} if found else {}
+        print(json.dumps({**scores.metrics, **extra}))
         return
-    print(tables.figures_text(figures, counts.images, rows))
+    print(tables.metrics_text(scores.metrics, scores.counts.images, rows))
     if found:
         print("\n" + tables.interval_text(found, arguments.level))
     if arguments.per_class:
         print("\n" + tables.class_text(rows, arguments.sort, arguments.descending))
 
 
-def _matched(arguments: argparse.Namespace, truth: Masks, num_classes: int) -> Scored:
-    """Counts the predictions, with the match that was given or is to be found."""
-    from imagenets.evaluation import matching
-    from imagenets.evaluation.folders import count_masks
-
-    matched = matching.load(arguments.match, num_classes) if arguments.match else None
-    work = partial(count_masks, arguments.pred, truth, num_classes, workers=arguments.workers)
-    majority = arguments.find_match and arguments.matching == "majority"
-    scored = work(matched=matched, boundaries=not majority)
-    scoring.warn_extra(scored.extra, arguments.pred)
-    if not arguments.find_match:
-        return scored
-    if arguments.matching != "image":
+def _say_matching(kind: str) -> None:
+    if kind != "image":
         log.info(
-            "note: %s matching is not the benchmark's; say so where you report these metrics.",
-            arguments.matching,
+            "note: %s matching is not the benchmark's; say so where you report these metrics.", kind
         )
-    found = scoring.find_match(scored.counts, arguments.matching)
-    matching.save(found, arguments.find_match)
-    if majority:  # ids become one, and the boundaries between them vanish: count anew
-        return work(matched=found)
-    return scoring.relabelled(scored, found)
 
 
 VERB = Verb(

@@ -1,46 +1,20 @@
-"""What the prepared set (or a folder, or lists) says: true masks, images and their sizes."""
+"""What a prepared set, a folder or lists say: ground truth masks, images and their sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from imagenets import paths
-from imagenets.data.shards import MANIFEST, Manifest, ShardReader
-from imagenets.errors import CorruptError, MissingError
-from imagenets.evaluation.folders import Mask, Masks, list_masks
+from imagenets.data.shards import MANIFEST, Manifest
+from imagenets.errors import MissingError
+from imagenets.evaluation.mask_folders import Masks, list_masks
 
 
-@dataclass(frozen=True, slots=True)
-class ShardMask:
-    """A mask in a shard: which file, which row of its table, and the sample's name."""
-
-    shard: Path
-    row: int
-    name: str
-
-    def read(self) -> memoryview:
-        """The encoded mask, checked against its checksum."""
-        data = _reader(self.shard).mask(self.row)
-        if data is None:
-            raise CorruptError(f"{self}: this sample has no mask. Run imagenets-prepare again.")
-        return data
-
-    def __str__(self) -> str:
-        return f"{self.shard}: {self.name}"
-
-
-@lru_cache(maxsize=16)
-def _reader(shard: Path) -> ShardReader:
-    return ShardReader(shard, verify=True)
-
-
-def true_masks(folder: Path | None, root: Path, tier: str) -> Masks:
-    """Finds the true masks.
+def ground_truth_masks(folder: Path | None, root: Path, tier: str) -> Masks:
+    """Finds the ground truth masks.
 
     Args:
         folder: The folder that holds them; None for the validation masks of the prepared set.
@@ -55,33 +29,28 @@ def true_masks(folder: Path | None, root: Path, tier: str) -> Masks:
     """
     if folder is not None:
         return list_masks(folder)
-    tree = paths.tree(root, tier) / paths.segmentation("validation")
     shards = paths.shards(root, tier)
+    if (shards / MANIFEST).is_file():  # as everywhere: shards before a tree
+        return _packed_masks(root, shards, tier)
+    tree = paths.tree(root, tier) / paths.segmentation("validation")
     if tree.is_dir():
         return list_masks(tree)
-    if (shards / MANIFEST).is_file():
-        return _shard_masks(shards)
     raise MissingError(
         f"{root}: there is no prepared {paths.set_name(tier)} with validation masks. Give "
-        f"the folder of true masks with --gt, or prepare the set: imagenets-prepare --split {tier} "
-        f"--root {root}"
+        f"the folder of ground truth masks with --gt, or prepare the set: imagenets-prepare "
+        f"--split {tier} --root {root}"
     )
 
 
-def _shard_masks(folder: Path) -> Masks:
-    manifest = Manifest.load(folder)
-    if "validation" not in manifest.splits:
+def _packed_masks(root: Path, folder: Path, tier: str) -> Masks:
+    from imagenets.data.dataset.imagenets import ImageNetS
+
+    if "validation" not in Manifest.load(folder).splits:
         raise MissingError(
             f"{folder}: this set was prepared without the validation split. Run "
-            f"imagenets-prepare --split {manifest.tier} --subsets validation, or give --gt."
+            f"imagenets-prepare --split {tier} --subsets validation, or give --gt."
         )
-    found: dict[str, Mask] = {}
-    for shard in manifest.of_split("validation"):
-        path = folder / shard.file
-        for row, sample in enumerate(_reader(path).samples):
-            name = f"{sample['wnid'].decode()}/{sample['name'].decode()}"
-            found[name] = ShardMask(path, row, name)
-    return found
+    return ImageNetS(root, "validation", tier, layout="shards").mask_files()
 
 
 def image_sizes(

@@ -26,6 +26,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Adds `--workers`."""
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
+    )
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds what says which run of training is meant: `--root`, `--split`, `--out`."""
     add_root(parser)

@@ -6,24 +6,26 @@ import argparse
 import json
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_json, add_run, tier_and_run
+from imagenets.cli.options import add_json, add_run, add_workers, tier_and_run
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
+    add_workers(parser)
     add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.data.dataset.imagenets import ImageNetS
-    from imagenets.evaluation.tables import figures_text
-    from imagenets.methods.pass_.score import score
+    from imagenets.evaluation.tables import metrics_text
+    from imagenets.methods.pass_.score import score_run
 
     tier, out = tier_and_run(arguments)
-    data = ImageNetS(arguments.root, "validation", tier)
-    metrics = score(data, out)
-    text = json.dumps(metrics, indent=1) if arguments.json else figures_text(metrics, len(data))
-    print(text)
+    scores = score_run(ImageNetS(arguments.root, "validation", tier), out, arguments.workers)
+    if arguments.json:
+        print(json.dumps(scores.metrics, indent=1))
+    else:
+        print(metrics_text(scores.metrics, scores.counts.images))
 
 
 VERB = Verb(

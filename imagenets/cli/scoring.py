@@ -1,21 +1,17 @@
-"""What `evaluate` and `compare` share: their options, the match of a prediction, warnings."""
+"""What `evaluate` and `compare` share: their options, warnings."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from imagenets.cli.options import add_json, add_root
+from imagenets.cli.options import add_json, add_root, add_workers
 from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
-
-if TYPE_CHECKING:
-    from imagenets.evaluation.counts import Counts
-    from imagenets.evaluation.folders import Scored
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +32,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--level", type=float, default=0.95, help="of the intervals (default: 0.95)"
     )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
-    )
+    add_workers(parser)
     add_root(parser)
 
 
@@ -52,26 +46,6 @@ def check(arguments: argparse.Namespace, *outputs: Path | None) -> None:
     for path in outputs:
         if path and not path.parent.is_dir():
             raise MissingError(f"{path}: there is no folder {path.parent}. Make it first.")
-
-
-def find_match(counts: Counts, kind: str) -> dict[int, int]:
-    """Finds the match of a prediction: by images, by pixels, or by majority."""
-    from imagenets.evaluation import matching
-
-    if kind == "image":
-        seen = matching.CoOccurrence(counts.num_classes)
-        seen.add(counts)
-        return matching.match(seen.matrix)
-    matrix = matching.pixel_matrix(counts.confusion())
-    return matching.match(matrix) if kind == "pixel" else matching.match_majority(matrix)
-
-
-def relabelled(scored: Scored, found: dict[int, int]) -> Scored:
-    """The same counts with ids replaced by a match."""
-    from imagenets.evaluation.matching import as_table
-
-    table = as_table(found, scored.counts.num_classes)
-    return replace(scored, counts=scored.counts.relabelled(table))
 
 
 def plain(found: Any) -> Any:

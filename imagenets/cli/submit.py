@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_root, number_of_classes
+from imagenets.cli.options import add_root, add_workers, number_of_classes
 from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
 from imagenets.protocols import PROTOCOLS
@@ -46,9 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder with the lists, instead of a prepared set",
     )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one for each core)"
-    )
+    add_workers(parser)
     add_root(parser)
 
 

@@ -1,1 +1,1 @@
-"""The figures of the benchmark: they take arrays or folders of masks, never a Dataset."""
+"""The metrics of the benchmark: they take arrays or folders of masks, never a Dataset."""

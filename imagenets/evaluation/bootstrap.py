@@ -1,9 +1,9 @@
-"""How sure the figures are: bootstrap over images, and a paired test of two predictions.
+"""How sure the metrics are: bootstrap over images, and a paired test of two predictions.
 
 Both work on the counts of each image, so the masks are read once. The bootstrap is the Bayesian one
 (Rubin, 1981): each sample weighs the images at random (Dirichlet) instead of drawing some of them.
 Drawing would leave the classes of few images out of many samples, where they count 0 in mIoU: with
-60 images of 50 classes that moved mIoU by 4.5 points, and its interval away from the figure itself.
+60 images of 50 classes that moved mIoU by 4.5 points, and its interval away from the metric itself.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from imagenets.evaluation.statistics import BUCKETS, entries, fmeasures, hits
 
 Float = npt.NDArray[np.float64]
 Values = dict[str, Float]
-"""Figures by name, of R samples: R numbers each, R x (K + 1) for `IoUs`."""
+"""Metrics by name, of R samples: R numbers each, R x (K + 1) for `IoUs`."""
 
 _BLOCK = 16  # samples at a time: bounds the memory to some 10 MB at 919 classes
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What the bootstrap says of one figure, in percent.
+    """What the bootstrap says of one metric, in percent.
 
     Attributes:
-        estimate: The figure on all images.
+        estimate: The metric on all images.
         low: Lower end of the percentile interval.
         high: Upper end.
         error: Standard deviation over the samples.
@@ -48,11 +48,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure of B less that of A on the same images.
+    """A metric of B less that of A on the same images.
 
     Attributes:
-        a: The figure of A, percent.
-        b: The figure of B, percent.
+        a: The metric of A, percent.
+        b: The metric of B, percent.
         low: Lower end of the bootstrap interval of B - A, percentage points.
         high: Upper end.
         p: Two-sided p-value: how often swapping A and B at random, image by image, makes a
@@ -102,8 +102,8 @@ class Statistics:
         return pixels.reshape(shape), weights @ self._means / self.images
 
 
-def figures_of(sums: tuple[Float, Float]) -> Values:
-    """The figures of each sample, from `Statistics.sums`."""
+def metrics_of(sums: tuple[Float, Float]) -> Values:
+    """The metrics of each sample, from `Statistics.sums`."""
     pixels, means = sums
     values: Values = dict(scalars(pixels))
     values["Acc"], values["FMeasure"] = 100 * means[:, 0], 100 * means[:, 1]
@@ -112,7 +112,7 @@ def figures_of(sums: tuple[Float, Float]) -> Values:
 
 
 def bootstrap(counts: Counts, samples: int = 1000, seed: int = 0) -> Values:
-    """The figures under random weights of the images.
+    """The metrics under random weights of the images.
 
     Args:
         counts: Of all images.
@@ -121,19 +121,19 @@ def bootstrap(counts: Counts, samples: int = 1000, seed: int = 0) -> Values:
     """
     statistics = Statistics(counts)
     blocks = _weights(counts.images, samples, np.random.default_rng(seed))
-    return _joined([figures_of(statistics.sums(weights)) for weights in blocks])
+    return _joined([metrics_of(statistics.sums(weights)) for weights in blocks])
 
 
 def intervals(
     counts: Counts, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Interval | list[Interval]]:
-    """Percentile intervals of every figure; of each id for `IoUs`.
+    """Percentile intervals of every metric; of each id for `IoUs`.
 
     Raises:
         UsageError: No image, fewer than 2 samples, or a level outside 0..1.
     """
     _check(samples, level)
-    whole = figures_of(Statistics(counts).sums(np.ones((1, counts.images))))
+    whole = metrics_of(Statistics(counts).sums(np.ones((1, counts.images))))
     found = bootstrap(counts, samples, seed)
     result: dict[str, Interval | list[Interval]] = {
         name: _interval(whole[name][0], found[name], level) for name in SCALARS
@@ -148,7 +148,7 @@ def intervals(
 def compare(
     a: Counts, b: Counts, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Difference]:
-    """Tests two predictions of the same images against each other, figure by figure.
+    """Tests two predictions of the same images against each other, metric by metric.
 
     Args:
         a: Counts of the first prediction.
@@ -168,11 +168,11 @@ def compare(
         )
     first, second = Statistics(a), Statistics(b)
     ones = np.ones((1, a.images))
-    value_a, value_b = figures_of(first.sums(ones)), figures_of(second.sums(ones))
+    value_a, value_b = metrics_of(first.sums(ones)), metrics_of(second.sums(ones))
     rng = np.random.default_rng(seed)
     drawn = _joined(
         [
-            _difference(figures_of(first.sums(weights)), figures_of(second.sums(weights)))
+            _difference(metrics_of(first.sums(weights)), metrics_of(second.sums(weights)))
             for weights in _weights(a.images, samples, rng)
         ]
     )
@@ -191,7 +191,7 @@ def _swapped(a: Statistics, b: Statistics, size: int, rng: np.random.Generator) 
     """Differences after A and B changed places in a random half of the images."""
     swap = rng.integers(0, 2, (size, a.images)).astype(np.float64)
     mixed = [_add(a.sums(1 - swap), b.sums(swap)), _add(a.sums(swap), b.sums(1 - swap))]
-    return _difference(*(figures_of(sums) for sums in mixed))
+    return _difference(*(metrics_of(sums) for sums in mixed))
 
 
 def _add(x: tuple[Float, Float], y: tuple[Float, Float]) -> tuple[Float, Float]:

@@ -1,4 +1,4 @@
-"""What every figure is made of: pixel counts of each image by id, prediction and boundary."""
+"""What every metric is made of: pixel counts of each image by id, prediction and boundary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRED_EDGE = 2
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sufficient statistics of some images: every figure follows from these few rows an image.
+    """Sufficient statistics of some images: every metric follows from these few rows an image.
 
     One row says how many pixels of one image have this ground truth, this prediction and these
     boundary flags. Rows are sorted by image, then ground truth, prediction, flags. Ignored pixels
@@ -124,7 +124,7 @@ def count(
         UsageError: Not two integer arrays of one H x W shape.
         CorruptError: The ground truth holds an id that is neither 0..K nor `ignored`.
     """
-    from imagenets.evaluation.kernels import EDGES, tally  # Numba: not before used
+    from imagenets.evaluation.kernels import EDGES, count_pairs  # Numba: not before used
 
     pred, gt = _checked(pred, name), _checked(gt, name)
     if pred.shape != gt.shape:
@@ -133,7 +133,7 @@ def count(
             f"ground truth {gt.shape[1]} x {gt.shape[0]}. Scale predictions to the image's size."
         )
     distance = boundary_width(*gt.shape) if boundaries else 0
-    keys, pixels, odd = tally(gt, pred, distance, num_classes, ignored)
+    keys, pixels, odd = count_pairs(gt, pred, distance, num_classes, ignored)
     if odd.size:
         raise CorruptError(
             f"{name}: the ground truth holds id {int(odd[0])}; with {num_classes} classes ids are "

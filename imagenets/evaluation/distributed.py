@@ -24,11 +24,11 @@ class Dense(Protocol):
 class Sparse(Protocol):
     """What `Evaluator` and `ThresholdSweep` offer: numbers by key, each rank with its own keys."""
 
-    def tallies(self) -> list[Share]:
+    def sparse_sums(self) -> list[Share]:
         """Keys and numbers."""
 
     def replace(self, shares: Sequence[list[Share]]) -> None:
-        """Takes the sum of all ranks' tallies instead of its own."""
+        """Takes the sum of all ranks' sparse_sums instead of its own."""
 
 
 def all_reduce(accumulator: Dense | Sparse, group: Any = None) -> None:
@@ -52,7 +52,7 @@ def all_reduce(accumulator: Dense | Sparse, group: Any = None) -> None:
         raise UsageError("all_reduce needs torch.distributed.init_process_group to be called.")
     if isinstance(accumulator, Sparse):
         shares: list[Any] = [None] * dist.get_world_size(group)
-        dist.all_gather_object(shares, accumulator.tallies(), group=group)
+        dist.all_gather_object(shares, accumulator.sparse_sums(), group=group)
         accumulator.replace(shares)
     if not isinstance(accumulator, Dense):
         return

@@ -99,7 +99,7 @@ def _ends(changed: Bytes, width: int, ends: Int64) -> int:
 
 
 @compiled
-def tally(
+def count_pairs(
     gt: Ids, pred: Ids, distance: int, num_classes: int, ignored: int
 ) -> tuple[Int64, Int64, Int64]:
     """Counts the pixels of each (true id, predicted id, boundary bits), in one pass.
@@ -113,7 +113,7 @@ def tally(
 
     Returns:
         Keys (gt * (K + 2) + pred) * EDGES + bits in no order, their pixels, and the first id that
-        the ground truth must not hold, if any.
+        the ground gt_id must not hold, if any.
     """
     height, width = gt.shape
     gt_since, pred_since = np.zeros(width, np.int32), np.zeros(width, np.int32)
@@ -135,13 +135,13 @@ def tally(
         _note_changes(true, guess, edge, changed)
         start = 0
         for run in range(_ends(changed, width, ends)):
-            truth, guessed = np.int64(true[start]), np.int64(guess[start])
-            if truth != ignored:
-                if truth < 0 or truth > num_classes:
-                    return keys[:0], pixels[:0], np.array([truth])
+            gt_id, guessed = np.int64(true[start]), np.int64(guess[start])
+            if gt_id != ignored:
+                if gt_id < 0 or gt_id > num_classes:
+                    return keys[:0], pixels[:0], np.array([gt_id])
                 if guessed < 0 or guessed > num_classes:
                     guessed = np.int64(num_classes + 1)
-                key = (truth * (num_classes + 2) + guessed) * EDGES + np.int64(edge[start])
+                key = (gt_id * (num_classes + 2) + guessed) * EDGES + np.int64(edge[start])
                 slot = _slot(keys, key)
                 if keys[slot] < 0:
                     keys[slot] = key
@@ -152,14 +152,14 @@ def tally(
 
 
 @compiled
-def tally_levels(
+def count_levels(
     gt: Ids, pred: Ids, attention: Floats, limits: Floats, num_classes: int, ignored: int
 ) -> tuple[Int64, Int32, Int64, bool]:
     """Counts the pixels of each (true id, predicted id, number of limits reached).
 
     Args:
-        gt: H x W true ids, as in `tally`.
-        pred: H x W predicted ids, as in `tally`.
+        gt: H x W true ids, as in `count_pairs`.
+        pred: H x W predicted ids, as in `count_pairs`.
         attention: H x W.
         limits: Ascending, of the attention's type; a limit is reached by what is not below it.
         num_classes: K.
@@ -167,7 +167,7 @@ def tally_levels(
 
     Returns:
         Keys gt * (K + 2) + pred in no order, their pixels by level (keys x levels), the first id
-        that the ground truth must not hold, if any, and whether the attention is free of NaN.
+        that the ground gt_id must not hold, if any, and whether the attention is free of NaN.
     """
     height, width = gt.shape
     levels, guesses = len(limits) + 1, np.zeros(width, np.int32)
@@ -190,13 +190,13 @@ def tally_levels(
             pairs, table = np.append(pairs, pairs), np.concatenate((table, np.zeros_like(table)))
         start = 0
         for run in range(runs):
-            truth, guessed = np.int64(true[start]), np.int64(guess[start])
-            if truth != ignored:
-                if truth < 0 or truth > num_classes:
-                    return pairs[:0], table[:0], np.array([truth]), True
+            gt_id, guessed = np.int64(true[start]), np.int64(guess[start])
+            if gt_id != ignored:
+                if gt_id < 0 or gt_id > num_classes:
+                    return pairs[:0], table[:0], np.array([gt_id]), True
                 if guessed < 0 or guessed > num_classes:
                     guessed = np.int64(num_classes + 1)
-                key = truth * (num_classes + 2) + guessed
+                key = gt_id * (num_classes + 2) + guessed
                 slot = _slot(keys, key)
                 if keys[slot] < 0:
                     keys[slot], rows[slot], pairs[used] = key, used, key

@@ -1,4 +1,4 @@
-"""Every published figure, from pixel counts that are exact and mergeable in any order."""
+"""Every published metric, from pixel counts that are exact and mergeable in any order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imagenets.errors import UsageError
 from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
-from imagenets.evaluation.sparse import Share, Tally
+from imagenets.evaluation.sparse import Share, SparseSums
 from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
 from imagenets.masks import IGNORED
 
@@ -23,8 +23,8 @@ Array = npt.NDArray[Any]
 Absent = Literal["published", "skip", "zero"]
 
 
-class Figures(TypedDict):
-    """The figures by their published names, in percent; `IoUs` holds one for each id 0..K."""
+class Metrics(TypedDict):
+    """The metrics by their published names, in percent; `IoUs` holds one for each id 0..K."""
 
     Acc: float
     mIoU: float
@@ -41,12 +41,12 @@ class Figures(TypedDict):
     IoUs: list[float]
 
 
-SCALARS = tuple(name for name in Figures.__annotations__ if name != "IoUs")
-"""The names of the figures that are one number."""
+SCALARS = tuple(name for name in Metrics.__annotations__ if name != "IoUs")
+"""The names of the metrics that are one number."""
 
 
 class Evaluator:
-    """Accumulates every figure; images may come in any order and in any number of parts.
+    """Accumulates every metric; images may come in any order and in any number of parts.
 
     Example:
         >>> evaluator = Evaluator(num_classes=2)
@@ -57,21 +57,19 @@ class Evaluator:
     Attributes:
         num_classes: K; ids are 0 (other) to K.
         ignored: Ground-truth id that is left out.
-        published: Whether sums are kept in float32, as the published code keeps them.
         pixels: 5 x 2 x 3 x (K + 1): [all, S, MS, ML, L] x [areas, boundaries] x
-            [predicted, true, both] x id; int64, float32 in published mode.
+            [predicted, true, both] x id, int64.
     """
 
-    def __init__(
-        self, num_classes: int, *, ignored: int = IGNORED, published: bool = False
-    ) -> None:
+    dtype: type[np.int64 | np.float32] = np.int64
+    """Of the sums."""
+
+    def __init__(self, num_classes: int, *, ignored: int = IGNORED) -> None:
         """Starts at nothing.
 
         Args:
             num_classes: K, the number of classes without other.
             ignored: Ground-truth id that is left out; must not be one of 0..K.
-            published: Reproduces the published code's float32 sums, in the order in which images
-                are added, and its rounding. Otherwise sums are exact and the order is no matter.
 
         Raises:
             UsageError: K is below 1, or `ignored` is one of the classes.
@@ -83,12 +81,10 @@ class Evaluator:
             )
         self.num_classes = num_classes
         self.ignored = ignored
-        self.published = published
-        dtype = np.float32 if published else np.int64
-        self.pixels: Array = np.zeros((1 + len(BUCKETS), 2, 3, num_classes + 1), dtype)
-        self._confusion = Tally()  # by true id * (K + 2) + predicted id
+        self.pixels: Array = np.zeros((1 + len(BUCKETS), 2, 3, num_classes + 1), self.dtype)
+        self._confusion = SparseSums()  # by true id * (K + 2) + predicted id
         self._images = np.zeros(1, np.int64)
-        self._sums: Array = np.zeros(2, dtype)  # of hits and of F-measures
+        self._sums: Array = np.zeros(2, self.dtype)  # of hits and of F-measures
 
     @property
     def images(self) -> int:
@@ -118,19 +114,17 @@ class Evaluator:
 
     def add(self, counts: Counts) -> None:
         """Adds images that were counted before."""
+        self._add_pixels(counts)
+        self.pixels += totals(counts)
+        fixed = np.rint(fmeasures(counts) * _FIXED).astype(np.int64)
+        self._sums += np.array([hits(counts).sum(), fixed.sum()], np.int64)
+
+    def _add_pixels(self, counts: Counts) -> None:
+        """Adds to what is counted alike in every mode: images and the confusion matrix."""
         self._same(counts.num_classes == self.num_classes)
         self._images += counts.images
         keys = counts.gt.astype(np.int64) * (self.num_classes + 2) + counts.pred
         self._confusion.add(keys, counts.pixels)
-        if self.published:
-            for image in counts.split():
-                self.pixels += totals(image).astype(np.float32)
-                found = hits(image)[0], fmeasures(image, np.float32)[0]
-                self._sums += np.array(found, np.float32)
-        else:
-            self.pixels += totals(counts)
-            fixed = np.rint(fmeasures(counts) * _FIXED).astype(np.int64)
-            self._sums += np.array([hits(counts).sum(), fixed.sum()], np.int64)
 
     def merge(self, other: Evaluator) -> None:
         """Adds what another evaluator has seen; the order makes no difference at all.
@@ -138,7 +132,7 @@ class Evaluator:
         Raises:
             UsageError: It has another number of classes or another mode.
         """
-        self._same(other.num_classes == self.num_classes and other.published == self.published)
+        self._same(other.num_classes == self.num_classes and other.dtype == self.dtype)
         for own, more in zip(self.state(), other.state(), strict=True):
             own += more
         self._confusion.add(*other._confusion.total())
@@ -147,13 +141,13 @@ class Evaluator:
         """The arrays whose sums are the sums of evaluators; changing them changes this one."""
         return [self._images, self.pixels, self._sums]
 
-    def tallies(self) -> list[Share]:
+    def sparse_sums(self) -> list[Share]:
         """What else adds up: the confusion matrix, sparse."""
         return [self._confusion.total()]
 
     def replace(self, shares: Sequence[list[Share]]) -> None:
         """Forgets the confusion matrix and takes the sum of these instead."""
-        self._confusion = Tally()
+        self._confusion = SparseSums()
         for (share,) in shares:
             self._confusion.add(*share)
 
@@ -170,8 +164,8 @@ class Evaluator:
         shape = self.num_classes + 1, self.num_classes + 2
         return coo_array((pixels, np.divmod(keys, shape[1])), shape).tocsr()
 
-    def compute(self, absent: Absent = "published") -> Figures:
-        """The figures so far.
+    def compute(self, absent: Absent = "published") -> Metrics:
+        """The metrics so far.
 
         Args:
             absent: What an id counts that is absent from the ground truth. "published": 0 in mIoU
@@ -179,23 +173,19 @@ class Evaluator:
                 everywhere, the convention of the published upper bounds by size.
 
         Raises:
-            UsageError: Nothing was added yet, or published mode with another convention.
+            UsageError: Nothing was added yet.
         """
-        if not self.images:
-            raise UsageError("there is nothing to compute figures from: no image was added.")
-        if self.published:
-            from imagenets.evaluation.published import published_figures
-
-            if absent != "published":
-                raise UsageError("published mode knows only the published convention of absence.")
-            means = (self._sums / self.images).astype(np.float32)
-            return published_figures(self.pixels, means)
+        self._check_images()
         accuracy, fmeasure = self._sums / np.array([1, _FIXED]) / self.images
         values = scalars(self.pixels, absent)
         values |= {"Acc": 100 * accuracy, "FMeasure": 100 * fmeasure}
         result: dict[str, Any] = {name: float(values[name]) for name in SCALARS}
         result["IoUs"] = (100 * ious(self.pixels[0, 0])).tolist()
-        return cast(Figures, result)
+        return cast(Metrics, result)
+
+    def _check_images(self) -> None:
+        if not self.images:
+            raise UsageError("there is nothing to compute metrics from: no image was added.")
 
     def _same(self, same: bool) -> None:
         if not same:
@@ -203,7 +193,7 @@ class Evaluator:
 
 
 def scalars(pixels: Array, absent: Absent = "published") -> dict[str, Array]:
-    """The figures that follow from pixel totals: all of `SCALARS` but Acc and FMeasure.
+    """The metrics that follow from pixel totals: all of `SCALARS` but Acc and FMeasure.
 
     Args:
         pixels: ... x 5 x 2 x 3 x (K + 1) as in `Evaluator.pixels`; leading axes are kept.

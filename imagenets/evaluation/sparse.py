@@ -12,7 +12,7 @@ Share = tuple[Int64, Int64]
 _WAITING = 1_000_000  # entries that may wait before they are folded
 
 
-class Tally:
+class SparseSums:
     """Adds numbers up by key, exactly; a key is an integer."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from imagenets.core.files import atomic
 from imagenets.core.pool import in_chunks
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation import matching
-from imagenets.evaluation.folders import BadMasksError, Fault, Masks, list_masks, pair
+from imagenets.evaluation.mask_folders import BadMasksError, Fault, Masks, list_masks, pair
 from imagenets.protocols import Protocol
 
 Sizes = Mapping[str, tuple[int, int] | None]

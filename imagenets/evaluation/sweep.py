@@ -14,7 +14,7 @@ from imagenets.evaluation.boundary import plain
 from imagenets.evaluation.counts import Int64, masks_of
 from imagenets.evaluation.matching import Match, as_table, match
 from imagenets.evaluation.metrics import ious
-from imagenets.evaluation.sparse import Share, Tally
+from imagenets.evaluation.sparse import Share, SparseSums
 from imagenets.masks import IGNORED, OTHER
 
 Float = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ class ThresholdSweep:
         Args:
             num_classes: K.
             thresholds: Ascending, each in the same units as the attention.
-            ignored: Ground-truth id that is left out.
+            ignored: Ground-gt_id id that is left out.
 
         Raises:
             UsageError: No thresholds, or they do not ascend.
@@ -75,8 +75,8 @@ class ThresholdSweep:
         self.ignored = ignored
         if not len(self.thresholds) or (np.diff(self.thresholds) <= 0).any():
             raise UsageError("a sweep needs at least one threshold, in ascending order.")
-        self._pixels = Tally()  # by true id, predicted id, thresholds reached
-        self._images = Tally()  # the same of each image's highest attention
+        self._pixels = SparseSums()  # by true id, predicted id, thresholds reached
+        self._images = SparseSums()  # the same of each image's highest attention
 
     def update(self, pred: Any, attention: Any, gt: Any) -> None:
         """Adds one image or a batch.
@@ -89,7 +89,7 @@ class ThresholdSweep:
 
         Raises:
             UsageError: Shapes do not fit.
-            CorruptError: The attention holds NaN, or the ground truth an id above K.
+            CorruptError: The attention holds NaN, or the ground gt_id an id above K.
         """
         preds, maps, gts = list(masks_of(pred)), list(masks_of(attention)), list(masks_of(gt))
         if not len(preds) == len(maps) == len(gts):
@@ -104,16 +104,16 @@ class ThresholdSweep:
         same = np.array_equal(self.thresholds, other.thresholds)
         if not same or other.num_classes != self.num_classes:
             raise UsageError("cannot merge sweeps of other thresholds or numbers of classes.")
-        for own, more in zip((self._pixels, self._images), other.tallies(), strict=True):
+        for own, more in zip((self._pixels, self._images), other.sparse_sums(), strict=True):
             own.add(*more)
 
-    def tallies(self) -> list[Share]:
+    def sparse_sums(self) -> list[Share]:
         """What was counted, as keys and numbers."""
         return [self._pixels.total(), self._images.total()]
 
     def replace(self, shares: Sequence[list[Share]]) -> None:
-        """Forgets what was counted and takes the sum of these tallies instead."""
-        self._pixels, self._images = Tally(), Tally()
+        """Forgets what was counted and takes the sum of these sparse_sums instead."""
+        self._pixels, self._images = SparseSums(), SparseSums()
         for pixels, images in shares:
             self._pixels.add(*pixels)
             self._images.add(*images)
@@ -177,12 +177,12 @@ class ThresholdSweep:
             )
         if not np.issubdtype(attention.dtype, np.floating):
             raise UsageError(f"the attention must be of a floating type, not {attention.dtype}.")
-        from imagenets.evaluation.kernels import tally_levels  # Numba: not before it is used
+        from imagenets.evaluation.kernels import count_levels  # Numba: not before it is used
 
         k, levels = self.num_classes, len(self.thresholds) + 1
         limits = self.thresholds.astype(attention.dtype)  # rounded as the attention is, then exact
         kind = np.float32 if attention.dtype.itemsize <= 4 else np.float64
-        pairs, table, odd, finite = tally_levels(
+        pairs, table, odd, finite = count_levels(
             plain(gt),
             plain(pred),
             np.ascontiguousarray(attention, kind),
@@ -191,7 +191,7 @@ class ThresholdSweep:
             self.ignored,
         )
         if odd.size:
-            raise CorruptError(f"the ground truth holds id {odd[0]}, not 0..{k} or ignored.")
+            raise CorruptError(f"the ground gt_id holds id {odd[0]}, not 0..{k} or ignored.")
         if not finite:
             raise CorruptError("the attention map holds NaN; give it finite values.")
         is_other = pairs % (k + 2) == OTHER  # other is other at every threshold: one level will do
@@ -204,8 +204,8 @@ class ThresholdSweep:
     def _add_image(self, pairs: Int64, table: npt.NDArray[np.int32]) -> None:
         """Adds the pairs (class, category) of one image, at the category's highest level."""
         k, levels = self.num_classes, table.shape[1]
-        truth, guess = np.divmod(pairs, k + 2)
-        classes = np.unique(truth[truth != OTHER])
+        gt_id, guess = np.divmod(pairs, k + 2)
+        classes = np.unique(gt_id[gt_id != OTHER])
         top = np.where(table > 0, np.arange(levels), 0).max(axis=1, initial=0)
         highest = np.zeros(k + 2, np.int64)
         np.maximum.at(highest, guess, top)

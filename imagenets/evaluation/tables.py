@@ -1,4 +1,4 @@
-"""Figures as text for people and as CSV for spreadsheets."""
+"""Metrics as text for people and as CSV for spreadsheets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from imagenets.core.files import atomic
 from imagenets.evaluation.bootstrap import Difference, Interval
 from imagenets.evaluation.counts import Counts
-from imagenets.evaluation.metrics import SCALARS, Figures, ious
+from imagenets.evaluation.metrics import SCALARS, Metrics, ious
 from imagenets.evaluation.statistics import fmeasures, hits, image_ious, totals
 from imagenets.masks import OTHER
 
@@ -43,7 +43,7 @@ class ImageRow:
     """One image: mean IoUs over the ids of its ground truth, F-measure (percent), and more.
 
     `hit` says whether its largest predicted class is in the ground truth, `pixels` how many are
-    not ignored. A figure is NaN where the ground truth has no such pixels.
+    not ignored. A metric is NaN where the ground truth has no such pixels.
     """
 
     name: str
@@ -127,17 +127,17 @@ def class_text(rows: Sequence[ClassRow], key: str = "id", descending: bool = Fal
     return "\n".join(lines)
 
 
-def figures_text(figures: Figures, images: int, rows: Sequence[ClassRow] = ()) -> str:
-    """The figures as an aligned table.
+def metrics_text(metrics: Metrics, images: int, rows: Sequence[ClassRow] = ()) -> str:
+    """The metrics as an aligned table.
 
     Args:
-        figures: In percent.
+        metrics: In percent.
         images: Number of images; 0 where it is not known.
         rows: Of all ids: the classes that score best and worst are shown if they are given.
     """
-    values = dict(figures)
+    values = dict(metrics)
     number = f"{images:,} images, " if images else ""
-    lines = [f"{number}{len(figures['IoUs']) - 1} classes", ""]
+    lines = [f"{number}{len(metrics['IoUs']) - 1} classes", ""]
     lines += [f"{name:<9}{values[name]:8.2f}  {text}" for name, text in _HEADINGS.items()]
     lines += ["", f"{'object size':<14}{'S':>8}{'MS':>8}{'ML':>8}{'L':>8}"]
     for title, prefix in (("IoU", ""), ("boundary IoU", "B")):
@@ -162,7 +162,7 @@ def _extremes(rows: Sequence[ClassRow]) -> list[str]:
 def interval_text(found: Mapping[str, Interval | list[Interval]], level: float) -> str:
     """The bootstrap's intervals as an aligned table."""
     lines = [
-        f"{'figure':<9}{'value':>8}  {f'{100 * level:g} % interval':^17} {'error':>7} {'bias':>7}"
+        f"{'metric':<9}{'value':>8}  {f'{100 * level:g} % interval':^17} {'error':>7} {'bias':>7}"
     ]
     for name in SCALARS:
         item = found[name]
@@ -175,9 +175,9 @@ def interval_text(found: Mapping[str, Interval | list[Interval]], level: float) 
 
 
 def difference_text(found: Mapping[str, Difference], level: float) -> str:
-    """A comparison as an aligned table; figures that differ at 1 - level are starred."""
+    """A comparison as an aligned table; metrics that differ at 1 - level are starred."""
     title = f"{100 * level:g} % interval"
-    lines = [f"{'figure':<9}{'A':>8}{'B':>8}{'B - A':>8}  {title:^19} {'p':>7}"]
+    lines = [f"{'metric':<9}{'A':>8}{'B':>8}{'B - A':>8}  {title:^19} {'p':>7}"]
     for name, item in found.items():
         star = " *" if item.p <= 1 - level else ""
         between = f"{item.low:+.2f} to {item.high:+.2f}"

@@ -67,9 +67,9 @@ def failure(capsys, *arguments):
 @pytest.mark.slow
 def test_json_holds_the_published_figures(folders, capsys):
     pred, gt = folders
-    figures = score(capsys, "--pred", pred, "--gt", gt, "--split", K)
-    assert figures == expected(pred, gt)
-    assert 0 < figures["mBIoU"] < figures["mIoU"] < 100
+    metrics = score(capsys, "--pred", pred, "--gt", gt, "--split", K)
+    assert metrics == expected(pred, gt)
+    assert 0 < metrics["mBIoU"] < metrics["mIoU"] < 100
 
 
 def test_the_table_names_figures_and_classes(folders, capsys):
@@ -220,15 +220,15 @@ def shards(root, gt, masked=True):
 def test_prepared_shards_are_the_ground_truth(folders, tmp_path, capsys):
     pred, gt = folders
     shards(tmp_path / "root", gt)
-    figures = score(capsys, "--pred", pred, "--split", K, "--root", tmp_path / "root")
-    assert figures == expected(pred, gt)
+    metrics = score(capsys, "--pred", pred, "--split", K, "--root", tmp_path / "root")
+    assert metrics == expected(pred, gt)
 
 
 def test_shards_without_masks_are_named(folders, tmp_path, capsys):
     pred, gt = folders
     shards(tmp_path / "root", gt, masked=False)
     _, err = failure(capsys, "--pred", pred, "--split", K, "--root", tmp_path / "root")
-    assert "this sample has no mask" in err
+    assert "validation of tier 3 has no masks" in err
 
 
 def test_no_ground_truth_says_how_to_prepare(folders, tmp_path, capsys):
@@ -245,10 +245,10 @@ def test_golden_folders(case, capsys):
     common = ("--pred", folder / "pred", "--gt", folder / "gt", "--split", 50)
     plain = score(capsys, *common)
     matched = score(capsys, *common, "--match", folder / "match.json")
-    for figures, kind in ((plain, "unmatched"), (matched, "matched")):
-        assert set(figures) == set(expected[kind])
+    for metrics, kind in ((plain, "unmatched"), (matched, "matched")):
+        assert set(metrics) == set(expected[kind])
         for name, value in expected[kind].items():
-            assert figures[name] == pytest.approx(value, abs=1e-3), name
+            assert metrics[name] == pytest.approx(value, abs=1e-3), name
 
 
 def read_csv(path):
@@ -260,9 +260,9 @@ def test_tables_of_classes_and_images(folders, tmp_path, capsys):
     pred, gt = folders
     files = {"--csv": tmp_path / "classes.csv", "--per-image": tmp_path / "images.csv"}
     options = (word for option in files.items() for word in option)
-    figures = score(capsys, "--pred", pred, "--gt", gt, "--split", K, *options)
+    metrics = score(capsys, "--pred", pred, "--gt", gt, "--split", K, *options)
     classes = read_csv(files["--csv"])
-    assert [float(row["iou"]) for row in classes] == figures["IoUs"]
+    assert [float(row["iou"]) for row in classes] == metrics["IoUs"]
     assert [row["name"] for row in classes] == ["other", *(f"n0000000{i}" for i in (1, 2, 3))]
     assert [row["images"] for row in classes] == ["6", "2", "2", "2"]
     images = read_csv(files["--per-image"])

@@ -12,8 +12,8 @@ from imagenets.evaluation.bootstrap import (
     Statistics,
     bootstrap,
     compare,
-    figures_of,
     intervals,
+    metrics_of,
 )
 from imagenets.evaluation.counts import concatenate, count
 from imagenets.evaluation.metrics import SCALARS, Evaluator
@@ -43,7 +43,7 @@ def evaluated(pairs):
 def test_weights_repeat_images():
     pairs = list(images(6, 0.7))
     weights = np.array([[1, 1, 1, 1, 1, 1], [0, 3, 1, 0, 2, 0]])
-    values = figures_of(Statistics(counted(pairs)).sums(weights.astype(float)))
+    values = metrics_of(Statistics(counted(pairs)).sums(weights.astype(float)))
     for row, weight in enumerate(weights):
         repeated = [pair for pair, times in zip(pairs, weight, strict=True) for _ in range(times)]
         expected = evaluated(repeated)
@@ -69,7 +69,7 @@ def test_intervals_hold_the_figure_and_repeat_with_the_seed():
 
 
 def test_the_error_is_that_of_fresh_images():
-    """The bootstrap's error of one set is about the spread of the figure over many sets."""
+    """The bootstrap's error of one set is about the spread of the metric over many sets."""
     fresh = [evaluated(images(40, 0.7, seed))["mIoU"] for seed in range(60)]
     found = [bootstrap(counted(images(40, 0.7, s)), 200)["mIoU"].std() for s in range(100, 105)]
     assert np.mean(found) == pytest.approx(np.std(fresh), rel=0.35)

@@ -21,6 +21,6 @@ def test_a_size_ends_at_its_limit(percent: int, size: str) -> None:
     gt[:, :10].flat[:percent] = 1
     evaluator = Evaluator(num_classes=1)
     evaluator.update(gt * (gt < 1000), gt)
-    figures = evaluator.compute()
-    found = {"S": figures["S"], "MS": figures["MS"], "ML": figures["ML"], "L": figures["L"]}
+    metrics = evaluator.compute()
+    found = {"S": metrics["S"], "MS": metrics["MS"], "ML": metrics["ML"], "L": metrics["L"]}
     assert found == pytest.approx({name: 100 * (name == size) for name in found})

@@ -1,4 +1,4 @@
-"""Ranks that share the images out end with the figures of one process that saw them all."""
+"""Ranks that share the images out end with the metrics of one process that saw them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures against a plain class-by-class evaluator written from the published definitions."""
+"""Metrics against a plain class-by-class evaluator written from the published definitions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from imagenets.evaluation import matching
 from imagenets.evaluation.boundary import boundary, boundary_width
 from imagenets.evaluation.counts import GT_EDGE, PRED_EDGE, count
 from imagenets.evaluation.metrics import Evaluator
+from imagenets.evaluation.published import PublishedEvaluator
 
 SCALARS = ("Acc", "mIoU", "mBIoU", "FMeasure", "S", "MS", "ML", "L", "BS", "BMS", "BML", "BL")
 
@@ -36,7 +37,7 @@ def eroded_boundary(ids, distance):
 
 
 def plain_figures(images, num_classes):
-    """All figures, one class at a time."""
+    """All metrics, one class at a time."""
     ids = range(num_classes + 1)
     keys = [(bucket, kind) for bucket in ("", "S", "MS", "ML", "L") for kind in ("", "B")]
     sums = {key: np.zeros((3, num_classes + 1)) for key in keys}
@@ -74,7 +75,7 @@ def plain_figures(images, num_classes):
         t, p, tp = sums[key]
         return tp / (t + p - tp + 1e-10)
 
-    figures = {
+    metrics = {
         "Acc": np.mean(hits),
         "FMeasure": np.mean(f_measures),
         "mIoU": iou(("", "")).mean(),
@@ -84,8 +85,8 @@ def plain_figures(images, num_classes):
     for bucket in ("S", "MS", "ML", "L"):
         for kind in ("", "B"):
             present = sums[bucket, kind][1] > 0
-            figures[kind + bucket] = iou((bucket, kind))[present].mean() if present.any() else 0.0
-    return {name: 100 * value for name, value in figures.items()}
+            metrics[kind + bucket] = iou((bucket, kind))[present].mean() if present.any() else 0.0
+    return {name: 100 * value for name, value in metrics.items()}
 
 
 def scene(rng, num_classes, highest=None):
@@ -111,9 +112,9 @@ def images():
     return found
 
 
-def close(figures, expected, tolerance=1e-9):
+def close(metrics, expected, tolerance=1e-9):
     for name in (*SCALARS, "IoUs"):
-        assert figures[name] == pytest.approx(expected[name], abs=tolerance), name
+        assert metrics[name] == pytest.approx(expected[name], abs=tolerance), name
 
 
 def test_figures_equal_the_plain_evaluator(images):
@@ -123,10 +124,10 @@ def test_figures_equal_the_plain_evaluator(images):
     images = [(pred, gt) for pred, gt in images if (gt != masks.IGNORED).any()]
     expected = plain_figures(images, 5)
     share = len(images) / evaluator.images  # the plain one cannot divide by nothing
-    figures = evaluator.compute()
-    close(figures, expected | {k: expected[k] * share for k in ("Acc", "FMeasure")})
-    assert 0 < figures["S"] < 100
-    assert 0 < figures["mBIoU"] < figures["mIoU"]
+    metrics = evaluator.compute()
+    close(metrics, expected | {k: expected[k] * share for k in ("Acc", "FMeasure")})
+    assert 0 < metrics["S"] < 100
+    assert 0 < metrics["mBIoU"] < metrics["mIoU"]
 
 
 def test_any_split_of_the_work_gives_the_same_figures(images):
@@ -179,14 +180,14 @@ def test_counts_are_exact_beyond_float32():
 
 
 def test_published_mode_counts_as_float32_does(images):
-    exact, published = Evaluator(5), Evaluator(5, published=True)
-    other = Evaluator(5, published=True)
+    exact, published = Evaluator(5), PublishedEvaluator(5)
+    other = PublishedEvaluator(5)
     for pred, gt in images:
         exact.update(pred, gt)
         published.update(pred, gt)
         other.update(pred, gt)
     close(published.compute(), exact.compute(), tolerance=1e-4)
-    large = Evaluator(5, published=True)
+    large = PublishedEvaluator(5)
     large.update(np.ones((4096, 4096), np.uint8), np.ones((4096, 4096), np.uint8))
     large.update(np.ones((1, 1), int), np.ones((1, 1), int))
     assert large.pixels[0, 0, 2, 1] == 2**24  # one more pixel is lost
@@ -205,23 +206,23 @@ def test_conventions_for_absent_ids():
     pred = gt.copy()
     pred[9] = 2
     evaluator.update(pred, gt)
-    figures = {absent: evaluator.compute(absent) for absent in ("published", "skip", "zero")}
+    metrics = {absent: evaluator.compute(absent) for absent in ("published", "skip", "zero")}
     iou = 100 * 40 / 50  # of other; class 1 has 100
-    assert figures["published"]["mIoU"] == pytest.approx((iou + 100) / 4)
-    assert figures["skip"]["mIoU"] == pytest.approx((iou + 100) / 2)
-    assert figures["zero"]["mIoU"] == pytest.approx((iou + 100) / 4)
-    assert figures["published"]["ML"] == figures["skip"]["ML"] == pytest.approx((iou + 100) / 2)
-    assert figures["zero"]["ML"] == pytest.approx((iou + 100) / 4)
-    assert figures["published"]["S"] == figures["zero"]["S"] == 0
+    assert metrics["published"]["mIoU"] == pytest.approx((iou + 100) / 4)
+    assert metrics["skip"]["mIoU"] == pytest.approx((iou + 100) / 2)
+    assert metrics["zero"]["mIoU"] == pytest.approx((iou + 100) / 4)
+    assert metrics["published"]["ML"] == metrics["skip"]["ML"] == pytest.approx((iou + 100) / 2)
+    assert metrics["zero"]["ML"] == pytest.approx((iou + 100) / 4)
+    assert metrics["published"]["S"] == metrics["zero"]["S"] == 0
 
 
 def test_an_ignored_image_counts_as_an_image_and_nothing_else():
     evaluator = Evaluator(2)
     evaluator.update(np.ones((4, 5), int), np.full((4, 5), masks.IGNORED))
-    figures = evaluator.compute()
+    metrics = evaluator.compute()
     assert evaluator.images == 1
     assert not evaluator.pixels.any()
-    assert all(figures[name] == 0 for name in SCALARS)
+    assert all(metrics[name] == 0 for name in SCALARS)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +309,7 @@ def test_boundary_width_rounds_like_python():
 def test_golden_figures(case, kind):
     folder = GOLDEN / case
     matched = matching.load(folder / "match.json", 50)
-    exact, published = Evaluator(50), Evaluator(50, published=True)
+    exact, published = Evaluator(50), PublishedEvaluator(50)
     for line in (folder / "names.txt").read_text().splitlines():
         name = line.split()[1]
         pred, gt = masks.decode(folder / "pred" / name), masks.decode(folder / "gt" / name)

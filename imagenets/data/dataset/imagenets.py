@@ -57,6 +57,29 @@ class Encoded:
     mask: bytes | memoryview | None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMask:
+    """The encoded mask of one sample, to be read where it is needed, in another process too."""
+
+    dataset: ImageNetS
+    index: int
+
+    def read(self) -> bytes | memoryview:
+        """The PNG, checked against its checksum where it lies in a shard.
+
+        Raises:
+            CorruptError: It is missing or damaged.
+        """
+        row = self.dataset._row(self.index)
+        data = self.dataset._mask_file(row)
+        if data is None:
+            raise CorruptError(f"{self}: this sample has no mask. Run imagenets-prepare again.")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.dataset.where(self.index)}"
+
+
 class ImageNetS(Dataset[Any]):
     """A split of ImageNet-S.
 
@@ -174,9 +197,17 @@ class ImageNetS(Dataset[Any]):
             UsageError: The split has no masks.
             CorruptError: The mask is missing or damaged; names the sample.
         """
-        if not self.has_masks:
-            raise UsageError(f"the split {self.split} of tier {self.tier} has no masks.")
+        self._need_masks()
         return self._read_mask(self._row(index))
+
+    def mask_files(self) -> dict[str, StoredMask]:
+        """The encoded mask of every sample by name, for scoring: no image is read.
+
+        Raises:
+            UsageError: The split has no masks.
+        """
+        self._need_masks()
+        return {name: StoredMask(self, index) for index, name in enumerate(self.names)}
 
     @property
     def digest(self) -> str:
@@ -254,6 +285,13 @@ class ImageNetS(Dataset[Any]):
         sample["ilsvrc"] = int(store.ilsvrc[row])
         sample["name"] = name
         return sample
+
+    def _need_masks(self) -> None:
+        if not self.has_masks:
+            raise UsageError(
+                f"the split {self.split} of tier {self.tier} has no masks here. Prepare it again "
+                "with the mask archive."
+            )
 
     def _read_mask(self, row: int) -> masks.Ids:
         where = f"{self._store.where(row)} ({self._store.name(row)})"

@@ -1,49 +1,36 @@
-"""The figures of a run: its validation masks, matched to the classes, against the ground truth."""
+"""The scores of a run: its validation masks, matched to the classes, against the ground truth."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from imagenets import masks
 from imagenets.core.files import write_json
-from imagenets.core.log import progress
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import MissingError
-from imagenets.evaluation.counts import concatenate, count
-from imagenets.evaluation.matching import CoOccurrence, as_table, match, save
-from imagenets.evaluation.metrics import Evaluator, Figures
+from imagenets.evaluation import matching
+from imagenets.evaluation.score import Scores, score
 
 
-def score(truth: ImageNetS, out: Path) -> Figures:
+def score_run(data: ImageNetS, out: Path, workers: int | None = None) -> Scores:
     """Scores the validation masks of a run; leaves `scores.json` and `match.json` in `out`.
 
-    The match is found on validation itself, as the benchmark does for its validation figures.
+    The match is found on validation itself, as the benchmark does for its validation metrics.
 
     Args:
-        truth: The validation split.
+        data: The validation split.
         out: The folder of the run.
-
-    Returns:
-        Every figure, in percent.
+        workers: Processes; all available CPUs by default.
 
     Raises:
-        MissingError: A mask is not there.
+        MissingError: There are no masks.
+        BadMasksError: Some masks are missing or cannot be scored.
     """
-    classes = len(truth.classes)
-    folder = out / "predict" / truth.split
-    parts = []
-    for index, name in enumerate(progress(truth.names, "score", len(truth), unit="image")):
-        path = folder / f"{name}.png"
-        if not path.is_file():
-            raise MissingError(f"{path}: not there. Run the step 'predict' first (--stages).")
-        parts.append(count(masks.decode(path), truth.mask(index), classes, name=str(path)))
-    counts = concatenate(parts, classes)
-    occurrences = CoOccurrence(classes)
-    occurrences.add(counts)
-    matched = match(occurrences.matrix)
-    evaluator = Evaluator(classes)
-    evaluator.add(counts.relabelled(as_table(matched, classes)))
-    figures = evaluator.compute()
-    save(matched, out / "match.json")
-    write_json(out / "scores.json", figures)
-    return figures
+    folder = out / "predict" / data.split
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: not there. Run the step 'predict' first (--stages).")
+    classes = len(data.classes)
+    scores = score(folder, data.mask_files(), classes, match="image", workers=workers)
+    assert scores.matched is not None
+    matching.save(scores.matched, out / "match.json")
+    write_json(out / "scores.json", scores.metrics)
+    return scores

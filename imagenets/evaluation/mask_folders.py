@@ -93,7 +93,7 @@ class BadMasksError(CorruptError):
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class CountedMasks:
     """What a folder of predictions counts against a ground truth.
 
     Attributes:
@@ -109,24 +109,22 @@ class Scored:
 
 def count_masks(
     pred: Path | Masks,
-    truth: Path | Masks,
+    ground_truth: Path | Masks,
     num_classes: int,
     *,
     matched: Mapping[int, int] | None = None,
     boundaries: bool = True,
     workers: int | None = None,
-    progress: bool = True,
-) -> Scored:
+) -> CountedMasks:
     """Reads and counts all masks; the ground truth decides which images there are.
 
     Args:
         pred: Predicted masks, or the folder that holds them.
-        truth: True masks likewise.
+        ground_truth: Ground truth masks likewise.
         num_classes: K.
         matched: Replaces every predicted id before anything is counted.
-        boundaries: Whether boundary figures are wanted.
+        boundaries: Whether boundary metrics are wanted.
         workers: Processes; all available cores by default.
-        progress: Whether a bar may show on a terminal.
 
     Raises:
         BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
@@ -135,11 +133,11 @@ def count_masks(
         UsageError: Flat names are not unique.
     """
     preds = list_masks(pred) if isinstance(pred, Path) else pred
-    truths = list_masks(truth) if isinstance(truth, Path) else truth
-    partners, extra = pair(preds, truths)
+    ground_truths = list_masks(ground_truth) if isinstance(ground_truth, Path) else ground_truth
+    partners, extra = pair(preds, ground_truths)
     faults = [
         Fault("missing", f"{mask} has no prediction")
-        for name, mask in truths.items()
+        for name, mask in ground_truths.items()
         if partners[name] is None
     ]
     work = partial(
@@ -148,29 +146,31 @@ def count_masks(
         table=None if matched is None else as_table(matched, num_classes),
         boundaries=boundaries,
     )
-    found = [(preds[partner], truths[name]) for name, partner in partners.items() if partner]
+    found = [(preds[partner], ground_truths[name]) for name, partner in partners.items() if partner]
     parts = []
-    for part, bad in in_chunks(work, found, workers, title="scoring" if progress else None):
+    for part, bad in in_chunks(work, found, workers, title="scoring"):
         parts.append(part)
         faults += bad
     if faults:
-        raise BadMasksError(faults, len(truths))
-    return Scored(list(truths), concatenate(parts, num_classes), extra)
+        raise BadMasksError(faults, len(ground_truths))
+    return CountedMasks(list(ground_truths), concatenate(parts, num_classes), extra)
 
 
-def pair(preds: Iterable[str], truths: Iterable[str]) -> tuple[dict[str, str | None], list[str]]:
-    """Finds the prediction of every true mask: by name, or by stem where one side is flat.
+def pair(
+    preds: Iterable[str], ground_truths: Iterable[str]
+) -> tuple[dict[str, str | None], list[str]]:
+    """Finds the prediction of every ground truth mask: by name, or by stem where one side is flat.
 
     Returns:
-        Name of each true mask -> that of its prediction or None, and the unused predictions.
+        Name of each ground truth mask -> that of its prediction or None, and the unused ones.
 
     Raises:
         UsageError: Stems are needed, and two masks share one.
     """
-    preds, truths = list(preds), list(truths)
-    nested = all("/" in name for name in (*preds, *truths))
+    preds, ground_truths = list(preds), list(ground_truths)
+    nested = all("/" in name for name in (*preds, *ground_truths))
     by_key = _by_key(preds, nested)
-    pairs = {name: by_key.pop(key, None) for key, name in _by_key(truths, nested).items()}
+    pairs = {name: by_key.pop(key, None) for key, name in _by_key(ground_truths, nested).items()}
     return pairs, list(by_key.values())
 
 

@@ -1,0 +1,107 @@
+"""The one scorer: predicted masks and ground truth in, every metric of the benchmark out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from imagenets.errors import UsageError
+from imagenets.evaluation import matching
+from imagenets.evaluation.counts import Counts
+from imagenets.evaluation.mask_folders import Masks, count_masks
+from imagenets.evaluation.metrics import Evaluator, Metrics
+from imagenets.evaluation.published import PublishedEvaluator
+
+Matching = Literal["image", "pixel", "majority"]
+MATCHINGS: tuple[Matching, ...] = get_args(Matching)
+"""What a match maximises: images in common, one to one (the benchmark's); pixels in common, one to
+one; or each id goes to the class that it shares most pixels with."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a prediction scores.
+
+    Attributes:
+        counts: Pixel counts of every image, after matching.
+        names: The images, in the order of the ground truth.
+        extra: Names of predictions that have no ground truth; they were left out.
+        matched: Predicted id -> class id, as it was given or found; None: ids are classes.
+        published: Whether sums are kept in float32, as the published code keeps them.
+    """
+
+    counts: Counts
+    names: list[str]
+    extra: list[str]
+    matched: Mapping[int, int] | None = None
+    published: bool = False
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Every metric, in percent, by its published name."""
+        classes = self.counts.num_classes
+        evaluator = PublishedEvaluator(classes) if self.published else Evaluator(classes)
+        evaluator.add(self.counts)
+        return evaluator.compute()
+
+
+def score(
+    pred: Path | Masks,
+    ground_truth: Path | Masks,
+    num_classes: int,
+    *,
+    match: Mapping[int, int] | Matching | None = None,
+    published: bool = False,
+    workers: int | None = None,
+) -> Scores:
+    """Scores predicted masks; the ground truth decides which images there are.
+
+    Args:
+        pred: Predicted masks by name, or the folder that holds them.
+        ground_truth: Likewise.
+        num_classes: K.
+        match: Predicted id -> class id, used as it is; or how to find it on these very images;
+            None when the predicted ids are classes already.
+        published: Keep sums in float32, as the published code does.
+        workers: Processes; all available CPUs by default.
+
+    Raises:
+        BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
+            range; nothing was scored.
+        MissingError: A folder is not there or is empty.
+        UsageError: Flat names are not unique, or there is no such way of matching.
+    """
+    if isinstance(match, str) and match not in MATCHINGS:
+        raise UsageError(f"there is no matching {match!r}: choose among {', '.join(MATCHINGS)}.")
+    given = None if isinstance(match, str) else match
+    found = count_masks(
+        pred,
+        ground_truth,
+        num_classes,
+        matched=given,
+        boundaries=match != "majority",
+        workers=workers,
+    )
+    scores = Scores(found.counts, found.names, found.extra, given, published)
+    if not isinstance(match, str):
+        return scores
+    matched = find_match(found.counts, match)
+    if match == "majority":  # ids become one, and the boundaries between them vanish: count anew
+        return score(
+            pred, ground_truth, num_classes, match=matched, published=published, workers=workers
+        )
+    table = matching.as_table(matched, num_classes)
+    return replace(scores, counts=found.counts.relabelled(table), matched=matched)
+
+
+def find_match(counts: Counts, kind: Matching = "image") -> matching.Match:
+    """Finds the match of predicted ids to classes on counted images; see `MATCHINGS`."""
+    if kind == "image":
+        seen = matching.CoOccurrence(counts.num_classes)
+        seen.add(counts)
+        return matching.match(seen.matrix)
+    matrix = matching.pixel_matrix(counts.confusion())
+    return matching.match(matrix) if kind == "pixel" else matching.match_majority(matrix)
