@@ -40,7 +40,7 @@ from scipy import ndimage
 from imagenets import masks
 from imagenets.core.pool import in_chunks
 from imagenets.evaluation.counts import concatenate, count
-from imagenets.evaluation.folders import Mask, count_masks
+from imagenets.evaluation.mask_folders import Mask, count_masks
 from imagenets.evaluation.matching import CoOccurrence, match
 from imagenets.evaluation.metrics import Evaluator
 from imagenets.evaluation.sweep import ThresholdSweep
