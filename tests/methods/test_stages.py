@@ -15,6 +15,9 @@ from torch import Tensor
 
 from imagenets import ImageNetS, masks
 from imagenets.data.augment import normalise, short_side
+from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.trained import load_attention, load_segmentation
 
 AGREE = 0.995  # of the pixels: in batches of other sizes, float32 rounds otherwise
@@ -50,22 +53,28 @@ def test_the_first_epochs_have_the_recorded_losses(finished: Path) -> None:
 def test_labels_are_the_nearest_centroids_where_attention_reaches_the_threshold(
     finished: Path, tiny_root: Path
 ) -> None:
-    network = load_attention(job(tiny_root, finished))
+    run = job(tiny_root, finished)
+    network = load_attention(run)
     centroids = F.normalize(torch.from_numpy(np.load(finished / "cluster" / "centroids.npy")))
     threshold = json.loads((finished / "pseudo" / "threshold.json").read_text())["best"]
     data = ImageNetS(tiny_root, "train", 3)
-    equal = pixels = 0
-    for index in range(len(data)):
-        sample = data[index]
-        size = sample["image"].shape[1:]
-        features, _, gate = network.gated(resized(sample["image"]))
-        level = F.interpolate(gate.mean(1, keepdim=True), size, mode="bilinear")[0, 0]
+    crop = ShortSide(run.config.side)
+    batches = run.batches(data, by_shape(crop.shapes(data.sizes), 4), crop, "labels")
+    labelled = [found for batch in batches for found in Labeller.of(run)(batch, data)]
+    assert len(labelled) == len(data)
+    equal = stored = pixels = 0
+    for name, ids, _ in labelled:
+        image = data[data.names.index(name)]["image"]
+        features, _, gate = network.gated(resized(image))
         cosine = (F.normalize(features)[0].flatten(1).t() @ centroids.t()).argmax(1) + 1
-        ids = F.interpolate(cosine.view(1, 1, *features.shape[2:]).float(), size)[0, 0]
-        expected = torch.where(level < threshold, 0, ids).numpy()
-        found = masks.decode(finished / "pseudo" / "train" / f"{sample['name']}.png")
-        equal, pixels = equal + int((found == expected).sum()), pixels + found.size
+        maps = torch.stack([cosine.view(features.shape[2:]).float(), gate.mean(1)[0]])[None]
+        expected = F.interpolate(maps[:, :1], image.shape[1:])[0, 0]
+        reached = F.interpolate(maps[:, 1:], image.shape[1:], mode="bilinear")[0, 0] >= threshold
+        equal, pixels = equal + int((ids == expected).sum()), pixels + ids.numel()
+        png = masks.decode(finished / "pseudo" / "train" / f"{name}.png")
+        stored += int((png == (expected * reached).numpy()).sum())
     assert equal / pixels > AGREE
+    assert stored / pixels > AGREE
 
 
 @torch.inference_mode()
