@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from imagenets import ImageNetS, masks
 from imagenets.data.augment import normalise, short_side
-from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.crops import RandomCrop, ShortSide
 from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_.finetune import finetune
+from imagenets.methods.pass_.mask_files import labels_folder
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.trained import load_attention, load_segmentation
 
@@ -92,3 +95,30 @@ def test_predictions_are_the_largest_logits(finished: Path, tiny_root: Path) -> 
             pixels + found.size,
         )
     assert equal / pixels > AGREE
+
+
+class Seen(Exception):
+    """The labels of the first step are known."""
+
+
+def test_fine_tuning_learns_labels_of_half_the_size(
+    finished: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("finetune"))
+    run = job(tiny_root, out)
+    found: list[Tensor] = []
+
+    def look(logits: Tensor, labels: Tensor) -> Tensor:
+        assert logits.shape[2:] == labels.shape[1:]
+        found.append(labels)
+        raise Seen
+
+    monkeypatch.setattr(F, "cross_entropy", look)
+    with pytest.raises(Seen):
+        finetune(run)
+    data = run.dataset("train").with_masks(labels_folder(out))
+    loader = run.training_loader(data, RandomCrop(run.config.crop))
+    loader.set_epoch(0)
+    whole = next(iter(loader)).masks
+    assert isinstance(whole, Tensor)
+    assert found[0].equal(F.interpolate(whole[:, None].float(), scale_factor=0.5)[:, 0].long())
