@@ -97,7 +97,7 @@ def test_predictions_are_the_largest_logits(finished: Path, tiny_root: Path) -> 
     assert equal / pixels > AGREE
 
 
-class Seen(Exception):
+class SeenError(Exception):
     """The labels of the first step are known."""
 
 
@@ -111,10 +111,10 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     def look(logits: Tensor, labels: Tensor) -> Tensor:
         assert logits.shape[2:] == labels.shape[1:]
         found.append(labels)
-        raise Seen
+        raise SeenError
 
     monkeypatch.setattr(F, "cross_entropy", look)
-    with pytest.raises(Seen):
+    with pytest.raises(SeenError):
         finetune(run)
     data = run.dataset("train").with_masks(labels_folder(out))
     loader = run.training_loader(data, RandomCrop(run.config.crop))
