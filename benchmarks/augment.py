@@ -159,7 +159,7 @@ def ragged(files: list[bytes], buffer: np.ndarray, pool: ThreadPoolExecutor) -> 
     """Starts to decode a batch into one flat buffer that is used again, as a loader would."""
     import simplejpeg
 
-    from imagenets.pixels.ragged import Ragged
+    from imagenets.pixels.ragged import RaggedBatch
 
     shapes = [simplejpeg.decode_jpeg_header(file)[:2] for file in files]
     ends = np.cumsum([3 * height * width for height, width in shapes])
@@ -170,7 +170,7 @@ def ragged(files: list[bytes], buffer: np.ndarray, pool: ThreadPoolExecutor) -> 
 
     def wait() -> Any:
         list(running)
-        return Ragged(torch.from_numpy(buffer), torch.tensor(starts), sizes)
+        return RaggedBatch(torch.from_numpy(buffer), torch.tensor(starts), sizes)
 
     return wait
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from imagenets.data import augment
 from imagenets.data.augment.backends import plain
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 ROUNDS, BATCHES = 5, (64, 128, 256)
 STD = (0.228, 0.224, 0.225)
@@ -65,7 +65,7 @@ def torchvision_arm(images: list[Tensor], recipe: Any) -> Callable[[], Any]:
     return run
 
 
-def plain_arm(batch: Ragged, drawn: Any, linear: Any, compiled: bool) -> Callable[[], Any]:
+def plain_arm(batch: RaggedBatch, drawn: Any, linear: Any, compiled: bool) -> Callable[[], Any]:
     """Plain torch; compiled, its colours and blur are what the compiler may fuse."""
 
     def run() -> None:
@@ -103,7 +103,7 @@ def arms(files: list[bytes], size: int, recipe: Any, kornia_views: Any) -> Any:
     """Name, call and least bytes of each way to make the views of one batch."""
     arrays = [simplejpeg.decode_jpeg(files[i % len(files)], "RGB") for i in range(size)]
     images = [torch.from_numpy(array).permute(2, 0, 1).cuda() for array in arrays]
-    batch = Ragged.from_images(images)
+    batch = RaggedBatch.from_images(images)
     groups = [augment.ViewGroup(v, side, (low, high)) for v, side, low, high in recipe]
     drawn = augment.draw_groups(batch.sizes, groups, torch.Generator().manual_seed(0))
     written = sum(v * size * 3 * side * side * 2 for v, side, *_ in recipe)

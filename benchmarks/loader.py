@@ -33,7 +33,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from imagenets import CentreCrop, ImageNetS, Loader, RandomCrop, masks
+from imagenets import CenterCrop, ImageNetS, Loader, RandomResizedCrop, masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.core.pool import available_cpus
 from imagenets.data.augment import MEAN, STD
@@ -48,10 +48,10 @@ BATCH = 64
 WORKERS = available_cpus()
 STORED = ("original", "restart", "500 px q90", "256 q90")
 VIEWS = {
-    "antialiased, float": RandomCrop(SIDE, output="float32"),
-    "plain, float": RandomCrop(SIDE, output="float32", resample="bilinear"),
-    "antialiased, uint8": RandomCrop(SIDE),
-    "plain, uint8": RandomCrop(SIDE, resample="bilinear"),
+    "antialiased, float": RandomResizedCrop(SIDE, output="float32"),
+    "plain, float": RandomResizedCrop(SIDE, output="float32", antialias=False),
+    "antialiased, uint8": RandomResizedCrop(SIDE),
+    "plain, uint8": RandomResizedCrop(SIDE, antialias=False),
 }
 RIVALS = Path(__file__).with_name("loader_rivals.py")
 
@@ -139,7 +139,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def ours(data: ImageNetS, crop: RandomCrop | CentreCrop | None) -> Epoch:
+def ours(data: ImageNetS, crop: RandomResizedCrop | CenterCrop | None) -> Epoch:
     """An epoch of this library's loader."""
     loader = Loader(data, BATCH, crop=crop, workers=WORKERS, drop_last=False)
     return timed(lambda: consume(loader))
@@ -176,7 +176,7 @@ def timed(work: Callable[[], Any]) -> Epoch:
 
 
 class Photos(Dataset[torch.Tensor]):
-    """What people write: open, crop, resize, flip, to float, normalise."""
+    """What people write: open, crop, resize, flip, to float, normalize."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
@@ -240,13 +240,13 @@ def processes() -> Iterator[Any]:
         yield pool
 
 
-def floor(pool: Any, data: ImageNetS, crop: RandomCrop) -> Epoch:
+def floor(pool: Any, data: ImageNetS, crop: RandomResizedCrop) -> Epoch:
     """The same decoding and resizing into private memory, without a loader."""
     parts = np.array_split(np.random.default_rng(0).permutation(len(data)), WORKERS)
     return timed(lambda: pool.starmap(bare_loop, [(data, crop, part) for part in parts]))
 
 
-def bare_loop(data: ImageNetS, crop: RandomCrop, rows: Any) -> None:
+def bare_loop(data: ImageNetS, crop: RandomResizedCrop, rows: Any) -> None:
     """Reads, decodes and resizes samples one after the other."""
     filler = Filler(data, crop)
     memory = np.empty(12 * SIDE * SIDE, np.uint8)

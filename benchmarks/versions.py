@@ -44,10 +44,10 @@ def imagenets(*words: object) -> None:
 
 def loader(facts: dict[str, str]) -> Callable[[], None]:
     """An epoch of training crops, two workers."""
-    from imagenets import ImageNetS, Loader, RandomCrop
+    from imagenets import ImageNetS, Loader, RandomResizedCrop
 
     data = ImageNetS(facts["root"], "train", facts["tier"])
-    batches = Loader(data, 64, crop=RandomCrop(224), workers=2, shuffle=True, drop_last=True)
+    batches = Loader(data, 64, crop=RandomResizedCrop(224), workers=2, shuffle=True, drop_last=True)
 
     def work() -> None:
         for _ in range(3):

@@ -8,32 +8,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imagenets.data.dataset.imagenets import ImageNetS as ImageNetS
     from imagenets.data.loader import Loader as Loader
+    from imagenets.data.loader.crops import CenterCrop as CenterCrop
     from imagenets.data.loader.crops import CentreCrop as CentreCrop
     from imagenets.data.loader.crops import RandomCrop as RandomCrop
+    from imagenets.data.loader.crops import RandomResizedCrop as RandomResizedCrop
+    from imagenets.data.loader.crops import ShortSide as ShortSide
     from imagenets.data.shards import ShardReader as ShardReader
     from imagenets.data.shards import ShardWriter as ShardWriter
     from imagenets.errors import ImageNetSError as ImageNetSError
     from imagenets.tiers import Tier as Tier
 
 _HOMES = {
+    "CenterCrop": "imagenets.data.loader.crops",
+    "ShortSide": "imagenets.data.loader.crops",
+    "RandomCrop": "imagenets.data.loader.crops",
     "CentreCrop": "imagenets.data.loader.crops",
     "ImageNetS": "imagenets.data.dataset.imagenets",
     "ImageNetSError": "imagenets.errors",
     "Loader": "imagenets.data.loader",
-    "RandomCrop": "imagenets.data.loader.crops",
+    "RandomResizedCrop": "imagenets.data.loader.crops",
     "ShardReader": "imagenets.data.shards",
     "ShardWriter": "imagenets.data.shards",
     "Tier": "imagenets.tiers",
 }
 
 __all__ = [
+    "CenterCrop",
     "CentreCrop",
     "ImageNetS",
     "ImageNetSError",
     "Loader",
     "RandomCrop",
+    "RandomResizedCrop",
     "ShardReader",
     "ShardWriter",
+    "ShortSide",
     "Tier",
     "__version__",
 ]

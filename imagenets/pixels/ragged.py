@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Ragged(Sequence[Tensor]):
+class RaggedBatch(Sequence[Tensor]):
     """N images, each of its own size, one after the other; a sequence of views of them.
 
     An image lies as H x W x C, channels interleaved, as decoders write it.
@@ -52,7 +52,7 @@ class Ragged(Sequence[Tensor]):
         return flat.view(height, width, self.channels).permute(2, 0, 1)
 
     @classmethod
-    def from_images(cls, images: Sequence[Tensor]) -> Ragged:
+    def from_images(cls, images: Sequence[Tensor]) -> RaggedBatch:
         """Joins C x H x W images, or H x W masks, copying each once.
 
         Raises:
@@ -78,10 +78,10 @@ class Ragged(Sequence[Tensor]):
             )
         return batch
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Ragged:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> RaggedBatch:
         """The same images on another device: one copy of the flat buffer."""
         return replace(self, data=self.data.to(device, non_blocking=non_blocking))
 
-    def pin_memory(self) -> Ragged:
+    def pin_memory(self) -> RaggedBatch:
         """The same images in page-locked memory, from which copies do not wait."""
         return replace(self, data=self.data.pin_memory())

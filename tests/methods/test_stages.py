@@ -15,8 +15,8 @@ from small_run import job
 from torch import Tensor
 
 from imagenets import ImageNetS, masks
-from imagenets.data.augment import normalise, short_side
-from imagenets.data.loader.crops import RandomCrop, ShortSide
+from imagenets.data.augment import normalize, short_side
+from imagenets.data.loader.crops import RandomResizedCrop, ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.methods.pass_.finetune import finetune
 from imagenets.methods.pass_.mask_files import labels_folder
@@ -27,7 +27,7 @@ AGREE = 0.995  # of the pixels: in batches of other sizes, float32 rounds otherw
 
 
 def resized(image: Tensor) -> Tensor:
-    return normalise(short_side(image, 32)[None].float() / 255)
+    return normalize(short_side(image, 32)[None].float() / 255)
 
 
 def history(finished: Path, stage: str) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     with pytest.raises(SeenError):
         finetune(run)
     data = run.dataset("train").with_masks(labels_folder(out))
-    loader = run.training_loader(data, RandomCrop(run.config.crop))
+    loader = run.training_loader(data, RandomResizedCrop(run.config.crop))
     loader.set_epoch(0)
     whole = next(iter(loader)).masks
     assert isinstance(whole, Tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 
 def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -15,7 +15,7 @@ def image(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 def test_images_come_back_as_they_went_in() -> None:
     images = [image(4, 7), image(9, 2, 1), image(1, 1, 2)]
-    batch = Ragged.from_images(images)
+    batch = RaggedBatch.from_images(images)
     assert len(batch) == 3
     assert batch.sizes.tolist() == [[7, 4], [2, 9], [1, 1]]
     assert batch.offsets.tolist() == [0, 84, 138]
@@ -28,7 +28,7 @@ def test_images_come_back_as_they_went_in() -> None:
 
 
 def test_views_share_the_buffer_and_moving_copies_it_alone() -> None:
-    batch = Ragged.from_images([image(4, 7), image(9, 2)])
+    batch = RaggedBatch.from_images([image(4, 7), image(9, 2)])
     batch.image(1).zero_()
     assert not batch.data[84:].any()
     moved = batch.to("meta")
@@ -38,7 +38,7 @@ def test_views_share_the_buffer_and_moving_copies_it_alone() -> None:
 
 def test_masks_have_one_channel() -> None:
     masks = [torch.arange(6, dtype=torch.int16).view(2, 3), torch.ones(4, 1, dtype=torch.int16)]
-    batch = Ragged.from_images(masks)
+    batch = RaggedBatch.from_images(masks)
     assert batch.channels == 1
     assert torch.equal(batch.image(0), masks[0])
     assert torch.equal(batch.image(1), masks[1])
@@ -46,6 +46,6 @@ def test_masks_have_one_channel() -> None:
 
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match="share type and channels"):
-        Ragged.from_images([image(2, 2), image(2, 2).short()])
+        RaggedBatch.from_images([image(2, 2), image(2, 2).short()])
     with pytest.raises(ValueError, match="at least one"):
-        Ragged.from_images([])
+        RaggedBatch.from_images([])

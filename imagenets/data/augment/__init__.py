@@ -9,9 +9,9 @@ from imagenets.data.augment.apply import Images, apply, apply_groups, apply_labe
 from imagenets.data.augment.evaluation import (
     MEAN,
     STD,
-    centre_crop,
+    center_crop,
     label_crop,
-    normalise,
+    normalize,
     resize_crop,
     short_side,
 )
@@ -29,6 +29,9 @@ from imagenets.data.augment.params import (
     draw_groups,
 )
 
+centre_crop = center_crop
+normalise = normalize
+
 __all__ = [
     "BRIGHTNESS",
     "CONTRAST",
@@ -43,6 +46,7 @@ __all__ = [
     "apply",
     "apply_groups",
     "apply_labels",
+    "center_crop",
     "centre_crop",
     "draw",
     "draw_boxes",
@@ -50,6 +54,7 @@ __all__ = [
     "grids",
     "label_crop",
     "normalise",
+    "normalize",
     "overlap_grids",
     "resize_crop",
     "short_side",

@@ -11,10 +11,10 @@ from torch import Tensor
 from imagenets.core.pool import available_cpus
 from imagenets.data.augment.evaluation import MEAN, STD
 from imagenets.data.augment.params import Params
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 from imagenets.pixels.resample import nearest_crop_into
 
-Images = Ragged | Sequence[Tensor] | Tensor
+Images = RaggedBatch | Sequence[Tensor] | Tensor
 """A ragged batch, N tensors 3 x H x W, or one tensor N x 3 x H x W; uint8."""
 
 
@@ -102,11 +102,11 @@ def apply_groups(
     return plain.views(batch, groups, *linear, channels_last, dtype)
 
 
-def _ragged(images: Images) -> Ragged:
-    return images if isinstance(images, Ragged) else Ragged.from_images(list(images))
+def _ragged(images: Images) -> RaggedBatch:
+    return images if isinstance(images, RaggedBatch) else RaggedBatch.from_images(list(images))
 
 
-def apply_labels(masks: Ragged | Sequence[Tensor], params: Params) -> Tensor:
+def apply_labels(masks: RaggedBatch | Sequence[Tensor], params: Params) -> Tensor:
     """Cuts the boxes of the views out of label maps, nearest pixel centre, on the CPU.
 
     Args:
@@ -116,7 +116,9 @@ def apply_labels(masks: Ragged | Sequence[Tensor], params: Params) -> Tensor:
     Returns:
         V x N x S x S of the same type, equal to Pillow's nearest.
     """
-    maps = [masks.image(i) if isinstance(masks, Ragged) else masks[i] for i in range(len(masks))]
+    maps = [
+        masks.image(i) if isinstance(masks, RaggedBatch) else masks[i] for i in range(len(masks))
+    ]
     out = torch.empty(*params.flips.shape, params.size, params.size, dtype=maps[0].dtype)
     for view, (boxes, flips) in enumerate(
         zip(params.boxes.tolist(), params.flips.tolist(), strict=True)

@@ -65,7 +65,7 @@ def label_crop(labels: Tensor, box: Sequence[int], flip: bool, size: int) -> Ten
     return torch.from_numpy(out).to(labels.dtype)
 
 
-def normalise(
+def normalize(
     x: Tensor, mean: tuple[float, float, float] = MEAN, std: tuple[float, float, float] = STD
 ) -> Tensor:
     """Subtracts the mean and divides by the deviation of each channel of B x 3 x H x W."""
@@ -83,7 +83,7 @@ def short_side(image: Tensor, side: int) -> Tensor:
     return resize_crop(image, (0, 0, width, height), target)
 
 
-def centre_crop(image: Tensor, size: int) -> Tensor:
+def center_crop(image: Tensor, size: int) -> Tensor:
     """Cuts the middle size x size pixels out of (... x) H x W images at least as large."""
     top, left = ((side - size + 1) // 2 for side in image.shape[-2:])
     return image[..., top : top + size, left : left + size]

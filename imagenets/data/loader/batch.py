@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,9 @@ class Batch:
     """N samples.
 
     Attributes:
-        images: Whole images as `Ragged` (uint8, each of its own size), or, of a loader that
+        images: Whole images as `RaggedBatch` (uint8, each of its own size), or, of a loader that
             crops, N x 3 x S x S uint8 or float32 in channels-last memory.
-        masks: Ids as int16: `Ragged`, or N x S x S; None where there are none.
+        masks: Ids as int16: `RaggedBatch`, or N x S x S; None where there are none.
         indices: N int64, which samples of the data set.
         class_ids: N int64, 1..K, 0 outside the tier.
         ilsvrc: N int64, ImageNet-1k labels for the published tiers.
@@ -27,8 +27,8 @@ class Batch:
         flips: N bool, what was mirrored; None of whole images.
     """
 
-    images: Tensor | Ragged
-    masks: Tensor | Ragged | None
+    images: Tensor | RaggedBatch
+    masks: Tensor | RaggedBatch | None
     indices: Tensor
     class_ids: Tensor
     ilsvrc: Tensor
@@ -40,9 +40,9 @@ class Batch:
         return len(self.indices)
 
     @property
-    def whole(self) -> Ragged:
+    def whole(self) -> RaggedBatch:
         """The images, of a loader that does not crop."""
-        assert isinstance(self.images, Ragged), "this loader crops: see `images`"
+        assert isinstance(self.images, RaggedBatch), "this loader crops: see `images`"
         return self.images
 
     @property
@@ -54,7 +54,7 @@ class Batch:
     @property
     def sizes(self) -> Tensor:
         """N x 2 int64: width and height of each image as it is in this batch."""
-        if isinstance(self.images, Ragged):
+        if isinstance(self.images, RaggedBatch):
             return self.images.sizes
         height, width = self.images.shape[2:]
         return torch.tensor([[width, height]]).expand(len(self), 2)
@@ -68,7 +68,7 @@ class Batch:
         return self._with(lambda value: value.pin_memory())
 
     def clone(self) -> Batch:
-        """A copy in memory of its own, to keep many batches without keeping the loader's slots."""
+        """A copy in memory of its own, to keep many batches without the loader's buffers."""
         images, masks = self.images, self.masks
         return replace(
             self,
@@ -81,12 +81,12 @@ class Batch:
         moved = {
             name: change(value)
             for name, value in values.items()
-            if isinstance(value, Tensor | Ragged)
+            if isinstance(value, Tensor | RaggedBatch)
         }
         return replace(self, **moved)
 
 
-def _cloned(value: Tensor | Ragged) -> Tensor | Ragged:
-    if isinstance(value, Ragged):
+def _cloned(value: Tensor | RaggedBatch) -> Tensor | RaggedBatch:
+    if isinstance(value, RaggedBatch):
         return replace(value, data=value.data.clone())
     return value.clone()

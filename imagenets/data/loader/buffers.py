@@ -1,7 +1,7 @@
 """Memory that workers write batches into and consumers read them from, without a copy.
 
-A slot is a mapped file without a name (on Linux), so it needs no room in /dev/shm and is gone with
-its last user, whatever kills it. It is written again only when no tensor made of it is left.
+A buffer is a mapped file without a name (on Linux), so it needs no room in /dev/shm and is gone
+with its last user, whatever kills it. It is written again only when no tensor made of it is left.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 
 _ROOM = 1.25
-"""A slot that must grow is made larger than asked, so that it need not grow again soon."""
+"""A buffer that must grow is made larger than asked, so that it need not grow again soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What another process needs to write into a slot."""
+    """What another process needs to write into a buffer."""
 
     path: str
     size: int
@@ -36,7 +36,7 @@ class Place:
 _serials = count()
 
 
-class Slot:
+class SharedBuffer:
     """One batch's memory, in this process."""
 
     def __init__(self, size: int) -> None:
@@ -51,35 +51,35 @@ class Slot:
         return np.frombuffer(self._map, np.uint8)
 
 
-class Slots:
-    """Lends slots, and takes one back when all that was made of it is gone."""
+class SharedBuffers:
+    """Lends buffers, and takes one back when all that was made of it is gone."""
 
     def __init__(self) -> None:
-        self._free: deque[Slot] = deque()
+        self._free: deque[SharedBuffer] = deque()
         self.lent = 0
 
-    def take(self, size: int) -> Slot:
-        """A slot of at least so many bytes: a free one, or a new one."""
-        slot = self._free.popleft() if self._free else None
-        if slot is None or slot.place.size < size:
-            slot = Slot(max(mmap.PAGESIZE, int(size * _ROOM)))
+    def take(self, size: int) -> SharedBuffer:
+        """A buffer of at least so many bytes: a free one, or a new one."""
+        buffer = self._free.popleft() if self._free else None
+        if buffer is None or buffer.place.size < size:
+            buffer = SharedBuffer(max(mmap.PAGESIZE, int(size * _ROOM)))
         self.lent += 1
-        return slot
+        return buffer
 
-    def lend(self, slot: Slot) -> Bytes:
-        """The memory of a written slot, which comes back by itself with the last use of it."""
-        array = slot.bytes()
-        weakref.finalize(array, self.give_back, slot).atexit = False
+    def lend(self, buffer: SharedBuffer) -> Bytes:
+        """The memory of a written buffer, which comes back by itself with the last use of it."""
+        array = buffer.bytes()
+        weakref.finalize(array, self.give_back, buffer).atexit = False
         return array
 
-    def give_back(self, slot: Slot) -> None:
-        """Takes a slot that nobody uses any more."""
+    def give_back(self, buffer: SharedBuffer) -> None:
+        """Takes a buffer that nobody uses any more."""
         self.lent -= 1
-        self._free.append(slot)
+        self._free.append(buffer)
 
 
-class Attached:
-    """The slots of another process, mapped here when first written to."""
+class AttachedBuffers:
+    """The buffers of another process, mapped here when first written to."""
 
     _MOST = 64
 
@@ -87,7 +87,7 @@ class Attached:
         self._maps: OrderedDict[Place, Bytes] = OrderedDict()
 
     def __call__(self, place: Place) -> Bytes:
-        """The memory of a slot."""
+        """The memory of a buffer."""
         array = self._maps.get(place)
         if array is None:
             with Path(place.path).open("r+b") as file:

@@ -11,17 +11,12 @@ import torch
 
 from imagenets.data.augment import MEAN, STD, ViewGroup, draw_boxes
 from imagenets.errors import UsageError
-from imagenets.pixels.resample import Filter
-
-KINDS: dict[str, Filter] = {"antialiased": "bilinear", "bilinear": "plain-bilinear"}
-"""What the resampler calls the ways of resizing."""
 
 Boxes = npt.NDArray[np.int64]
-Resample = Literal["antialiased", "bilinear"]
 
 
 @dataclass(frozen=True, slots=True)
-class RandomCrop:
+class RandomResizedCrop:
     """RandomResizedCrop and a horizontal flip; the same box for image and mask.
 
     Attributes:
@@ -29,8 +24,9 @@ class RandomCrop:
         scale: Range of the box's share of the image area.
         ratio: Range of its width / height, uniform in the logarithm.
         flip: Probability of a horizontal flip.
-        resample: `antialiased` equals Pillow's `resize`; `bilinear` takes the four nearest pixels
-            whatever the scale, as OpenCV does: faster, and aliased where it shrinks.
+        antialias: Whether the bilinear filter widens where it shrinks, which equals Pillow's
+            `resize`; False takes the four nearest pixels whatever the scale, as OpenCV does:
+            faster, and aliased.
         output: `uint8`, or `float32` normalised by `mean` and `std`.
         exact: Decode as Pillow does. By default libjpeg-turbo's fast DCT and plain upsampling of
             colours are used, off by about one of 255 on average.
@@ -42,7 +38,7 @@ class RandomCrop:
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
-    resample: Resample = "antialiased"
+    antialias: bool = True
     output: Literal["uint8", "float32"] = "uint8"
     exact: bool = False
     mean: tuple[float, float, float] = MEAN
@@ -74,14 +70,14 @@ class RandomCrop:
 
 
 @dataclass(frozen=True, slots=True)
-class CentreCrop:
+class CenterCrop:
     """The middle of each image: what resizing the short side to `side` and cutting out the
     central `size` x `size` pixels shows, up to half a pixel of the original, resized once.
 
     Attributes:
         size: Side of the square result, pixels.
         side: Short side that the image would be resized to.
-        resample: See `RandomCrop`, as for all that follows.
+        antialias: See `RandomResizedCrop`, as for all that follows.
         output: Type of the result.
         exact: Decode as Pillow does.
         mean: Of the channels.
@@ -90,7 +86,7 @@ class CentreCrop:
 
     size: int = 224
     side: int = 256
-    resample: Resample = "antialiased"
+    antialias: bool = True
     output: Literal["uint8", "float32"] = "uint8"
     exact: bool = True
     mean: tuple[float, float, float] = MEAN
@@ -99,7 +95,7 @@ class CentreCrop:
     def __post_init__(self) -> None:
         _check(self)
         if self.side < self.size:
-            raise UsageError(f"CentreCrop: side is {self.side}, less than size {self.size}.")
+            raise UsageError(f"CenterCrop: side is {self.side}, less than size {self.size}.")
 
     def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
         """Height and width of a batch of crops."""
@@ -126,7 +122,7 @@ class ShortSide:
 
     Attributes:
         side: Short side of the result, pixels; the long one is in proportion, rounded down.
-        resample: See `RandomCrop`, as for all that follows.
+        antialias: See `RandomResizedCrop`, as for all that follows.
         output: Type of the result.
         exact: Decode as Pillow does.
         mean: Of the channels.
@@ -134,7 +130,7 @@ class ShortSide:
     """
 
     side: int = 256
-    resample: Resample = "antialiased"
+    antialias: bool = True
     output: Literal["uint8", "float32"] = "uint8"
     exact: bool = True
     mean: tuple[float, float, float] = MEAN
@@ -171,7 +167,13 @@ class ShortSide:
         return boxes, np.zeros(len(sizes), np.bool_)
 
 
-Crop = RandomCrop | CentreCrop | ShortSide
+RandomCrop = RandomResizedCrop
+"""The same by the name it had first."""
+
+CentreCrop = CenterCrop
+"""The same in British spelling."""
+
+Crop = RandomResizedCrop | CenterCrop | ShortSide
 
 
 def _check(crop: Crop) -> None:
@@ -184,11 +186,11 @@ def _check(crop: Crop) -> None:
     what, pixels = ("side", crop.side) if isinstance(crop, ShortSide) else ("size", crop.size)
     if pixels < 1:
         raise UsageError(f"{name}: {what} is {pixels}, at least 1 pixel is needed.")
-    for what, choices in (("resample", tuple(KINDS)), ("output", ("uint8", "float32"))):
-        if getattr(crop, what) not in choices:
-            given = getattr(crop, what)
-            raise UsageError(f"{name}: {what} is {given!r}, choose from {', '.join(choices)}.")
-    if isinstance(crop, RandomCrop):
+    if crop.output not in ("uint8", "float32"):
+        raise UsageError(f"{name}: output is {crop.output!r}, choose uint8 or float32.")
+    if not isinstance(crop.antialias, bool):
+        raise UsageError(f"{name}: antialias is {crop.antialias!r}, choose True or False.")
+    if isinstance(crop, RandomResizedCrop):
         for what, (low, high) in (("scale", crop.scale), ("ratio", crop.ratio)):
             if not 0 < low <= high or (what == "scale" and high > 1):
                 raise UsageError(f"{name}: {what} is {low} to {high}, which is no range of it.")

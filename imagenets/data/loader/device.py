@@ -8,7 +8,7 @@ from dataclasses import fields
 import torch
 
 from imagenets.data.loader.batch import Batch
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 
 def on_device(batches: Iterable[Batch], device: torch.device | str) -> Iterator[Batch]:
@@ -45,7 +45,7 @@ def _ready(batch: Batch, copied: torch.cuda.Event, place: torch.device) -> Batch
     current.wait_event(copied)
     for field in fields(batch):
         value = getattr(batch, field.name)
-        if isinstance(value, Ragged):
+        if isinstance(value, RaggedBatch):
             value.data.record_stream(current)
         elif isinstance(value, torch.Tensor):
             value.record_stream(current)

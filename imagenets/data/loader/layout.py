@@ -1,4 +1,4 @@
-"""What is cut out of the samples of a batch, and where in a slot everything lies."""
+"""What is cut out of the samples of a batch, and where in a buffer everything lies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from imagenets.data.loader.crops import Crop
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 if TYPE_CHECKING:
     from imagenets.data.dataset.imagenets import ImageNetS
@@ -24,7 +24,7 @@ class Layout:
     Attributes:
         rows: n indices into the data set.
         sizes: n x 2, width and height of the images as the data set has them.
-        images: n, first byte of each image in the slot.
+        images: n, first byte of each image in the buffer.
         masks: n, first byte of each mask; None: leave masks out.
         boxes: n x 4, what to cut out; None: whole images.
         flips: n, what to mirror; None with whole images.
@@ -85,8 +85,8 @@ def lay_out(
 
 def tensors(
     memory: Tensor, layout: Layout, crop: Crop | None
-) -> tuple[Tensor | Ragged, Tensor | Ragged | None]:
-    """Images and masks of a filled slot, as views of its memory (flat uint8)."""
+) -> tuple[Tensor | RaggedBatch, Tensor | RaggedBatch | None]:
+    """Images and masks of a filled buffer, as views of its memory (flat uint8)."""
     ids = None
     if layout.masks is not None:
         ids = memory[int(layout.masks[0]) : layout.end].view(torch.int16)
@@ -99,11 +99,11 @@ def tensors(
         return images, None if ids is None else ids.view(shape)
     sizes = torch.from_numpy(layout.sizes.astype(np.int64))
     starts = torch.from_numpy(layout.images)
-    whole = Ragged(memory[: int(sizes.prod(1).sum()) * 3], starts, sizes)
+    whole = RaggedBatch(memory[: int(sizes.prod(1).sum()) * 3], starts, sizes)
     if ids is None or layout.masks is None:
         return whole, None
     offsets = torch.from_numpy((layout.masks - layout.masks[0]) // 2)
-    return whole, Ragged(ids, offsets, sizes, channels=1)
+    return whole, RaggedBatch(ids, offsets, sizes, channels=1)
 
 
 def _starts(sizes: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:

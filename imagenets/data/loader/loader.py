@@ -13,12 +13,12 @@ import torch
 from imagenets.core import distributed
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader.batch import Batch
-from imagenets.data.loader.buffers import Slot, Slots
+from imagenets.data.loader.buffers import SharedBuffer, SharedBuffers
 from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout, lay_out, tensors
 from imagenets.data.loader.order import Given, Order, Sampler, Shuffle
-from imagenets.data.loader.task import Done, Filler, Work
-from imagenets.data.loader.workers import Crew, Inline, Processes, Threads
+from imagenets.data.loader.task import Decoder, Done, Task
+from imagenets.data.loader.workers import Inline, Processes, Threads, WorkerPool
 from imagenets.errors import UsageError
 
 _PART = 32
@@ -29,7 +29,7 @@ _PART = 32
 class _Pending:
     """A batch that workers are at."""
 
-    slot: Slot
+    buffer: SharedBuffer
     layout: Layout
     left: int = 0
     error: Exception | None = None
@@ -115,9 +115,9 @@ class Loader:
         self.epoch = 0
         self.prefetch = prefetch
         self.workers = workers
-        self._make_crew = _crew(Filler(dataset, crop), workers, backend, start_method)
-        self._crew: Crew | None = None
-        self._slots = Slots()
+        self._make_pool = _pool(Decoder(dataset, crop), workers, backend, start_method)
+        self._pool: WorkerPool | None = None
+        self._buffers = SharedBuffers()
         self._pending: dict[int, _Pending] = {}
         self._ticket = 0
         self._given = 0  # batches of this epoch that the consumer has
@@ -155,9 +155,9 @@ class Loader:
 
     def close(self) -> None:
         """Ends the workers; the next iteration starts others."""
-        if self._crew is not None:
-            self._crew.close()
-        self._crew = None
+        if self._pool is not None:
+            self._pool.close()
+        self._pool = None
         self._pending.clear()
 
     def __len__(self) -> int:
@@ -201,18 +201,18 @@ class Loader:
             underway.append(self._start(batches[number], epoch, number))
 
     def _start(self, rows: npt.NDArray[np.int64], epoch: int, number: int) -> int:
-        if self._crew is None:
-            self._crew = self._make_crew()
+        if self._pool is None:
+            self._pool = self._make_pool()
         keys = (self.order.seed, epoch, number, self.order.rank)
         layout = lay_out(self.dataset, self.crop, rows, keys)
-        pending = _Pending(self._slots.take(layout.end), layout)
+        pending = _Pending(self._buffers.take(layout.end), layout)
         ticket = self._ticket = self._ticket + 1
         self._pending[ticket] = pending
         part = max(1, min(_PART, -(-len(rows) // (4 * max(1, self.workers)))))
         for first in range(0, len(rows), part):
             pending.left += 1
             some = layout.part(slice(first, first + part))
-            self._crew.submit(Work(ticket, pending.slot.place, some))
+            self._pool.submit(Task(ticket, pending.buffer.place, some))
         return ticket
 
     def _finish(self, ticket: int) -> _Pending:
@@ -222,14 +222,14 @@ class Loader:
             self._take(self._answer())
         del self._pending[ticket]
         if pending.error is not None:
-            self._slots.give_back(pending.slot)
+            self._buffers.give_back(pending.buffer)
             raise pending.error
         return pending
 
     def _answer(self) -> Done:
-        assert self._crew is not None
+        assert self._pool is not None
         try:
-            return self._crew.done()
+            return self._pool.done()
         except BaseException:
             self.close()  # what is underway is lost
             raise
@@ -240,21 +240,21 @@ class Loader:
         pending.error = pending.error or done.error
         if pending.unwanted and not pending.left:
             del self._pending[done.batch]
-            self._slots.give_back(pending.slot)
+            self._buffers.give_back(pending.buffer)
 
     def _abandon(self, ticket: int) -> None:
-        """Leaves a batch that nobody will ask for to its workers; its slot comes back later."""
+        """Leaves a batch that nobody will ask for to its workers; its buffer comes back later."""
         pending = self._pending.get(ticket)
         if pending is None:
             return
         pending.unwanted = True
         if not pending.left:
             del self._pending[ticket]
-            self._slots.give_back(pending.slot)
+            self._buffers.give_back(pending.buffer)
 
     def _batch(self, pending: _Pending) -> Batch:
         dataset, layout = self.dataset, pending.layout
-        memory = torch.from_numpy(self._slots.lend(pending.slot))
+        memory = torch.from_numpy(self._buffers.lend(pending.buffer))
         images, masks = tensors(memory, layout, self.crop)
         rows, boxes, flips = layout.rows, layout.boxes, layout.flips
         return Batch(
@@ -275,9 +275,9 @@ def _shuffle(shuffle: bool | Shuffle) -> Shuffle | None:
     return shuffle
 
 
-def _crew(filler: Filler, workers: int, backend: str, method: str | None) -> Any:
+def _pool(decoder: Decoder, workers: int, backend: str, method: str | None) -> Any:
     if not workers:
-        return lambda: Inline(filler)
+        return lambda: Inline(decoder)
     if backend == "threads":
-        return lambda: Threads(filler, workers)
-    return lambda: Processes(filler, workers, method)
+        return lambda: Threads(decoder, workers)
+    return lambda: Processes(decoder, workers, method)

@@ -1,4 +1,4 @@
-"""The work of a worker: reads, decodes and cuts a part of a batch into a slot."""
+"""The work of a worker: reads, decodes and cuts a part of a batch into a buffer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import masks
-from imagenets.data.loader.buffers import Attached, Place
-from imagenets.data.loader.crops import KINDS, Crop
+from imagenets.data.loader.buffers import AttachedBuffers, Place
+from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout
 from imagenets.errors import CorruptError, ImageNetSError
 from imagenets.pixels.image import decode_into
 from imagenets.pixels.jpeg import Scratch, decode_crop
-from imagenets.pixels.resample import crop_normalised_into, nearest_crop_into, resize_crop_into
+from imagenets.pixels.resample import (
+    Filter,
+    crop_normalised_into,
+    nearest_crop_into,
+    resize_crop_into,
+)
 
 if TYPE_CHECKING:
     from imagenets.data.dataset.imagenets import Encoded, ImageNetS
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Task:
     """A part of a batch: which batch, where to write, and what."""
 
     batch: int
@@ -39,13 +44,13 @@ class Done:
     error: Exception | None = None
 
 
-class Filler:
-    """Fills slots with samples of a data set. Each thread and process has its own."""
+class Decoder:
+    """Fills buffers with samples of a data set. Each thread and process has its own."""
 
     def __init__(self, dataset: ImageNetS, crop: Crop | None) -> None:
         self.dataset = dataset
         self.crop = crop
-        self._slots = Attached()
+        self._buffers = AttachedBuffers()
         self._scratch = Scratch()
         if crop is not None:
             std = np.array(crop.std, np.float32)
@@ -53,21 +58,21 @@ class Filler:
             self._bias = -np.array(crop.mean, np.float32) / std
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Filler, (self.dataset, self.crop)  # what is mapped here is not mapped there
+        return Decoder, (self.dataset, self.crop)  # what is mapped here is not mapped there
 
-    def __call__(self, work: Work) -> Done:
+    def __call__(self, task: Task) -> Done:
         """Writes a part of a batch; errors come back as values, our own as they are."""
         try:
-            memory = self._slots(work.place)
-            for i in range(len(work.layout.rows)):
-                self._fill(work.layout, i, memory)
+            memory = self._buffers(task.place)
+            for i in range(len(task.layout.rows)):
+                self._fill(task.layout, i, memory)
         except ImageNetSError as error:
-            return Done(work.batch, error)
+            return Done(task.batch, error)
         except Exception:  # noqa: BLE001 - the consumer raises it
             return Done(
-                work.batch, RuntimeError(f"in a loader's worker:\n{traceback.format_exc()}")
+                task.batch, RuntimeError(f"in a loader's worker:\n{traceback.format_exc()}")
             )
-        return Done(work.batch)
+        return Done(task.batch)
 
     def _fill(self, layout: Layout, i: int, memory: npt.NDArray[np.uint8]) -> None:
         row = int(layout.rows[i])
@@ -112,7 +117,7 @@ class Filler:
             scratch=self._scratch,
         )
         whole = (0, 0, width, height)
-        kind = KINDS[crop.resample]
+        kind: Filter = "bilinear" if crop.antialias else "plain-bilinear"
         if crop.output == "uint8":
             resize_crop_into(pixels, whole, flip, out.reshape(*shape, 3), kind)
         else:

@@ -1,4 +1,4 @@
-"""Who fills the slots: this thread, threads, or processes. All take `Work` and answer `Done`."""
+"""Who fills the buffers: this thread, threads, or processes. All take `Task` and answer `Done`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from imagenets.data.loader.task import Done, Filler, Work
+from imagenets.data.loader.task import Decoder, Done, Task
 from imagenets.errors import ImageNetSError
 
 _PATIENCE = 5.0
 """Seconds that a worker is given to end by itself."""
 
 
-class Crew(Protocol):
-    """Fills slots; work is answered in any order."""
+class WorkerPool(Protocol):
+    """Fills buffers; work is answered in any order."""
 
-    def submit(self, work: Work) -> None:
+    def submit(self, task: Task) -> None:
         """Hands over a part of a batch."""
 
     def done(self) -> Done:
@@ -39,31 +39,31 @@ class Crew(Protocol):
 class Inline:
     """Works in the calling thread, when asked for results."""
 
-    def __init__(self, filler: Filler) -> None:
-        self._filler = filler
-        self._works: deque[Work] = deque()
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._tasks: deque[Task] = deque()
 
-    def submit(self, work: Work) -> None:
-        self._works.append(work)
+    def submit(self, task: Task) -> None:
+        self._tasks.append(task)
 
     def done(self) -> Done:
-        return self._filler(self._works.popleft())
+        return self._decoder(self._tasks.popleft())
 
     def close(self) -> None:
-        self._works.clear()
+        self._tasks.clear()
 
 
 class Threads:
     """Works in threads: no start-up, no copy of the data set, but one interpreter for all."""
 
-    def __init__(self, filler: Filler, count: int) -> None:
-        self._filler = filler
+    def __init__(self, decoder: Decoder, count: int) -> None:
+        self._decoder = decoder
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(count, "imagenets-loader")
         self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
 
-    def submit(self, work: Work) -> None:
-        self._pool.submit(self._work, work)
+    def submit(self, task: Task) -> None:
+        self._pool.submit(self._decode, task)
 
     def done(self) -> Done:
         return self._done.get()
@@ -71,26 +71,24 @@ class Threads:
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _work(self, work: Work) -> None:
-        if not hasattr(self._own, "filler"):  # buffers are a thread's own
-            self._own.filler = Filler(self._filler.dataset, self._filler.crop)
-        self._done.put(self._own.filler(work))
+    def _decode(self, task: Task) -> None:
+        if not hasattr(self._own, "decoder"):  # buffers are a thread's own
+            self._own.decoder = Decoder(self._decoder.dataset, self._decoder.crop)
+        self._done.put(self._own.decoder(task))
 
 
 class Processes:
     """Works in processes, which share no lock with this one and go when it does."""
 
-    def __init__(self, filler: Filler, count: int, method: str | None) -> None:
+    def __init__(self, decoder: Decoder, count: int, method: str | None) -> None:
         context: Any = multiprocessing.get_context(method)
         tasks_out, self._tasks = context.Pipe(duplex=False)
         self._answers, answers_in = context.Pipe(duplex=False)
         self._locks = (context.Lock(), context.Lock())  # go when nobody here holds them
         ours = (self._tasks, self._answers)
+        given = (decoder, tasks_out, answers_in, *self._locks, ours)
         self._workers = [
-            context.Process(
-                target=_serve, args=(filler, tasks_out, answers_in, *self._locks, ours), daemon=True
-            )
-            for _ in range(count)
+            context.Process(target=_serve, args=given, daemon=True) for _ in range(count)
         ]
         for worker in self._workers:
             worker.start()
@@ -98,9 +96,9 @@ class Processes:
         answers_in.close()
         self._end = weakref.finalize(self, _dismiss, self._workers, *ours)
 
-    def submit(self, work: Work) -> None:
+    def submit(self, task: Task) -> None:
         try:
-            self._tasks.send(work)
+            self._tasks.send(task)
         except BrokenPipeError:
             raise self._dead() from None
 
@@ -131,27 +129,27 @@ class Processes:
 
 
 def _serve(
-    filler: Filler,
+    decoder: Decoder,
     tasks: Connection,
     answers: Connection,
-    turn: Any,
-    voice: Any,
-    masters: tuple[Connection, ...],
+    taking: Any,
+    answering: Any,
+    own: tuple[Connection, ...],
 ) -> None:
-    """A worker's life: it leaves Ctrl-C to its master, and goes when that is gone."""
+    """Runs in a worker process: leaves Ctrl-C to the main process, and ends when that is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for connection in masters:  # a fork has the master's ends open, too: no end would be noticed
+    for connection in own:  # a fork holds the ends of the main process, too, and would keep them
         connection.close()
-    master = multiprocessing.parent_process()
-    assert master is not None
+    main = multiprocessing.parent_process()
+    assert main is not None
     try:
         while True:
-            with turn:
-                if tasks not in wait([tasks, master.sentinel]):
+            with taking:
+                if tasks not in wait([tasks, main.sentinel]):
                     return
-                work = tasks.recv()
-            answer = filler(work)
-            with voice:
+                task = tasks.recv()
+            answer = decoder(task)
+            with answering:
                 answers.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

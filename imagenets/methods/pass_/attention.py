@@ -33,7 +33,7 @@ def attention(run: Run[Config]) -> dict[str, float]:
         views = apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
         crops = [crop for group in views for crop in group]
         shape = (len(crops), len(batch))
-        network.normalise_prototypes()
+        network.normalize_prototypes()
         with run.autocast():
             embedding, scores = network(crops)
         embedding = embedding.detach().unflatten(0, shape)[:ASSIGNED]

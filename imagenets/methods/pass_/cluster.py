@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imagenets.core.files import atomic, sha256, write_json
 from imagenets.core.log import progress
-from imagenets.data.augment import centre_crop, normalise
+from imagenets.data.augment import center_crop, normalize
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
@@ -61,9 +61,9 @@ def _features(run: Run[Config], data: ImageNetS) -> Tensor:
     channels = network.backbone.channels[-1]
     features = torch.empty(len(data), channels, device=run.device)
     for batch in run.batches(data, batches, crop, "cluster: features"):
-        images = centre_crop(batch.crops, run.config.crop)
+        images = center_crop(batch.crops, run.config.crop)
         with run.autocast():
-            pooled = network.cluster_features(normalise(images.float() / 255))
+            pooled = network.cluster_features(normalize(images.float() / 255))
         features[batch.indices] = pooled.float()
     return features
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.data.augment import normalise
+from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
-from imagenets.data.loader.crops import RandomCrop
+from imagenets.data.loader.crops import RandomResizedCrop
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.mask_files import labels_folder
 from imagenets.methods.pass_.presets import Config
@@ -32,7 +32,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         assert isinstance(batch.masks, Tensor)
-        images = normalise(batch.crops.float() / 255)
+        images = normalize(batch.crops.float() / 255)
         labels = batch.masks[:, ::2, ::2].to(torch.int64)  # half the size, nearest
         with run.autocast():
             logits = network(images)
@@ -46,7 +46,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     training = Training(
         name="finetune",
         epochs=config.finetune.epochs,
-        loader=run.training_loader(data, RandomCrop(config.crop)),
+        loader=run.training_loader(data, RandomResizedCrop(config.crop)),
         network=network,
         optimizer=LarcSGD(network.parameters(), config.finetune.base_rate),
         schedule=schedule(config.finetune),

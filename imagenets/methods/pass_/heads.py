@@ -64,7 +64,7 @@ class _WithPrototypes(nn.Module):
     prototypes: nn.Linear
 
     @torch.no_grad()
-    def normalise_prototypes(self) -> None:
+    def normalize_prototypes(self) -> None:
         """L2-normalises every prototype in place, as before each training step."""
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight))
 

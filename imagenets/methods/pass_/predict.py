@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.data.augment import normalise
+from imagenets.data.augment import normalize
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
@@ -60,7 +60,7 @@ def segment(
         batch: n x 3 x h x w uint8 images.
         data: Where they are from.
     """
-    logits = network(normalise(batch.crops.float() / 255))
+    logits = network(normalize(batch.crops.float() / 255))
     for positions, (height, width) in by_size(data.sizes_of(batch.indices.cpu().numpy())):
         for position in positions.tolist():  # K + 1 maps at full size: one image at a time
             yield batch.names[position], _full_size(logits[position, None], height, width)

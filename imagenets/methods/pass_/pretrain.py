@@ -42,7 +42,7 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
         views = apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
         crops = [crop for group in views for crop in group]
         q, k = (grid.to(run.device) for grid in grids(params[0]))
-        network.normalise_prototypes()
+        network.normalize_prototypes()
         with run.autocast():
             out = network(crops, (q, k))
         active = queue if iteration >= first else None

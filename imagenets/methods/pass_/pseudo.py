@@ -15,7 +15,7 @@ from torch import Tensor
 
 from imagenets import masks
 from imagenets.core.files import write_json
-from imagenets.data.augment import normalise
+from imagenets.data.augment import normalize
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
@@ -69,7 +69,7 @@ class Labeller:
             For each image its name, ids (H x W int64, 1..K) and foreground attention (H x W
             float32, 0..1), on the device.
         """
-        features, _, attention = self.network.gated(normalise(batch.crops.float() / 255))
+        features, _, attention = self.network.gated(normalize(batch.crops.float() / 255))
         foreground = attention.mean(1, keepdim=True)
         scores = torch.einsum("nfhw,kf->nkhw", F.normalize(features), self.centroids)
         ids = (1 + scores.argmax(1, keepdim=True)).float()

@@ -18,7 +18,7 @@ from imagenets.data import augment
 from imagenets.data.augment import Params, ViewGroup, draw
 from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.backends import plain
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 
 def photo(width: int = 97, height: int = 71, seed: int = 0) -> Image.Image:
@@ -157,7 +157,7 @@ def plain_view(**changes: Any) -> Params:
 def both(params: Params, image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
     """The view as bytes, on the CPU and in plain torch."""
     by_cpu = augment.apply([tensor(image)], params, mean=(0, 0, 0), std=(1, 1, 1))
-    batch = Ragged.from_images([tensor(image)])
+    batch = RaggedBatch.from_images([tensor(image)])
     (by_torch,) = plain.views(
         batch, [params], torch.ones(3) / 255, torch.zeros(3), False, torch.float32
     )
@@ -289,7 +289,7 @@ def test_labels_are_cut_with_the_same_box_as_pillow_nearest() -> None:
 def test_labels_of_all_views() -> None:
     masks = [torch.arange(60 * 80).view(60, 80).short(), torch.arange(35).view(5, 7).short()]
     params = draw(sizes_of(masks), ViewGroup(3, 20), torch.Generator().manual_seed(0))
-    for given in (masks, Ragged.from_images(masks)):
+    for given in (masks, RaggedBatch.from_images(masks)):
         labels = augment.apply_labels(given, params)
         assert labels.shape == (3, 2, 20, 20)
         for view, index in itertools.product(range(3), range(2)):
@@ -310,7 +310,7 @@ def test_apply_replays_and_flips() -> None:
     assert views.shape == (2, 1, 3, 24, 24)
     assert torch.equal(views, augment.apply([image], params))
     straight = augment.resize_crop(image, params.boxes[1, 0].tolist(), 24).float() / 255
-    torch.testing.assert_close(views[1, 0], augment.normalise(straight[None])[0].flip(-1))
+    torch.testing.assert_close(views[1, 0], augment.normalize(straight[None])[0].flip(-1))
 
 
 GROUPS = (ViewGroup(2, 40, solarise=0.3), ViewGroup(3, 17, (0.05, 0.14), kind="bicubic"))
@@ -336,7 +336,7 @@ def test_parameters_can_be_stored_and_replayed(tmp_path: Path) -> None:
 
 def test_several_groups_ragged_or_not_by_one_thread_or_many() -> None:
     images, params = some_batch()
-    together = augment.apply_groups(Ragged.from_images(images), params, threads=3)
+    together = augment.apply_groups(RaggedBatch.from_images(images), params, threads=3)
     for group, drawn, made in zip(GROUPS, params, together, strict=True):
         assert made.shape == (group.views, 5, 3, group.size, group.size)
         assert torch.equal(made, augment.apply(images, drawn, threads=1))
@@ -361,7 +361,7 @@ def test_plain_torch_makes_the_same_views() -> None:
     ones = torch.ones(3) / 255
     ours = augment.apply_groups(images, params, mean=(0, 0, 0), std=(1, 1, 1))
     theirs = plain.views(
-        Ragged.from_images(images), params, ones, torch.zeros(3), True, torch.float32
+        RaggedBatch.from_images(images), params, ones, torch.zeros(3), True, torch.float32
     )
     for one, other in zip(ours, theirs, strict=True):
         off = ((one - other) * 255).abs()
@@ -406,7 +406,7 @@ def test_evaluation_transforms() -> None:
     image = tensor(photo(97, 71))
     small = augment.short_side(image, 32)
     assert small.shape == (3, 32, 43)
-    assert augment.centre_crop(small, 28).shape == (3, 28, 28)
+    assert augment.center_crop(small, 28).shape == (3, 28, 28)
     assert augment.short_side(image, 71) is image
     theirs = photo(97, 71).resize((43, 32), Image.Resampling.BILINEAR)
     assert (small.float() - tensor(theirs).float()).abs().max() <= 1

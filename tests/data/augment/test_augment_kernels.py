@@ -15,11 +15,11 @@ import numpy as np, torch
 from imagenets.data import augment
 from imagenets.data.augment import ViewGroup
 from imagenets.data.augment.backends import cuda
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 rng = np.random.default_rng(0)
 images = [torch.from_numpy(rng.integers(0, 256, (3, *s), np.uint8)) for s in ((20, 17), (9, 31))]
-batch = Ragged.from_images(images)
+batch = RaggedBatch.from_images(images)
 groups = [
     ViewGroup(2, 12, jitter_probability=1, solarise=0.5),
     ViewGroup(1, 9, kind="bicubic", jitter_probability=0, blur=0),

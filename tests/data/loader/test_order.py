@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagenets import ImageNetS, Loader, RandomCrop
+from imagenets import ImageNetS, Loader, RandomResizedCrop
 from imagenets.data.loader.order import Order
 
 
@@ -33,7 +33,7 @@ def test_the_order_of_an_epoch(
 
 
 def test_the_crops_of_an_epoch(tiny_root: Path) -> None:
-    loader = Loader(ImageNetS(tiny_root, "train", 3), 4, crop=RandomCrop(8), seed=3)
+    loader = Loader(ImageNetS(tiny_root, "train", 3), 4, crop=RandomResizedCrop(8), seed=3)
     list(loader)
     batches = list(loader)  # the second epoch
     assert batches[1].boxes is not None

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from imagenets import ImageNetS, Loader, RandomCrop
+from imagenets import ImageNetS, Loader, RandomResizedCrop
 
 RANKS, EPOCHS = 2, 2
 
@@ -22,7 +22,13 @@ def read(root: Path, batch_size: int, workers: int, **ranks: int) -> Epochs:
     """What a loader that shuffles and crops gives."""
     data = ImageNetS(root, "train", 3)
     loader = Loader(
-        data, batch_size, crop=RandomCrop(16), workers=workers, seed=7, drop_last=False, **ranks
+        data,
+        batch_size,
+        crop=RandomResizedCrop(16),
+        workers=workers,
+        seed=7,
+        drop_last=False,
+        **ranks,
     )
     epochs = []
     for _ in range(EPOCHS):

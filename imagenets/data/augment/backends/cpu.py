@@ -18,7 +18,7 @@ from imagenets.data.augment.backends import blur
 from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.params import Params
 from imagenets.pixels import resample
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 from imagenets.pixels.resample import FILTERS, resize_at
 
 SHARE = 4
@@ -102,18 +102,18 @@ Source = tuple[NDArray[np.int64], list[NDArray[np.uint8]]]
 """Address, row stride, width and height of each image, and the arrays that own the memory."""
 
 
-def sources(images: Ragged | Sequence[Tensor]) -> Source:
+def sources(images: RaggedBatch | Sequence[Tensor]) -> Source:
     """Finds the images in memory; those that are not interleaved are copied."""
     held = []
     for index in range(len(images)):
-        image = images.image(index) if isinstance(images, Ragged) else images[index]
+        image = images.image(index) if isinstance(images, RaggedBatch) else images[index]
         held.append(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
     rows = [(a.__array_interface__["data"][0], a.strides[0], a.shape[1], a.shape[0]) for a in held]
     return np.array(rows, np.int64), held
 
 
 def views(
-    images: Ragged | Sequence[Tensor],
+    images: RaggedBatch | Sequence[Tensor],
     groups: Sequence[Params],
     scale: Tensor,
     bias: Tensor,

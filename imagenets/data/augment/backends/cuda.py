@@ -17,7 +17,7 @@ from torch import Tensor
 from imagenets.data.augment.backends import kernels
 from imagenets.data.augment.backends.blur import REACH
 from imagenets.data.augment.params import Params
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 from imagenets.pixels.resample import FILTERS
 
 BLOCK = 1024
@@ -25,7 +25,7 @@ BLOCK = 1024
 
 
 def views(
-    images: Ragged,
+    images: RaggedBatch,
     groups: Sequence[Params],
     scale: Tensor,
     bias: Tensor,
@@ -42,7 +42,7 @@ def _send(x: Tensor, device: torch.device) -> Tensor:
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)
 
 
-def rows(images: Ragged, params: Params) -> Tensor:
+def rows(images: RaggedBatch, params: Params) -> Tensor:
     """One row of float64 a view, in the order of the columns in `kernels.py`."""
     count = params.flips.shape[0]
     shifts = (params.factors[..., 3].double() * 255).trunc() % 256
@@ -58,7 +58,7 @@ def rows(images: Ragged, params: Params) -> Tensor:
 
 
 def _group(
-    images: Ragged, params: Params, linear: Tensor, channels_last: bool, dtype: torch.dtype
+    images: RaggedBatch, params: Params, linear: Tensor, channels_last: bool, dtype: torch.dtype
 ) -> Tensor:
     device, size, count = images.data.device, params.size, params.flips.numel()
     table = _send(rows(images, params), device)

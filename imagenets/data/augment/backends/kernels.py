@@ -1,4 +1,4 @@
-"""The GPU kernels, in Triton; the formulas are those of `resample.py`, `colour.py`, `blur.py`.
+"""The GPU kernels, in Triton; the formulas are those of `resample.py`, `color.py`, `blur.py`.
 
 Every view has one row of float64 in `rows`, with the columns named below. Values between kernels
 are bytes, 3 x S x S a view; whole numbers are exact in float32.

@@ -2,7 +2,7 @@
 
 Loops go over taps and kinds of operation, never over samples; which views an operation is for is
 known on the CPU, so that no step waits for the device. Values between steps are whole numbers
-0..255 in float32, and every formula is that of `colour.py` and `resample.py`.
+0..255 in float32, and every formula is that of `color.py` and `resample.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from imagenets.core.simd import PRECISION
 from imagenets.data.augment.backends.blur import REACH
 from imagenets.data.augment.params import BRIGHTNESS, CONTRAST, HUE, SATURATION, Params
-from imagenets.pixels.ragged import Ragged
+from imagenets.pixels.ragged import RaggedBatch
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """Some views and, on the CPU, their numbers -> the same views, changed."""
@@ -29,7 +29,7 @@ CHUNK = 64
 
 
 def views(
-    images: Ragged,
+    images: RaggedBatch,
     groups: Sequence[Params],
     scale: Tensor,
     bias: Tensor,
@@ -70,7 +70,7 @@ def _map(params: Params, change: Callable[[Tensor], Tensor]) -> Params:
     return replace(params, **changed)
 
 
-def _make(images: Ragged, owner: Tensor, params: Params) -> Tensor:
+def _make(images: RaggedBatch, owner: Tensor, params: Params) -> Tensor:
     x = crops(images, owner, params)
     x = jitter(x, params.jitters, params.factors, params.order)
     x = _where(x, params.greys, lambda some, rows: _luma(some).expand_as(some))
@@ -112,7 +112,7 @@ def _keys(x: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
 
 
-def crops(images: Ragged, owner: Tensor, params: Params) -> Tensor:
+def crops(images: RaggedBatch, owner: Tensor, params: Params) -> Tensor:
     """Crops, resizes and flips: B x 3 x S x S, image `owner[b]`, box and flip `b`."""
     device, size = images.data.device, params.size
     wide, high = images.sizes[owner].unbind(1)
