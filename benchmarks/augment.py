@@ -48,12 +48,12 @@ def read(folder: Path | None, count: int) -> list[bytes]:
     if folder:
         paths = (p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg"))
         return [path.read_bytes() for path in paths][:count]
-    from imagenets.data.raw import synthetic_images as scenes
+    from imagenets.data.raw import synthetic_images as drawing
 
     files = []
     for seed in range(count):
         held = io.BytesIO()
-        picture = scenes.draw(np.random.default_rng(seed), seed % len(scenes.CATEGORIES)).rgb
+        picture = drawing.draw(np.random.default_rng(seed), seed % len(drawing.CATEGORIES)).rgb
         Image.fromarray(picture).resize((500, 375)).save(held, "JPEG", quality=90)
         files.append(held.getvalue())
     return files

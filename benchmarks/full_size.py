@@ -36,8 +36,9 @@ from tqdm import tqdm
 from imagenets import masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.core.pool import available_cpus
-from imagenets.data.lists import Origin, fetch_lists, read_lists
-from imagenets.data.prepare.plan import mask_members
+from imagenets.data.lists import read_lists
+from imagenets.data.prepare.fetch import Origin, fetch_lists
+from imagenets.data.prepare.planning import mask_members
 from imagenets.data.shards import ShardReader
 from imagenets.data.shards.manifest import Manifest
 from imagenets.tiers import TIERS

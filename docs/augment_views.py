@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from imagenets.data import augment
-from imagenets.data.raw import synthetic_images as scenes
+from imagenets.data.raw import synthetic_images as drawing
 
 GROUPS = (augment.ViewGroup(2, 224, (0.14, 1.0)), augment.ViewGroup(6, 96, (0.05, 0.14)))
 COLOURS = ("#e6194b", "#4363d8", "#f58231", "#3cb44b", "#911eb4", "#42d4f4", "#f032e6", "#ffe119")
@@ -23,7 +23,7 @@ GAP = 12
 
 
 def picture() -> Image.Image:
-    scene = scenes.draw(np.random.default_rng(21), 3)
+    scene = drawing.draw(np.random.default_rng(21), 3)
     return Image.fromarray(scene.rgb).resize((500, 375), Image.Resampling.BICUBIC)
 
 

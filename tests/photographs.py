@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from imagenets.data.raw import synthetic_images as scenes
+from imagenets.data.raw import synthetic_images as drawing
 
 SIZES = ((1, 1), (3, 40), (16, 16), (17, 33), (48, 32), (75, 100), (163, 122), (200, 151))
 """Widths and heights: tiny and odd ones, MCUs a row even, odd, and multiples of 3."""
@@ -32,7 +32,7 @@ def as_rgb(file: bytes) -> bytes:
 def picture(number: int, size: tuple[int, int]) -> Image.Image:
     """A drawn scene with some noise, RGB."""
     rng = np.random.default_rng(number)
-    drawn = Image.fromarray(scenes.draw(rng, number % len(scenes.CATEGORIES)).rgb).resize(size)
+    drawn = Image.fromarray(drawing.draw(rng, number % len(drawing.CATEGORIES)).rgb).resize(size)
     noise = rng.normal(0, 6, (size[1], size[0], 3))
     return Image.fromarray(np.clip(np.asarray(drawn) + noise, 0, 255).astype(np.uint8))
 

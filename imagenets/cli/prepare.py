@@ -17,7 +17,7 @@ from imagenets.cli.options import absolute
 from imagenets.cli.prepare_run import prepare
 
 if TYPE_CHECKING:
-    from imagenets.data.prepare.run import Request
+    from imagenets.data.prepare.config import PrepareConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,25 +66,25 @@ def _run(arguments: argparse.Namespace) -> None:
     for name in names:
         if arguments.mirror is None:
             check_name(name, arguments.index, paths.downloads(root))
-    request = options.request(arguments, images=not arguments.download_only)
+    config = options.config(arguments, images=not arguments.download_only)
     work = _download if arguments.download_only else _dry_run if arguments.dry_run else prepare
     with hold(root):
-        work(names, request, arguments.json)
+        work(names, config, arguments.json)
 
 
-def _dry_run(names: Sequence[str], request: Request, as_json: bool) -> None:
-    from imagenets.data.prepare.run import Sources, survey_tier
+def _dry_run(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
+    from imagenets.data.prepare.run import Sources, dry_run_tier
 
-    sources = Sources(request)
-    surveys = [survey_tier(name, request, sources) for name in names]
-    tiers = [asdict(survey) for survey in surveys]
-    tables.show({"tiers": tiers}, map(tables.survey_table, surveys), as_json)
+    sources = Sources(config)
+    reports = [dry_run_tier(name, config, sources) for name in names]
+    tiers = [asdict(report) for report in reports]
+    tables.show({"tiers": tiers}, map(tables.dry_run_table, reports), as_json)
 
 
-def _download(names: Sequence[str], request: Request, as_json: bool) -> None:
+def _download(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
     from imagenets.data.prepare.run import download_tier
 
-    files = [str(path) for name in names for path in download_tier(name, request)]
+    files = [str(path) for name in names for path in download_tier(name, config)]
     tables.show({"files": files}, files, as_json)
 
 

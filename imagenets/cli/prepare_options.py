@@ -1,4 +1,4 @@
-"""The options of preparing, and the request that they make."""
+"""The options of preparing, and the config that they make."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from imagenets.tiers import SPLITS, TIERS
 
 if TYPE_CHECKING:
     from imagenets.core.pool import Pool
+    from imagenets.data.prepare.config import PrepareConfig
     from imagenets.data.prepare.fetch import Origin
     from imagenets.data.prepare.pack_shard import Options
-    from imagenets.data.prepare.run import Request
 
 _QUALITY = 90
 
@@ -175,7 +175,7 @@ def tiers(split: str | None) -> list[str]:
     return list(TIERS) if split == "all" else [split]
 
 
-def request(arguments: argparse.Namespace, *, images: bool = True) -> Request:
+def config(arguments: argparse.Namespace, *, images: bool = True) -> PrepareConfig:
     """What is asked for.
 
     Args:
@@ -185,9 +185,9 @@ def request(arguments: argparse.Namespace, *, images: bool = True) -> Request:
     Raises:
         UsageError: A number out of range, or no raw ImageNet.
     """
-    from imagenets.data.prepare.run import Request
+    from imagenets.data.prepare.config import PrepareConfig
 
-    return Request(
+    return PrepareConfig(
         root=absolute(arguments.root),
         imagenet=_imagenet(arguments.imagenet) if images else (),
         origin=_origin(arguments),

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from imagenets.cli import prepare_tables as tables
 
 if TYPE_CHECKING:
-    from imagenets.data.prepare.run import Request
+    from imagenets.data.prepare.config import PrepareConfig
 
 
-def prepare(names: Sequence[str], request: Request, as_json: bool) -> None:
+def prepare(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
     """Prepares tiers and prints what was made."""
     from imagenets.data.prepare.run import Sources, prepare_tier
 
-    sources = Sources(request)
-    reports = [prepare_tier(name, request, sources) for name in names]
+    sources = Sources(config)
+    reports = [prepare_tier(name, config, sources) for name in names]
     tiers = [asdict(report) for report in reports]
-    tables.show({"tiers": tiers}, map(tables.report_table, reports), as_json)
+    tables.show({"tiers": tiers}, map(tables.prepare_table, reports), as_json)

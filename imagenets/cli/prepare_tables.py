@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagenets.data.prepare.dry_run import Survey
-    from imagenets.data.prepare.run import Report
-    from imagenets.data.prepare.verify import Verdict
+    from imagenets.data.prepare.dry_run import DryRunReport
+    from imagenets.data.prepare.run import PrepareReport
+    from imagenets.data.prepare.verify import VerifyReport
 
 
 def show(content: dict[str, Any], text: Iterable[str], as_json: bool) -> None:
@@ -17,7 +17,7 @@ def show(content: dict[str, Any], text: Iterable[str], as_json: bool) -> None:
     print(json.dumps(content, indent=1) if as_json else "\n".join(text))
 
 
-def report_table(report: Report) -> str:
+def prepare_table(report: PrepareReport) -> str:
     """What was prepared: one line a split, then where it lies."""
     what = "nothing to do: prepared before" if report.done_before else f"in {report.seconds:.1f} s"
     lines = [
@@ -35,35 +35,35 @@ def report_table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def verdict_lines(verdict: Verdict) -> str:
+def verify_lines(report: VerifyReport) -> str:
     """What verifying found, every fault on a line."""
-    counts = f"{verdict.shards:,} shards, {verdict.samples:,} samples"
-    if not verdict.faults:
-        return f"{verdict.folder}: sound ({counts})"
-    lines = [f"{verdict.folder}: {len(verdict.faults):,} faults ({counts})"]
-    return "\n".join([*lines, *(f"  {fault}" for fault in verdict.faults)])
+    counts = f"{report.shards:,} shards, {report.samples:,} samples"
+    if not report.faults:
+        return f"{report.folder}: sound ({counts})"
+    lines = [f"{report.folder}: {len(report.faults):,} faults ({counts})"]
+    return "\n".join([*lines, *(f"  {fault}" for fault in report.faults)])
 
 
-def survey_table(survey: Survey) -> str:
+def dry_run_table(report: DryRunReport) -> str:
     """What a run would find and take, one line a split."""
     lines = [
-        f"ImageNet-S tier {survey.tier}, not prepared (--dry-run)",
+        f"ImageNet-S tier {report.tier}, not prepared (--dry-run)",
         f"  {'split':<12}{'expected':>12}{'found':>12}{'missing':>10}{'to write':>12}",
     ]
-    for name, split in survey.splits.items():
+    for name, split in report.splits.items():
         expected = "?" if split.expected is None else f"{split.expected:,}"
         counts = f"{expected:>12}{split.found:>12,}{split.missing:>10,}{_size(split.bytes):>12}"
         lines.append(f"  {name:<12}{counts}")
         lines += [f"    missing: {lost}" for lost in split.missing_names[:_SHOWN]]
         if len(split.missing_names) > _SHOWN:
             lines.append(f"    and {len(split.missing_names) - _SHOWN:,} more (--json has all)")
-    if survey.archive:
-        lines.append(f"  masks: {survey.archive}")
+    if report.archive:
+        lines.append(f"  masks: {report.archive}")
     lines.append(
-        f"  to write: about {_size(survey.bytes)}, free: {_size(survey.free)}, "
-        f"time: about {_time(survey.seconds)}"
+        f"  to write: about {_size(report.bytes)}, free: {_size(report.free)}, "
+        f"time: about {_time(report.seconds)}"
     )
-    if survey.bytes > survey.free:
+    if report.bytes > report.free:
         lines.append("  This does not fit: choose another --root, fewer --subsets, or --resize.")
     return "\n".join(lines)
 

@@ -20,15 +20,15 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.data.prepare.state import hold
 
     root = absolute(arguments.root)
-    request = options.request(arguments)
-    sources = Sources(request)
+    config = options.config(arguments)
+    sources = Sources(config)
     with hold(root):
-        verdicts = verify(root, arguments.split, request.pool)
-        for line in map(tables.verdict_lines, verdicts):
+        found = verify(root, arguments.split, config.pool)
+        for line in map(tables.verify_lines, found):
             log.info("%s", line)
-        reports = [repair_tier(v, request, sources) for v in verdicts if v.faults]
+        reports = [repair_tier(one, config, sources) for one in found if one.faults]
     tiers = [asdict(report) for report in reports]
-    lines = [tables.report_table(report) for report in reports] or ["nothing to repair"]
+    lines = [tables.prepare_table(report) for report in reports] or ["nothing to repair"]
     tables.show({"tiers": tiers}, lines, arguments.json)
 
 

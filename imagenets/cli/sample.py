@@ -18,16 +18,17 @@ def _run(arguments: argparse.Namespace) -> None:
     """Prepares the generated set by the very same way, downloads from the loopback included."""
     from imagenets.data.prepare.fetch import Origin
     from imagenets.data.prepare.state import hold
-    from imagenets.data.raw.synthetic import generate, serve
+    from imagenets.data.raw.synthetic import generate
+    from imagenets.data.raw.synthetic_server import serve
 
     root = absolute(arguments.root)
     with hold(root):
         sample = generate(paths.synthetic(root))
         arguments.imagenet = [sample.raw]
-        request = options.request(arguments)
+        config = options.config(arguments)
         with serve(paths.synthetic(root)) as url:
             origin = Origin(mirror=url, archive=sample.archive.name)
-            prepare([sample.name], replace(request, origin=origin), arguments.json)
+            prepare([sample.name], replace(config, origin=origin), arguments.json)
     where = f"--root {shlex.quote(str(root))} --split {sample.name}"
     print(
         f"\nThe sample is tier {sample.name}. Next:\n"

@@ -16,7 +16,7 @@ from imagenets.errors import CorruptError
 
 if TYPE_CHECKING:
     from imagenets.core.pool import Pool
-    from imagenets.data.prepare.verify import Verdict
+    from imagenets.data.prepare.verify import VerifyReport
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +28,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     root = absolute(arguments.root)
-    verdicts = verify(root, arguments.split, options.pool(arguments, writes=False))
-    sets = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
-    tables.show({"sets": sets}, map(tables.verdict_lines, verdicts), arguments.json)
-    faults = sum(len(verdict.faults) for verdict in verdicts)
+    reports = verify(root, arguments.split, options.pool(arguments, writes=False))
+    sets = [{**asdict(report), "folder": str(report.folder)} for report in reports]
+    tables.show({"sets": sets}, map(tables.verify_lines, reports), arguments.json)
+    faults = sum(len(report.faults) for report in reports)
     if faults:
         raise CorruptError(f"{root}: {faults:,} faults. Mend them with --repair.")
 
 
-def verify(root: Path, split: str | None, pool: Pool) -> list[Verdict]:
+def verify(root: Path, split: str | None, pool: Pool) -> list[VerifyReport]:
     """Checks the tiers that `--split` names, or all."""
     from imagenets.data.prepare.verify import prepared_sets, verify
 

@@ -135,10 +135,10 @@ def _cross_check(
     known = np.array(classes, "S9")
     for split, records in splits.items():
         path = paths["names-train-semi" if split == "train-semi" else f"mapping-{split}"]
-        strange = np.setdiff1d(records.wnids, known)
-        if len(strange):
+        unknown = np.setdiff1d(records.wnids, known)
+        if len(unknown):
             raise CorruptError(
-                f"{path}: class {strange[0].decode()} is not in {paths['categories'].name}. "
+                f"{path}: class {unknown[0].decode()} is not in {paths['categories'].name}. "
                 "Take all lists from one place."
             )
         expected = tier.counts.get(split, len(records.stems))

@@ -1,4 +1,4 @@
-"""The mask archive: opened with suspicion, checked member by member, read by name.
+"""The mask archive: checked member by member, then read by name.
 
 Nothing is ever extracted by a member's own name, sizes are bounded before anything is unpacked,
 and what the content says counts for more than the digest in the file name.
@@ -76,7 +76,7 @@ class MaskArchive:
         return info
 
     def check_names(self, expected: Iterable[str]) -> None:
-        """Holds that the archive has exactly the members that the lists name.
+        """Checks that the archive has exactly the members that the lists name.
 
         Raises:
             CorruptError: Members are missing, or there are others.
@@ -125,7 +125,7 @@ def holds_tier(path: Path, folder: str) -> bool:
 def check(
     archive: MaskArchive, names: Sequence[str], classes: int, note: Path, pool: Pool
 ) -> Digest:
-    """Holds that an archive has exactly the masks of the lists, and that each is sound.
+    """Checks that an archive has exactly the masks of the lists, and that each is sound.
 
     Args:
         archive: The archive.
@@ -258,7 +258,7 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def _checked(path: Path, info: zipfile.ZipInfo) -> None:
-    """Holds that a member's name stays within the archive's folder, and its size within bounds."""
+    """Checks that a member's name stays within the archive's folder, and its size within bounds."""
     name = PurePosixPath(info.filename)
     if name.is_absolute() or ".." in name.parts or "\\" in info.filename or ":" in info.filename:
         raise CorruptError(

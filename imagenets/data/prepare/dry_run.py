@@ -1,4 +1,4 @@
-"""What a run would do: what is there, what is missing, how many bytes and minutes it would take."""
+"""The dry-run report: what is there, what is missing, how many bytes and minutes it would take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.data.prepare.inspect import inspect, prove, shrink
+from imagenets.data.prepare.config import Layout, PrepareConfig
+from imagenets.data.prepare.inspect import check_decodes, inspect, shrink
 from imagenets.data.prepare.pack_shard import Options
 from imagenets.data.prepare.plan import Plan, SplitPlan
 
@@ -32,7 +33,7 @@ _LINK_SECONDS = 40e-6
 
 
 @dataclass(frozen=True, slots=True)
-class SplitSurvey:
+class SplitEstimate:
     """One split: images expected (None: not published), found, missing by name, bytes to write."""
 
     expected: int | None
@@ -43,7 +44,7 @@ class SplitSurvey:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class DryRunReport:
     """A run that was not made.
 
     Attributes:
@@ -56,63 +57,58 @@ class Survey:
     """
 
     tier: str
-    splits: Mapping[str, SplitSurvey]
+    splits: Mapping[str, SplitEstimate]
     bytes: int
     free: int
     seconds: float
     archive: str | None
 
 
-def survey(
-    plan: Plan,
-    images: RawImages,
-    root: Path,
-    layout: str,
-    link: str,
-    options: Options,
-    workers: int,
-    archive: str | None,
-) -> Survey:
-    """Estimates a run from its plan.
+def dry_run(
+    plan: Plan, images: RawImages, config: PrepareConfig, archive: str | None
+) -> DryRunReport:
+    """Estimates a run from its plan; nothing is written.
 
     Args:
         plan: The plan.
         images: The raw images that it was made with.
-        root: Where the result would go.
-        layout: "shards", "tree" or "both".
-        link: How a tree would get its images.
-        options: How shards would store images.
-        workers: Processes.
+        config: What the run is asked for.
         archive: What to say of the mask archive.
 
     Returns:
-        The estimate; nothing is written.
+        The estimate.
 
     Raises:
         CorruptError: An image that was tried does not decode.
         MissingError: An image that was tried cannot be read.
     """
     groups = plan.groups()
-    shrunk, seconds_each = _try(images, list(groups.values()), options)
-    rows: dict[str, SplitSurvey] = {}
+    shrunk, seconds_each = _try(images, list(groups.values()), config.options)
+    rows: dict[str, SplitEstimate] = {}
     seconds = 0.0
     for name, split in plan.splits.items():
         group = groups["train-rest" if name == "train-full" else name]
         size = 0
-        if layout != "tree":
+        if config.layout != "tree":
             size += int(_bytes(images, group.positions) * shrunk)
-            seconds += len(group) * seconds_each / workers
-        if layout != "shards":
-            size += _tree_bytes(images, split, link)
+            seconds += len(group) * seconds_each / config.pool.workers
+        if config.layout != "shards":
+            size += _tree_bytes(images, split, config.link)
             seconds += len(split) * _LINK_SECONDS
-        if split.masks is not None:
-            size += len(split) * _MASK_BYTES * (2 if layout == "both" else 1)
-        lost = plan.missing[name]
-        rows[name] = SplitSurvey(
-            plan.expected[name], len(split), plan.missing_count(name), tuple(lost), size
-        )
+        rows[name] = _estimate(plan, split, size + _mask_bytes(split, config.layout))
     total = sum(row.bytes for row in rows.values())
-    return Survey(plan.tier.name, rows, total, _free(root), round(seconds, 1), archive)
+    free = _free(config.root)
+    return DryRunReport(plan.tier.name, rows, total, free, round(seconds, 1), archive)
+
+
+def _estimate(plan: Plan, split: SplitPlan, size: int) -> SplitEstimate:
+    name = split.name
+    lost = tuple(plan.missing[name])
+    return SplitEstimate(plan.expected[name], len(split), plan.missing_count(name), lost, size)
+
+
+def _mask_bytes(split: SplitPlan, layout: Layout) -> int:
+    return 0 if split.masks is None else len(split) * _MASK_BYTES * (2 if layout == "both" else 1)
 
 
 def _tree_bytes(images: RawImages, split: SplitPlan, link: str) -> int:
@@ -151,7 +147,7 @@ def _try(images: RawImages, groups: list[SplitPlan], options: Options) -> tuple[
         else:
             inspect(data, where)
             if options.decode:
-                prove(data, where)
+                check_decodes(data, where)
         before, after = before + len(data), after + len(stored)
     return after / max(before, 1), (time.perf_counter() - start) / max(len(tried), 1)
 

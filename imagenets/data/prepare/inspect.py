@@ -22,7 +22,7 @@ _MANY_PIXELS = 1 << 26  # Pillow has a say about larger images: what they unpack
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedImage:
     """An encoded image: its bytes, its size in pixels as decoded, what is odd about it."""
 
     data: bytes
@@ -31,7 +31,7 @@ class Picture:
     oddities: tuple[str, ...] = ()
 
 
-def inspect(data: bytes, where: object) -> Picture:
+def inspect(data: bytes, where: object) -> EncodedImage:
     """Reads an image's size and oddities from its header.
 
     Args:
@@ -45,13 +45,15 @@ def inspect(data: bytes, where: object) -> Picture:
         with suppress(ValueError):
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if colours in ("YCbCr", "Gray") and width * height <= _MANY_PIXELS:
-                return Picture(data, width, height, ("greyscale",) if colours == "Gray" else ())
+                return EncodedImage(
+                    data, width, height, ("greyscale",) if colours == "Gray" else ()
+                )
     image = _open(data, where)
-    return Picture(data, *image.size, _oddities(image))
+    return EncodedImage(data, *image.size, _oddities(image))
 
 
-def prove(data: bytes, where: object) -> None:
-    """Holds that all of an image can be decoded.
+def check_decodes(data: bytes, where: object) -> None:
+    """Checks that all of an image can be decoded.
 
     Reads every coefficient of a JPEG, which is where damage shows, but spares the arithmetic that
     makes pixels of them: greyscale at an eighth of the size.
@@ -63,11 +65,13 @@ def prove(data: bytes, where: object) -> None:
         simplejpeg.decode_jpeg(
             data, "GRAY", fastdct=True, min_height=1, min_width=1, min_factor=8, strict=True
         )
-    except ValueError:  # proves nothing: Pillow takes more, PNGs named JPEG among it
+    except ValueError:  # Pillow decodes more than simplejpeg, such as PNGs named JPEG
         _load(_open(data, where), where)
 
 
-def shrink(data: bytes, where: object, short_side: int, quality: int) -> tuple[Picture, Picture]:
+def shrink(
+    data: bytes, where: object, short_side: int, quality: int
+) -> tuple[EncodedImage, EncodedImage]:
     """Re-encodes an image so that its short side has `short_side` pixels.
 
     An image that is not larger is kept as it is: enlarging adds bytes, no detail.
@@ -81,7 +85,7 @@ def shrink(data: bytes, where: object, short_side: int, quality: int) -> tuple[P
     image = _open(data, where)
     _load(image, where)
     width, height = image.size
-    original = Picture(data, width, height, _oddities(image))
+    original = EncodedImage(data, width, height, _oddities(image))
     if min(width, height) <= short_side:
         return original, original
     factor = short_side / min(width, height)
@@ -91,10 +95,12 @@ def shrink(data: bytes, where: object, short_side: int, quality: int) -> tuple[P
         small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=quality)
-    return original, Picture(buffer.getvalue(), *size)
+    return original, EncodedImage(buffer.getvalue(), *size)
 
 
-def store_mask(data: bytes, where: str, classes: int, original: Picture, stored: Picture) -> bytes:
+def store_mask(
+    data: bytes, where: str, classes: int, original: EncodedImage, stored: EncodedImage
+) -> bytes:
     """Re-encodes a mask into the PNG that decodes fastest, at the stored image's size.
 
     Args:

@@ -22,7 +22,7 @@ from imagenets import paths
 from imagenets.core.files import remove_parts, write_file
 from imagenets.core.pool import Pool
 from imagenets.data.prepare.archive import Digest, MaskArchive
-from imagenets.data.prepare.pack_shard import Job, Options, Task, pack_shard
+from imagenets.data.prepare.pack_shard import Job, Options, Record, Task, pack_shard
 from imagenets.data.prepare.plan import GROUPS, Plan
 from imagenets.data.shards import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo
 from imagenets.errors import CorruptError, UsageError
@@ -39,7 +39,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What came of a run: the manifest, shards packed now, images with each oddity."""
+    """What a run has packed: the manifest, shards packed now, images with each oddity."""
 
     manifest: Manifest
     packed: int
@@ -74,33 +74,35 @@ def pack(
         CorruptError: Images or masks are broken; names the first ten, keeps the other shards.
     """
     archive, digest = masks or (None, None)
-    old = _old_manifest(folder, plan, digest, options)
-    folder.mkdir(parents=True, exist_ok=True)
-    state.mkdir(parents=True, exist_ok=True)
     job = Job(plan.tier.name, len(plan.classes), options, archive)
+    old = _old_manifest(folder, plan, digest, options)
+    for path in (folder, state):
+        path.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
     tasks = list(_tasks(plan, images, digest, folder, state, options))
-    records = [task.done(options) for task in tasks]
-    todo = [number for number, record in enumerate(records) if record is None]
-    if old and {tasks[number].path.name for number in todo} & {s.file for s in old.shards}:
-        (folder / MANIFEST).unlink()  # it would describe shards that are about to change
-    work = partial(pack_shard, job)
-    bad: list[str] = []
-    weights = [len(tasks[number].rows) for number in todo]
-    for place, (record, faults) in pool.map(
-        work, [tasks[number] for number in todo], "packing", weights
-    ):
-        bad += faults
-        records[todo[place]] = record
-    _raise_faults(bad, paths.broken_list(folder.parent, plan.tier.name))
-    finished = [record for record in records if record is not None]
-    manifest = _manifest(plan, old, digest, options, [record.info for record in finished])
+    records, packed = _pack_missing(job, tasks, old, folder, pool)
+    manifest = _manifest(plan, old, digest, options, [record.info for record in records])
     manifest.save(folder)
-    _remove_strangers(folder, state, manifest)
-    oddities: Counter[str] = Counter()
-    for record in finished:
-        oddities.update(record.oddities)
-    return Packing(manifest, len(todo), oddities)
+    _remove_surplus(folder, state, manifest)
+    oddities = sum((Counter(record.oddities) for record in records), Counter[str]())
+    return Packing(manifest, packed, oddities)
+
+
+def _pack_missing(
+    job: Job, tasks: list[Task], old: Manifest | None, folder: Path, pool: Pool
+) -> tuple[list[Record], int]:
+    """Packs the shards that are not there yet; returns all records, and how many are new."""
+    records = {task.path.name: task.done(job.options) for task in tasks}
+    todo = [task for task in tasks if records[task.path.name] is None]
+    if old and {task.path.name for task in todo} & {shard.file for shard in old.shards}:
+        (folder / MANIFEST).unlink()  # it would describe shards that are about to change
+    bad: list[str] = []
+    weights = [len(task.rows) for task in todo]
+    for number, (record, faults) in pool.map(partial(pack_shard, job), todo, "packing", weights):
+        bad += faults
+        records[todo[number].path.name] = record
+    _raise_faults(bad, paths.broken_list(folder.parent, job.tier))
+    return [record for record in records.values() if record is not None], len(todo)
 
 
 def _tasks(
@@ -173,7 +175,7 @@ def _manifest(
     )
 
 
-def _remove_strangers(folder: Path, state: Path, manifest: Manifest) -> None:
+def _remove_surplus(folder: Path, state: Path, manifest: Manifest) -> None:
     """Removes shards of an earlier plan that had more of them."""
     files = {shard.file for shard in manifest.shards}
     for group in GROUPS:

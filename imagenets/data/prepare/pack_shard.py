@@ -1,4 +1,4 @@
-"""Packing one shard: read, check and store its samples, then prove that they decode."""
+"""Packing one shard: read, check and store its samples, then check that they decode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from imagenets.core.files import sha256, write_json
 from imagenets.data.prepare.archive import MaskArchive, read_mask
-from imagenets.data.prepare.inspect import inspect, prove, shrink, store_mask
+from imagenets.data.prepare.inspect import check_decodes, inspect, shrink, store_mask
 from imagenets.data.prepare.plan import SplitPlan
 from imagenets.data.shards import ShardInfo, ShardSample, shard_draft
 from imagenets.errors import ImageNetSError
@@ -39,7 +39,7 @@ class Options:
         restart: Whether JPEGs get restart markers and an index of them (docs/jpeg.md), so that
             loaders decode no more than the crop. Loses nothing.
         shard_samples: Samples a shard.
-        decode: Whether each image is decoded once to prove that it can be. Changes no byte.
+        decode: Whether each image is decoded once to check that it can be. Changes no byte.
     """
 
     resize: int | None = None
@@ -151,7 +151,7 @@ def _undecodable(
         return faults
     for row, sample in samples.items():
         try:
-            prove(sample.image, _Where(task, row, int(positions[row])))
+            check_decodes(sample.image, _Where(task, row, int(positions[row])))
         except ImageNetSError as error:
             faults.append(str(error))
     return faults

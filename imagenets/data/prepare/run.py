@@ -1,4 +1,4 @@
-"""The whole way from raw ImageNet to a prepared tier, in order; every step may find itself done.
+"""The whole way from raw ImageNet to a prepared tier, in order; steps that are done are skipped.
 
 Lists, then the plan (what is missing is told first), then masks, tree and shards.
 """
@@ -9,23 +9,24 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from imagenets import paths
 from imagenets.core.files import atomic, sha256
-from imagenets.core.pool import Pool
 from imagenets.data.lists import read_lists
 from imagenets.data.prepare import archive as masks
-from imagenets.data.prepare.dry_run import Survey, survey
-from imagenets.data.prepare.fetch import Origin, fetch_archive, fetch_lists, local_archive
+from imagenets.data.prepare.config import PrepareConfig
+from imagenets.data.prepare.dry_run import DryRunReport, dry_run
+from imagenets.data.prepare.fetch import fetch_archive, fetch_lists, local_archive
 from imagenets.data.prepare.pack import pack
 from imagenets.data.prepare.pack_shard import Options
-from imagenets.data.prepare.plan import Plan, make_plan, mask_members, servable
+from imagenets.data.prepare.plan import Plan
+from imagenets.data.prepare.planning import make_plan, mask_members, servable
 from imagenets.data.prepare.state import Finished, folder_times, signature
-from imagenets.data.prepare.tree import Link, build_tree, planned_folders
-from imagenets.data.prepare.verify import Verdict
+from imagenets.data.prepare.tree import build_tree, planned_folders
+from imagenets.data.prepare.verify import VerifyReport
 from imagenets.data.shards import MANIFEST, Manifest
 from imagenets.tiers import Tier
 
@@ -36,51 +37,10 @@ log = logging.getLogger(__name__)
 
 Masks = tuple[masks.MaskArchive, masks.Digest]
 
-Layout = Literal["shards", "tree", "both"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of a run.
-
-    Attributes:
-        root: Where everything goes.
-        imagenet: Raw ImageNet, in any form.
-        origin: Where lists and mask archives come from.
-        kind: The raw form to take, None to tell by looking.
-        layout: Shards, the published tree, or both.
-        subsets: Splits; None for all that the sources can serve but `train-full`.
-        link: How a tree gets image files.
-        options: How shards store images.
-        pool: Where the work is done.
-        allow_missing: Whether to go on without images that are not found.
-    """
-
-    root: Path
-    imagenet: tuple[Path, ...]
-    origin: Origin = field(default_factory=Origin)
-    kind: str | None = None
-    layout: Layout = "shards"
-    subsets: tuple[str, ...] | None = None
-    link: Link = "symlink"
-    options: Options = field(default_factory=Options)
-    pool: Pool = field(default_factory=Pool)
-    allow_missing: bool = False
-
-    @property
-    def downloads(self) -> Path:
-        """Where lists and archives lie."""
-        return paths.downloads(self.root)
-
-    @property
-    def state(self) -> Path:
-        """Where runs leave what later runs need."""
-        return paths.state(self.root)
-
 
 @dataclass
-class Report:
-    """What is said of a tier at the end.
+class PrepareReport:
+    """What was prepared of a tier.
 
     Attributes:
         tier: Its name.
@@ -104,11 +64,11 @@ class Report:
 class Sources:
     """The raw images of a run, looked at when first needed and once for all tiers."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, config: PrepareConfig) -> None:
         from imagenets.data.raw.detect import require
 
-        require(request.imagenet)
-        self._request = request
+        require(config.imagenet)
+        self._config = config
         self._images: RawImages | None = None
 
     def __call__(self) -> RawImages:
@@ -116,9 +76,8 @@ class Sources:
         from imagenets.data.raw import open_sources
 
         if self._images is None:
-            request = self._request
-            cache = request.state / "sources"
-            self._images = open_sources(request.imagenet, request.kind, cache)
+            config = self._config
+            self._images = open_sources(config.imagenet, config.kind, config.sources)
             for kind, path, count in self._images.describe():
                 log.info(f"found {count:,} images in {path} ({kind})")
             for note in self._images.notes:
@@ -126,101 +85,98 @@ class Sources:
         return self._images
 
 
-def prepare_tier(name: str, request: Request, sources: Callable[[], RawImages]) -> Report:
+def prepare_tier(
+    name: str, config: PrepareConfig, sources: Callable[[], RawImages]
+) -> PrepareReport:
     """Prepares one tier, or finds that it is prepared.
 
     Args:
         name: The tier.
-        request: What is asked.
+        config: What is asked for.
         sources: Gives the raw images.
 
     Returns:
-        What to say of it.
+        What was prepared.
 
     Raises:
         ImageNetSError: Anything that a user can mend; what was done is kept.
     """
     start = time.monotonic()
-    tier = fetch_lists(name, request.origin, request.downloads)
-    note = request.state / tier.folder / "finished.json"
-    asked = _asked(tier, request)
+    tier = fetch_lists(name, config.origin, config.downloads)
+    note = config.state(tier.name) / "finished.json"
+    asked = _asked(tier, config)
     finished = Finished.load(note)
-    if finished and finished.holds(request.root, asked):
-        return Report(**{**finished.report, "done_before": True, "seconds": 0.0})
-    plan = plan_tier(tier, request, sources())
-    if not request.allow_missing:
-        plan.require_all(paths.missing_list(request.root, tier.name))
-    done = _build(plan, request, sources())
+    if finished and finished.holds(config.root, asked):
+        return PrepareReport(**{**finished.report, "done_before": True, "seconds": 0.0})
+    plan = plan_tier(tier, config, sources())
+    if not config.allow_missing:
+        plan.require_all(paths.missing_list(config.root, tier.name))
+    done = _build(plan, config, sources())
     done.report["seconds"] = round(time.monotonic() - start, 1)
     done.request = asked
     if not any(plan.missing.values()):  # else the next run looks whether they have turned up
         done.save(note)
-    return Report(**done.report)
+    return PrepareReport(**done.report)
 
 
-def survey_tier(name: str, request: Request, sources: Callable[[], RawImages]) -> Survey:
+def dry_run_tier(
+    name: str, config: PrepareConfig, sources: Callable[[], RawImages]
+) -> DryRunReport:
     """Says what preparing a tier would take; fetches its lists, but no masks.
 
     Raises:
         ImageNetSError: Lists or sources are not to be had.
     """
-    tier = fetch_lists(name, request.origin, request.downloads)
-    plan = plan_tier(tier, request, sources())
+    tier = fetch_lists(name, config.origin, config.downloads)
+    plan = plan_tier(tier, config, sources())
     archive = None
     if any(split.masks is not None for split in plan.splits.values()):
-        there = local_archive(tier, request.origin, request.downloads)
+        there = local_archive(tier, config.origin, config.downloads)
         archive = str(there) if there else f"{tier.archive or 'an archive'}, to be downloaded"
-    return survey(
-        plan,
-        sources(),
-        request.root,
-        request.layout,
-        request.link,
-        request.options,
-        request.pool.workers,
-        archive,
-    )
+    return dry_run(plan, sources(), config, archive)
 
 
-def download_tier(name: str, request: Request) -> list[Path]:
+def download_tier(name: str, config: PrepareConfig) -> list[Path]:
     """Fetches and checks a tier's lists and masks, and nothing else; returns the files.
 
     Raises:
         ImageNetSError: They cannot be had, or are not what they should be.
     """
-    tier = fetch_lists(name, request.origin, request.downloads)
-    lists = read_lists(tier, request.downloads)
-    archive, _ = _checked_masks(tier, mask_members(tier, lists), len(lists.classes), request)
-    kept = request.downloads / (tier.archive or archive.path.name)
+    tier = fetch_lists(name, config.origin, config.downloads)
+    lists = read_lists(tier, config.downloads)
+    archive, _ = _checked_masks(tier, mask_members(tier, lists), len(lists.classes), config)
+    kept = config.downloads / (tier.archive or archive.path.name)
     if not kept.exists():  # it was given: a folder that is carried elsewhere needs it, too
         with atomic(kept) as part:
             shutil.copyfile(archive.path, part)
-    return [*(request.downloads / entry.path for entry in tier.lists), kept]
+    return [*(config.downloads / entry.path for entry in tier.lists), kept]
 
 
-def repair_tier(verdict: Verdict, request: Request, sources: Callable[[], RawImages]) -> Report:
+def repair_tier(
+    report: VerifyReport, config: PrepareConfig, sources: Callable[[], RawImages]
+) -> PrepareReport:
     """Packs the bad shards of a set anew, with the options and splits that it has.
 
     Raises:
         ImageNetSError: What went into the set can no longer be had.
     """
-    manifest = Manifest.load(verdict.folder)
-    options = Options(**manifest.options, decode=request.options.decode)
-    state = request.state / paths.set_name(verdict.tier)
-    for file in verdict.bad_shards:
-        (verdict.folder / file).unlink(missing_ok=True)
+    manifest = Manifest.load(report.folder)
+    options = Options(**manifest.options, decode=config.options.decode)
+    state = config.state(report.tier)
+    for file in report.bad_shards:
+        (report.folder / file).unlink(missing_ok=True)
         (state / f"{file}.json").unlink(missing_ok=True)
     subsets = tuple(manifest.splits)
-    again = replace(request, layout="shards", subsets=subsets, options=options)
-    return prepare_tier(verdict.tier, again, sources)
+    again = replace(config, layout="shards", subsets=subsets, options=options)
+    return prepare_tier(report.tier, again, sources)
 
 
-def plan_tier(tier: Tier, request: Request, images: RawImages) -> Plan:
+def plan_tier(tier: Tier, config: PrepareConfig, images: RawImages) -> Plan:
     """Plans a tier's splits from lists that are there already; says what to know about it."""
-    lists = read_lists(tier, request.downloads)
-    subsets = request.subsets or servable(tier, images)
+    lists = read_lists(tier, config.downloads)
+    subsets = config.subsets or servable(tier, images)
     for split in (s for s in tier.splits if s not in subsets and s != "train-full"):
-        if request.subsets is None:
+        if config.subsets is None:
             log.info(f"{split}: left out, none of the given sources holds its images")
     plan = make_plan(tier, lists, images, subsets)
     for warning in plan.warnings:
@@ -228,27 +184,48 @@ def plan_tier(tier: Tier, request: Request, images: RawImages) -> Plan:
     return plan
 
 
-def _asked(tier: Tier, request: Request) -> dict[str, Any]:
+def _asked(tier: Tier, config: PrepareConfig) -> dict[str, Any]:
     """What a finished run is known by."""
     return {
         "version": 1,
-        "lists": {entry.path: sha256(request.downloads / entry.path) for entry in tier.lists},
-        "imagenet": signature(request.imagenet),
-        "annotations": signature(request.origin.annotations),
-        "kind": request.kind,
-        "layout": request.layout,
-        "subsets": sorted(request.subsets) if request.subsets else None,
-        "link": request.link,
-        "options": asdict(request.options),
+        "lists": {entry.path: sha256(config.downloads / entry.path) for entry in tier.lists},
+        "imagenet": signature(config.imagenet),
+        "annotations": signature(config.origin.annotations),
+        "kind": config.kind,
+        "layout": config.layout,
+        "subsets": sorted(config.subsets) if config.subsets else None,
+        "link": config.link,
+        "options": asdict(config.options),
     }
 
 
-def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
+def _build(plan: Plan, config: PrepareConfig, images: RawImages) -> Finished:
     """Checks the masks, then writes tree and shards."""
-    tier = plan.tier
-    state = request.state / tier.folder
-    found = _masks(plan, request, images)
-    splits = {
+    found = _masks(plan, config, images)
+    report = PrepareReport(plan.tier.name, len(plan.classes), _counts(plan))
+    done = Finished({})
+    if config.layout in ("tree", "both"):
+        folder = paths.tree(config.root, plan.tier.name)
+        report.tree = str(folder)
+        counts = build_tree(
+            plan, images, found[0] if found else None, folder, config.link, config.pool
+        )
+        if counts.unexpected:
+            log.warning(f"{folder}: {counts.unexpected:,} files belong to no split; they are kept")
+        places = [str(path.relative_to(config.root)) for path in planned_folders(plan, folder)]
+        done.folders = folder_times(config.root, places)
+    if config.layout in ("shards", "both"):
+        folder = paths.shards(config.root, plan.tier.name)
+        done.shards = _pack(plan, config, images, found, folder)
+        total = sum(done.shards.values())
+        report.shards = {"path": str(folder), "files": len(done.shards) - 1, "bytes": total}
+    done.report = asdict(report)
+    return done
+
+
+def _counts(plan: Plan) -> dict[str, dict[str, int]]:
+    """Images, masks and missing images of each split."""
+    return {
         name: {
             "images": len(split),
             "masks": 0 if split.masks is None else len(split),
@@ -256,32 +233,23 @@ def _build(plan: Plan, request: Request, images: RawImages) -> Finished:
         }
         for name, split in plan.splits.items()
     }
-    report = Report(tier.name, len(plan.classes), splits)
-    done = Finished({})
-    if request.layout in ("tree", "both"):
-        folder = paths.tree(request.root, tier.name)
-        archive = found[0] if found else None
-        counts = build_tree(plan, images, archive, folder, request.link, request.pool)
-        if counts.strange:
-            log.warning(f"{folder}: {counts.strange:,} files belong to no split; they are kept")
-        places = [str(path.relative_to(request.root)) for path in planned_folders(plan, folder)]
-        done.folders = folder_times(request.root, places)
-        report.tree = str(folder)
-    if request.layout in ("shards", "both"):
-        folder = paths.shards(request.root, tier.name)
-        packing = pack(plan, images, found, folder, state, request.options, request.pool)
-        if packing.oddities:
-            odd = ", ".join(f"{count:,} {what}" for what, count in sorted(packing.oddities.items()))
-            log.info(f"odd images (kept as they are; they decode as any other): {odd}")
-        done.shards = {f"{folder.name}/{s.file}": s.bytes for s in packing.manifest.shards}
-        done.shards[f"{folder.name}/{MANIFEST}"] = (folder / MANIFEST).stat().st_size
-        total = sum(done.shards.values())
-        report.shards = {"path": str(folder), "files": len(done.shards) - 1, "bytes": total}
-    done.report = asdict(report)
-    return done
 
 
-def _masks(plan: Plan, request: Request, images: RawImages) -> Masks | None:
+def _pack(
+    plan: Plan, config: PrepareConfig, images: RawImages, found: Masks | None, folder: Path
+) -> dict[str, int]:
+    """Packs the shards; returns the bytes of each file, manifest included, by its path."""
+    state = config.state(plan.tier.name)
+    packing = pack(plan, images, found, folder, state, config.options, config.pool)
+    if packing.oddities:
+        odd = ", ".join(f"{count:,} {what}" for what, count in sorted(packing.oddities.items()))
+        log.info(f"odd images (kept as they are; they decode as any other): {odd}")
+    sizes = {f"{folder.name}/{s.file}": s.bytes for s in packing.manifest.shards}
+    sizes[f"{folder.name}/{MANIFEST}"] = (folder / MANIFEST).stat().st_size
+    return sizes
+
+
+def _masks(plan: Plan, config: PrepareConfig, images: RawImages) -> Masks | None:
     """The mask archive, its content checked once; None where none is needed.
 
     That is when no split of the plan has masks, or when the sources hold them all (the mirror of
@@ -290,19 +258,21 @@ def _masks(plan: Plan, request: Request, images: RawImages) -> Masks | None:
     masked = [split.positions for split in plan.splits.values() if split.masks is not None]
     if not masked:
         return None
-    if local_archive(plan.tier, request.origin, request.downloads) is None:
+    if local_archive(plan.tier, config.origin, config.downloads) is None:
         ends = [int(end) for found in masked if len(found) for end in (found[0], found[-1])]
         if ends and all(images.mask(end) is not None for end in ends):
             log.info("the masks are those that the sources hold; no archive is used")
             return None
-    return _checked_masks(plan.tier, plan.members, len(plan.classes), request)
+    return _checked_masks(plan.tier, plan.members, len(plan.classes), config)
 
 
-def _checked_masks(tier: Tier, members: tuple[str, ...], classes: int, request: Request) -> Masks:
-    archive = masks.MaskArchive(fetch_archive(tier, request.origin, request.downloads))
-    state = request.state / tier.folder
+def _checked_masks(
+    tier: Tier, members: tuple[str, ...], classes: int, config: PrepareConfig
+) -> Masks:
+    archive = masks.MaskArchive(fetch_archive(tier, config.origin, config.downloads))
+    state = config.state(tier.name)
     state.mkdir(parents=True, exist_ok=True)
-    digest = masks.check(archive, members, classes, state / "archive.json", request.pool)
+    digest = masks.check(archive, members, classes, state / "archive.json", config.pool)
     if warning := digest.warning():
         log.warning(warning)
     return archive, digest

@@ -31,14 +31,16 @@ Link = Literal["symlink", "hardlink", "copy"]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Files made now, files that were there already, files that belong to nothing."""
+    """Files made now, files that were there already, files that belong to no split."""
 
     made: int = 0
     kept: int = 0
-    strange: int = 0
+    unexpected: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.made + other.made, self.kept + other.kept, self.strange + other.strange)
+        return Counts(
+            self.made + other.made, self.kept + other.kept, self.unexpected + other.unexpected
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def build_tree(
         pool: Where the work is done.
 
     Returns:
-        How many files were made, kept, and found that belong to nothing.
+        How many files were made, kept, and found that belong to no split.
 
     Raises:
         UsageError: A class folder is itself a link, or hard links are not possible there.

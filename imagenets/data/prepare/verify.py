@@ -37,8 +37,8 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of checking one set."""
+class VerifyReport:
+    """What verifying one set has found."""
 
     folder: Path
     tier: str
@@ -54,7 +54,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What every shard of a set is held against."""
+    """What every shard of a set is checked against."""
 
     folder: Path
     classes: tuple[bytes, ...]
@@ -62,7 +62,7 @@ class _Facts:
     tier: str
 
 
-def verify(folder: Path, pool: Pool) -> Verdict:
+def verify(folder: Path, pool: Pool) -> VerifyReport:
     """Checks every shard of a set: size, digest, and each sample.
 
     Args:
@@ -70,7 +70,7 @@ def verify(folder: Path, pool: Pool) -> Verdict:
         pool: Where the work is done.
 
     Returns:
-        What is wrong, sample by sample; nothing, it is hoped.
+        What is wrong, sample by sample.
 
     Raises:
         MissingError: There is no manifest.
@@ -85,7 +85,7 @@ def verify(folder: Path, pool: Pool) -> Verdict:
     for _, found in pool.map(work, manifest.shards, f"verifying {folder.name}", weights):
         faults += found
     faults.sort(key=lambda fault: (fault.shard, fault.sample or ""))
-    return Verdict(folder, manifest.tier, len(manifest.shards), sum(weights), faults)
+    return VerifyReport(folder, manifest.tier, len(manifest.shards), sum(weights), faults)
 
 
 def prepared_sets(root: Path) -> list[Path]:

@@ -58,12 +58,12 @@ def open_sources(
         found = list(_look(path, kind, cache))
         if not any(len(part.stems) for part in found):
             raise _nothing(path, kind, found)
-        parts += [part for part in found if len(part.stems) or part.strangers]
+        parts += [part for part in found if len(part.stems) or part.unidentified]
     return RawImages(parts)
 
 
 def require(paths: Sequence[Path]) -> None:
-    """Holds that paths are there, before anything else is done.
+    """Checks that paths are there, before anything else is done.
 
     Raises:
         MissingError: One is not.
@@ -138,13 +138,13 @@ def _look_folder(
 
 
 def _nothing(path: Path, kind: str | None, found: list[Part]) -> MissingError:
-    """Why a path gives no image: pictures without identity, or nothing that is known."""
-    strangers = sum(part.strangers for part in found)
-    if strangers:
+    """Why a path gives no image: images that cannot be identified, or no known form."""
+    unidentified = sum(part.unidentified for part in found)
+    if unidentified:
         example = next((part.example for part in found if part.example), "")
         names = f"under names such as {example}" if example else "without file names"
         return MissingError(
-            f"{path}: holds {strangers:,} pictures, but {names}, so they cannot be identified: "
+            f"{path}: holds {unidentified:,} images, but {names}, so they cannot be identified: "
             "ImageNet-S needs the ILSVRC file names (n01440764_10026.JPEG, "
             "ILSVRC2012_val_00000293.JPEG). Give a copy that keeps them."
         )

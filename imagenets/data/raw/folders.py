@@ -13,7 +13,7 @@ from imagenets.data.raw.parts import (
     STEM_DTYPE,
     Location,
     Part,
-    is_picture,
+    is_image_name,
     split_name,
     split_names,
 )
@@ -94,13 +94,13 @@ def scan(kind: str, path: Path, folders: Sequence[bytes]) -> Part:
     """
     containers: list[Folder] = []
     stems, counts, ranks = [np.empty(0, STEM_DTYPE)], [0], [np.empty(0, np.int64)]
-    strangers: list[bytes] = []
+    unidentified: list[bytes] = []
     for folder in progress(folders, f"list {path.name}", len(folders), unit="folder"):
         names = listing(folder)
         images = split_names(names)
         if len(images) < len(names):
             others = (name for name in names if split_name(name) is None)
-            strangers += [folder + b"/" + name for name in others if is_picture(name)]
+            unidentified += [folder + b"/" + name for name in others if is_image_name(name)]
         if images:
             suffixes = {suffix: rank for rank, suffix in enumerate({s: 0 for _, s in images})}
             stems.append(np.array([stem for stem, _ in images], STEM_DTYPE))
@@ -115,6 +115,6 @@ def scan(kind: str, path: Path, folders: Sequence[bytes]) -> Part:
         np.repeat(np.arange(-1, len(containers), dtype=np.int32), counts),
         np.concatenate(ranks),
         np.full(sum(counts), -1, np.int64),
-        len(strangers),
-        os.fsdecode(strangers[0]) if strangers else "",
+        len(unidentified),
+        os.fsdecode(unidentified[0]) if unidentified else "",
     )

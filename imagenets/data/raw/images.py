@@ -28,7 +28,7 @@ class RawImages:
     Attributes:
         stems: S32, sorted and distinct, such as b"n01440764_10026"; an image's position in it
             is what the methods take.
-        notes: What the user should know: duplicates, pictures that cannot be identified.
+        notes: What the user should know: duplicates, images that cannot be identified.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -234,14 +234,14 @@ def _notes(parts: Sequence[Part], duplicates: int) -> tuple[str, ...]:
         if "blurred" in f"{path.parent.name}/{path.name}".lower():
             notes.append(
                 f"{path}: looks like the edition with blurred faces. Its names are those of the "
-                "original, its images are not: figures may differ a little from published ones"
+                "original, its images are not: scores may differ a little from published ones"
             )
-        strangers = sum(part.strangers for part in group)
+        unidentified = sum(part.unidentified for part in group)
         example = next((part.example for part in group if part.example), "")
-        if strangers:
+        if unidentified:
             such = f" (such as {example})" if example else ""
             notes.append(
-                f"{path}: {strangers:,} pictures have no ILSVRC file name{such} and are left out"
+                f"{path}: {unidentified:,} images have no ILSVRC file name{such} and are left out"
             )
     if duplicates:
         notes.append(f"{duplicates:,} images are there more than once: the first given is taken")

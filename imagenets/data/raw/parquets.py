@@ -125,7 +125,7 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
     reader = _pyarrow()
     columns = Columns()
     containers: list[Parquet] = []
-    strangers, example = 0, ""
+    unidentified, example = 0, ""
     for file in progress(files, f"list {path.name}", len(files), unit="file"):
         try:
             with reader.ParquetFile(file) as opened:
@@ -142,10 +142,10 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
             if (stem := stem_of(name)) is not None:
                 columns.add(stem, len(containers), row, -1)
             else:
-                strangers += 1
+                unidentified += 1
                 example = example or os.fsdecode(name)
         containers.append(Parquet(os.path.abspath(file), image, _leaf(schema, _MASKS)))  # noqa: PTH100
-    return Part("parquet", path, tuple(containers), *columns.arrays(), strangers, example)
+    return Part("parquet", path, tuple(containers), *columns.arrays(), unidentified, example)
 
 
 def _leaf(schema: Any, names: Sequence[str], child: str = "bytes") -> str | None:

@@ -47,7 +47,7 @@ def split_names(names: list[bytes]) -> list[tuple[bytes, bytes]]:
     return _IMAGES.findall(b"/".join(names))  # no name holds a slash
 
 
-def is_picture(name: bytes) -> bool:
+def is_image_name(name: bytes) -> bool:
     """Whether a name looks like that of some image, whatever it is called."""
     return _PICTURE.fullmatch(name) is not None
 
@@ -145,7 +145,7 @@ class Part:
         container: int32, index into `containers`.
         offsets: int64, what the container needs to find the image.
         sizes: int64 bytes, -1 where not known.
-        strangers: Pictures whose names are no ILSVRC names; they cannot be identified.
+        unidentified: Pictures whose names are no ILSVRC names; they cannot be identified.
         example: The name of one of them; empty when they have none.
     """
 
@@ -156,5 +156,5 @@ class Part:
     container: npt.NDArray[np.int32]
     offsets: Integers
     sizes: Integers
-    strangers: int = 0
+    unidentified: int = 0
     example: str = ""

@@ -12,13 +12,8 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -27,25 +22,25 @@ from PIL import Image
 from imagenets import masks, paths
 from imagenets.core.files import part_of, write_json
 from imagenets.core.log import progress
-from imagenets.data.raw import synthetic_images as scenes
+from imagenets.data.raw import synthetic_images as drawing
 from imagenets.errors import UsageError
 from imagenets.tiers import list_paths
 
 NAME = "6"
-"""Name of the sample's tier: its number of classes."""
+"""Name of the synthetic tier: its number of classes."""
 
-WNIDS = tuple(f"n9000000{rank}" for rank in range(1, len(scenes.CATEGORIES) + 1))
+WNIDS = tuple(f"n9000000{rank}" for rank in range(1, len(drawing.CATEGORIES) + 1))
 """The made-up WordNet ids, found nowhere in ILSVRC."""
 
 TRAIN, SEMI, VALIDATION, TEST = 60, 10, 12, 12
 """Images a class (TRAIN contains SEMI)."""
 
-MARKER = "sample.json"
+MARKER = "synthetic.json"
 
 
 @dataclass(frozen=True)
-class SampleSet:
-    """Where a generated sample lies.
+class SyntheticSet:
+    """Where a generated set lies.
 
     Attributes:
         name: Name of its tier.
@@ -72,12 +67,12 @@ class _Photo:
     number: int
 
 
-def generate(folder: Path, seed: int = 0) -> SampleSet:
-    """Draws the sample, about 500 images, unless the folder holds it already.
+def generate(folder: Path, seed: int = 0) -> SyntheticSet:
+    """Draws the set, about 500 images, unless the folder holds it already.
 
     Args:
         folder: Where `raw/`, `index/` and the mask archive go; made if need be.
-        seed: Another number draws another sample; the same one gives the same bytes (with the
+        seed: Another number draws another set; the same one gives the same bytes (with the
             same versions of NumPy and Pillow).
 
     Returns:
@@ -88,7 +83,7 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
     """
     marker = _read_marker(folder)
     if marker is not None:
-        old = _sample_set(folder, marker["archive"])
+        old = _set_in(folder, marker["archive"])
         whole = old.raw.is_dir() and old.index.is_dir() and old.archive.is_file()
         if whole and marker["seed"] == seed:
             return old
@@ -99,7 +94,7 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
             f"{taken[0]}: is in the way and was not generated here. "
             "Delete it, or choose another folder."
         )
-    part = part_of(folder / "sample")  # moved into place when whole
+    part = part_of(folder / "synthetic")  # moved into place when whole
     shutil.rmtree(part, ignore_errors=True)
     photos = _photos(seed)
     archive = _write_photos(part, photos, seed)
@@ -108,32 +103,11 @@ def generate(folder: Path, seed: int = 0) -> SampleSet:
         (part / name).rename(folder / name)
     part.rmdir()
     write_json(folder / MARKER, {"archive": archive, "seed": seed})
-    return _sample_set(folder, archive)
+    return _set_in(folder, archive)
 
 
-@contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serves a sample's lists and archive from the loopback, so that downloading can be tried.
-
-    Args:
-        folder: What `generate` was given.
-
-    Yields:
-        The base URL: `<url>/categories/...` are the lists, `<url>/ImageNetS6-<md5>.zip` the masks.
-    """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, folder))
-    thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def _sample_set(folder: Path, archive: str) -> SampleSet:
-    return SampleSet(NAME, folder / "raw", folder / "index", folder / archive)
+def _set_in(folder: Path, archive: str) -> SyntheticSet:
+    return SyntheticSet(NAME, folder / "raw", folder / "index", folder / archive)
 
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:
@@ -144,7 +118,7 @@ def _read_marker(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _remove(folder: Path, old: SampleSet) -> None:
+def _remove(folder: Path, old: SyntheticSet) -> None:
     (folder / MARKER).unlink()
     for path in (old.raw, old.index):
         shutil.rmtree(path, ignore_errors=True)
@@ -180,23 +154,23 @@ def _write_photos(part: Path, photos: list[_Photo], seed: int) -> str:
         (part / folder).mkdir(parents=True)
     members: dict[str, bytes] = {}
     cmyk = photos[1].number
-    for photo in progress(photos, "drawing the sample", len(photos), unit="image"):
+    for photo in progress(photos, "drawing the synthetic set", len(photos), unit="image"):
         rng = np.random.default_rng([seed, 2, photo.number])
-        scene = scenes.draw(rng, photo.dst, photo.second)
+        image = drawing.draw(rng, photo.dst, photo.second)
         wnid = WNIDS[photo.dst]
         place = f"train/{wnid}" if photo.split.startswith("train") else "val"
         path = part / "raw" / place / f"{photo.stem}.JPEG"
-        path.write_bytes(_jpeg(rng, scene.rgb, photo.number == cmyk))
+        path.write_bytes(_jpeg(rng, image.rgb, photo.number == cmyk))
         if photo.split in ("train-semi", "validation"):
             name = paths.mask_member(NAME, photo.split, f"{wnid}/{photo.stem}")
-            members[name] = masks.encode(scene.ids)
+            members[name] = masks.encode(image.ids)
     data = _zip(members)
     archive = f"{paths.set_name(NAME)}-{hashlib.md5(data).hexdigest()}.zip"
     (part / archive).write_bytes(data)
     return archive
 
 
-def _jpeg(rng: np.random.Generator, rgb: scenes.Pixels, cmyk: bool) -> bytes:
+def _jpeg(rng: np.random.Generator, rgb: drawing.Pixels, cmyk: bool) -> bytes:
     image = Image.fromarray(rgb)
     if cmyk:
         image = image.convert("CMYK")
@@ -234,64 +208,3 @@ def _write_lists(index: Path, photos: list[_Photo]) -> None:
     for what, path in list_paths(NAME).items():
         (index / path).parent.mkdir(parents=True, exist_ok=True)
         (index / path).write_text("\n".join(lines[what]), "utf-8")  # published without a last one
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Serves files of one folder, whole or a Range of them."""
-
-    def __init__(self, folder: Path, *rest: Any) -> None:
-        self.folder = folder
-        super().__init__(*rest)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keeps quiet: stderr belongs to the command."""
-
-    def _answer(self, body: bool) -> None:
-        path = self._path()
-        if path is None:
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        first, last = _range(self.headers.get("Range"), len(data))
-        if first >= len(data):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(data)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        partial_answer = (first, last) != (0, len(data) - 1)
-        self.send_response(206 if partial_answer else 200)
-        if partial_answer:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(last + 1 - first))
-        self.end_headers()
-        if body:
-            self.wfile.write(data[first : last + 1])
-
-    def _path(self) -> Path | None:
-        parts = self.path.strip("/").split("/")
-        if not set(parts).isdisjoint({"", ".", ".."}):
-            return None
-        for base in (self.folder / "index", self.folder):
-            path = base.joinpath(*parts)
-            if path.is_file():
-                return path
-        return None
-
-
-def _range(header: str | None, size: int) -> tuple[int, int]:
-    """First and last byte asked for; everything when there is no (readable) Range."""
-    unit, _, span = (header or "").partition("=")
-    first, dash, last = span.partition("-")
-    if unit != "bytes" or not dash or not (first.isdigit() or last.isdigit()):
-        return 0, size - 1
-    if not first:
-        return max(0, size - int(last)), size - 1
-    return int(first), min(int(last), size - 1) if last.isdigit() else size - 1

@@ -1,6 +1,6 @@
-"""Draws the pictures of the generated sample: textured objects on cluttered backgrounds.
+"""Draws the images of the synthetic set: textured objects on cluttered backgrounds.
 
-Every function takes its random numbers from the generator it is given, so that a picture is a
+Every function takes its random numbers from the generator it is given, so that an image is a
 function of the generator's seed.
 """
 
@@ -24,8 +24,8 @@ Texture = Callable[[np.random.Generator, Field, Field], Field]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """A picture, H x W x 3 uint8, and its mask, H x W uint16 (0 other, 1000 ignored)."""
+class SyntheticImage:
+    """An image, H x W x 3 uint8, and its mask, H x W uint16 (0 background, 1000 ignored)."""
 
     rgb: Pixels
     ids: npt.NDArray[np.uint16]
@@ -50,8 +50,8 @@ class Category:
     hole: float = 0.0
 
 
-def draw(rng: np.random.Generator, category: int, second: int | None = None) -> Scene:
-    """Draws one picture.
+def draw(rng: np.random.Generator, category: int, second: int | None = None) -> SyntheticImage:
+    """Draws one image.
 
     Args:
         rng: Decides everything else: sizes, places, colours, clutter.
@@ -59,12 +59,12 @@ def draw(rng: np.random.Generator, category: int, second: int | None = None) -> 
         second: Category of another object beside it; always the smaller of the two.
 
     Returns:
-        The picture (96 to 320 pixels a side) and its mask.
+        The image (96 to 320 pixels a side) and its mask.
     """
     width, height = _size(rng)
     canvas = _background(rng, width, height)
     ids = np.zeros((height, width), np.uint16)
-    share = float(rng.uniform(0.12, 0.55))  # of the picture's area
+    share = float(rng.uniform(0.12, 0.55))  # of the image's area
     if second is None:
         centre = rng.uniform(0.32, 0.68, 2)
         _place(rng, canvas, ids, category, centre, share)
@@ -76,7 +76,7 @@ def draw(rng: np.random.Generator, category: int, second: int | None = None) -> 
         _place(rng, canvas, ids, second, beside, float(rng.uniform(0.07, 0.1)))
     canvas *= rng.uniform(0.85, 1.12)  # exposure
     canvas += rng.normal(0, rng.uniform(2, 7), canvas.shape[1:]).astype(np.float32)
-    return Scene(_interleaved(canvas), ids)
+    return SyntheticImage(_interleaved(canvas), ids)
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int]:
@@ -89,8 +89,7 @@ def _noise(rng: np.random.Generator, width: int, height: int, across: float) -> 
     """Smooth noise, H x W in 0..1, about `across` bumps along the longer side."""
     cell = max(width, height) / across
     grid = rng.random((max(2, round(height / cell)), max(2, round(width / cell))), np.float32)
-    picture = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _colour(rng: np.random.Generator, hue: float, saturation: float, value: float) -> Field:
@@ -151,7 +150,7 @@ def _place(
     centre: npt.NDArray[np.float64],
     share: float,
 ) -> None:
-    """Paints one object of `share` of the picture's area over canvas and ids, in place."""
+    """Paints one object of `share` of the image's area over canvas and ids, in place."""
     kind = CATEGORIES[category]
     height, width = ids.shape
     size = float(np.sqrt(share * width * height / np.pi / (1 - kind.hole**2)))
@@ -277,4 +276,4 @@ CATEGORIES = (
     Category(_polygon(3), _bricks, 14, (0.78, 0.86)),
     Category(_blob, _grain, 9, (0.50, 0.45), hole=0.42),
 )
-"""The classes of the sample: stripes, checks, dots, rings, bricks, grain."""
+"""The classes of the set: stripes, checks, dots, rings, bricks, grain."""

@@ -22,7 +22,7 @@ from imagenets.data.raw.parts import (
     Handle,
     Location,
     Part,
-    is_picture,
+    is_image_name,
     split_name,
 )
 from imagenets.data.raw.tarwalk import Member, is_tar, walk
@@ -31,7 +31,7 @@ from imagenets.errors import CorruptError
 log = logging.getLogger(__name__)
 
 _REGULAR = (b"\0", b"0", b"7")
-_VERSION = 1  # of the index files: others are built anew
+_VERSION = 2  # of the index files: others are built anew
 
 
 class Tar:
@@ -81,12 +81,12 @@ class _Builder:
     def __init__(self) -> None:
         self.columns = Columns()
         self.links: list[tuple[bytes, bytes]] = []
-        self.strangers = 0
+        self.unidentified = 0
         self.example = ""
         self.sidecars = False
 
     def add(self, member: Member) -> None:
-        """Takes a member that is an image; counts pictures that cannot be identified."""
+        """Takes a member that is an image; counts images that cannot be identified."""
         path, flag, offset, size, link = member
         name = path[path.rfind(b"/") + 1 :]
         if parts := split_name(name):
@@ -96,8 +96,8 @@ class _Builder:
                 self.links.append((parts[0], link.rpartition(b"/")[2]))
         elif flag in _REGULAR:
             self.sidecars |= name.endswith((b".cls", b".json"))
-            if is_picture(name):
-                self.strangers += 1
+            if is_image_name(name):
+                self.unidentified += 1
                 self.example = self.example or os.fsdecode(path)
 
     def part(self, path: Path) -> Part:
@@ -113,7 +113,7 @@ class _Builder:
         kind = "webdataset" if self.sidecars else "tar"
         tar = Tar(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks as the user wrote them
         return Part(
-            kind, path, (tar,), stems, container, offsets, sizes, self.strangers, self.example
+            kind, path, (tar,), stems, container, offsets, sizes, self.unidentified, self.example
         )
 
 
@@ -193,13 +193,18 @@ def _load(kept: Path, path: Path, key: dict[str, Any]) -> Part | None:
         return None
     tar = Tar(os.path.abspath(path))  # noqa: PTH100
     container = np.zeros(len(stems), np.int32)
-    strangers, example = meta["strangers"], meta["example"]
-    return Part(meta["kind"], path, (tar,), stems, container, offsets, sizes, strangers, example)
+    unidentified, example = meta["unidentified"], meta["example"]
+    return Part(meta["kind"], path, (tar,), stems, container, offsets, sizes, unidentified, example)
 
 
 def _save(kept: Path, part: Part, key: dict[str, Any]) -> None:
     """Keeps an index; when that fails the run goes on, only the next one indexes again."""
-    meta = {"key": key, "kind": part.kind, "strangers": part.strangers, "example": part.example}
+    meta = {
+        "key": key,
+        "kind": part.kind,
+        "unidentified": part.unidentified,
+        "example": part.example,
+    }
     columns = {"stems": part.stems, "offsets": part.offsets, "sizes": part.sizes}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     try:

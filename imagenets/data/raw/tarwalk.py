@@ -22,6 +22,7 @@ Member = tuple[bytes, bytes, int, int, bytes]
 """Path within the archive, type flag, first byte and size of the data, target of a link."""
 
 _NO_DATA = b"123456"  # links, devices, folders, pipes: no data whatever their size field says
+_EXTENDING = b"LKx"  # headers that say more about the next member
 
 
 def walk(fd: int, begin: int, end: int, what: str) -> Iterator[Member]:
@@ -45,31 +46,48 @@ def walk(fd: int, begin: int, end: int, what: str) -> Iterator[Member]:
             return
         if not _intact(header):
             raise _damaged(position - begin, what, last)
-        flag, size = header[156:157], _number(header[124:136])
+        name, flag, size = _facts(header, extra)
         offset = position + BLOCK
-        if flag in _NO_DATA:
-            size = 0
-        elif flag not in b"LKx" and "size" in extra:
-            size = int(extra["size"])
-        name = extra.get("path") or header[:100].partition(b"\0")[0]
         if size < 0 or offset + size > end:
             raise _cut(what, f"at member {_text(name)}", offset + size - begin, end - begin)
-        if flag == b"L" or flag == b"K":
-            long = os.pread(fd, size, offset).rstrip(b"\0")
-            extra["path" if flag == b"L" else "linkpath"] = long
-        elif flag == b"x":
-            extra.update(_pax(os.pread(fd, size, offset)))
+        if flag in _EXTENDING:
+            extra |= _extension(flag, os.pread(fd, size, offset))
         elif flag == b"S":
             raise _sparse(what, name)
         elif flag != b"g":
-            link = (
-                extra.get("linkpath") or header[157:257].split(b"\0", 1)[0] if flag == b"1" else b""
-            )
-            yield name, flag, offset, size, link
+            yield name, flag, offset, size, _link(header, extra) if flag == b"1" else b""
             last = name
             if extra:
                 extra = {}
         position = offset + -(-size // BLOCK) * BLOCK
+    _check_end(position, begin, end, what, last)
+
+
+def _facts(header: bytes, extra: dict[str, bytes]) -> tuple[bytes, bytes, int]:
+    """Name, flag and size of a member, by its header and the extended ones before it."""
+    flag = header[156:157]
+    if flag in _NO_DATA:
+        size = 0
+    elif "size" in extra and flag not in _EXTENDING:
+        size = int(extra["size"])
+    else:
+        size = _number(header[124:136])
+    return extra.get("path") or header[:100].partition(b"\0")[0], flag, size
+
+
+def _link(header: bytes, extra: dict[str, bytes]) -> bytes:
+    return extra.get("linkpath") or header[157:257].split(b"\0", 1)[0]
+
+
+def _extension(flag: bytes, data: bytes) -> dict[str, bytes]:
+    """What an extended header says of the member after it."""
+    if flag == b"x":
+        return _pax(data)
+    return {"path" if flag == b"L" else "linkpath": data.rstrip(b"\0")}
+
+
+def _check_end(position: int, begin: int, end: int, what: str, last: bytes) -> None:
+    """An archive without an end mark may be whole, when it ends with a member."""
     after = f"after member {_text(last)}" if last else "at its start"
     if position < end or position == begin:
         raise _cut(what, after, position + BLOCK - begin, end - begin)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from imagenets.data.prepare import download
+from imagenets.data.prepare import transfer
 from imagenets.data.prepare.download import fetch
 from imagenets.errors import CorruptError, DownloadError
 
@@ -389,7 +389,7 @@ def test_full_disk_keeps_the_part(server: Server, tmp_path: Path, waits: list[fl
     put_state = {"url": server.url, "etag": '"one"', "modified": ""}
     (tmp_path / "file.bin.part.json").write_text(json.dumps(put_state))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(download, "_length", lambda path: 5)  # a device has no length
+        patch.setattr(transfer, "length", lambda path: 5)  # a device has no length
         with pytest.raises(DownloadError, match="the disk is full") as caught:
             fetch(server.url, tmp_path / "file.bin")
     assert str(part) in str(caught.value)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tiny import Tiny, tiny
 
-from imagenets.data.raw.synthetic import serve
+from imagenets.data.raw.synthetic_server import serve
 
 KILLS = int(os.environ.get("IMAGENETS_KILLS", "36"))
 
@@ -38,10 +38,10 @@ options.add_prepare(parser)
 add_common(parser)
 
 def command(arguments):
-    request = options.request(arguments)
-    origin = replace(request.origin, archive="ImageNetS3-masks.zip")  # to be downloaded, too
-    with hold(request.root):
-        prepare(["3"], replace(request, origin=origin), False)
+    config = options.config(arguments)
+    origin = replace(config.origin, archive="ImageNetS3-masks.zip")  # to be downloaded, too
+    with hold(config.root):
+        prepare(["3"], replace(config, origin=origin), False)
 
 for line in sys.stdin:
     delay, _, rest = line.rstrip("\\n").partition("\\t")

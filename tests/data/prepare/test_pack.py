@@ -18,10 +18,11 @@ from imagenets import masks
 from imagenets.core.pool import Pool
 from imagenets.data.lists import read_lists
 from imagenets.data.prepare.archive import digest
-from imagenets.data.prepare.inspect import inspect, prove, shrink, store_mask
+from imagenets.data.prepare.inspect import check_decodes, inspect, shrink, store_mask
 from imagenets.data.prepare.pack import Packing, pack
 from imagenets.data.prepare.pack_shard import Options
-from imagenets.data.prepare.plan import Plan, make_plan
+from imagenets.data.prepare.plan import Plan
+from imagenets.data.prepare.planning import make_plan
 from imagenets.data.prepare.tree import build_tree
 from imagenets.data.prepare.verify import verify
 from imagenets.data.raw import open_sources
@@ -314,10 +315,10 @@ def test_whatever_pillow_decodes_is_sound_and_what_is_cut_off_is_not() -> None:
             buffer = io.BytesIO()
             pixels.convert(mode).save(buffer, "JPEG", progressive=progressive)
             data = buffer.getvalue()
-            prove(data, "x")
-            prove(data + b"trailing", "x")
+            check_decodes(data, "x")
+            check_decodes(data + b"trailing", "x")
             for keep in (0.5, 0.97):
                 with pytest.raises(CorruptError, match=r"x: does not decode \(.*truncated"):
-                    prove(data[: int(len(data) * keep)], "x")
+                    check_decodes(data[: int(len(data) * keep)], "x")
     with pytest.raises(CorruptError, match="x: not an image"):
-        prove(b"no picture", "x")
+        check_decodes(b"no picture", "x")

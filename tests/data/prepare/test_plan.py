@@ -11,7 +11,8 @@ from world import SPLITS, World
 
 from imagenets.classes import ilsvrc_classes
 from imagenets.data.lists import Lists, Records
-from imagenets.data.prepare.plan import Plan, make_plan, servable
+from imagenets.data.prepare.plan import Plan
+from imagenets.data.prepare.planning import make_plan, servable
 from imagenets.data.raw import RawImages, open_sources
 from imagenets.errors import MissingError, UsageError
 from imagenets.tiers import TIERS, get_tier

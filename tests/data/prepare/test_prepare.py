@@ -18,8 +18,9 @@ from tiny import tiny
 from world import World
 
 from imagenets.cli.prepare import main
-from imagenets.data.prepare.run import Request, Sources
-from imagenets.data.raw.synthetic import serve
+from imagenets.data.prepare.config import PrepareConfig
+from imagenets.data.prepare.run import Sources
+from imagenets.data.raw.synthetic_server import serve
 from imagenets.errors import MissingError
 
 
@@ -270,7 +271,7 @@ def test_a_path_that_is_not_there(world: World, capsys: Capture) -> None:
     assert world.run() == 1
     assert f"{world.raw / 'nowhere'}: no such file or folder" in capsys.readouterr().err
     with pytest.raises(MissingError, match="no such file"):  # before anything is fetched
-        Sources(Request(world.raw, (world.raw / "nowhere",)))
+        Sources(PrepareConfig(world.raw, (world.raw / "nowhere",)))
 
 
 def test_only_the_form_that_is_asked_for_is_taken(world: World, capsys: Capture) -> None:
@@ -299,14 +300,14 @@ def test_a_dry_run_tells_and_writes_nothing_of_the_set(world: World, capsys: Cap
     lost = world.raw / "val" / f"{sorted(world.tiny.val)[0]}.JPEG"
     lost.unlink()
     assert world.run("--dry-run", "--json", "--layout", "both") == 0
-    survey = json.loads(capsys.readouterr().out)["tiers"][0]
-    missing = [name for split in survey["splits"].values() for name in split["missing_names"]]
+    report = json.loads(capsys.readouterr().out)["tiers"][0]
+    missing = [name for split in report["splits"].values() for name in split["missing_names"]]
     assert [name.partition("/")[2] for name in missing] == [lost.stem]
-    assert survey["splits"]["train"]["expected"] is None
+    assert report["splits"]["train"]["expected"] is None
     raw = sum(map(len, world.tiny.train.values()))
-    assert survey["splits"]["train"]["bytes"] == raw  # links take no bytes
-    assert survey["free"] > 0
-    assert survey["archive"] == str(world.archive)
+    assert report["splits"]["train"]["bytes"] == raw  # links take no bytes
+    assert report["free"] > 0
+    assert report["archive"] == str(world.archive)
     assert not list(world.root.glob("ImageNetS*"))
     assert world.run("--dry-run", "--layout", "tree", "--link", "copy") == 0
     out = capsys.readouterr().out

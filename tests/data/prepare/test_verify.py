@@ -53,9 +53,9 @@ def good() -> list[ShardSample]:
 
 def test_a_sound_set_has_no_faults(tmp_path: Path) -> None:
     write(tmp_path, good())
-    verdict = verify(tmp_path, Pool())
-    assert (verdict.faults, verdict.shards, verdict.samples) == ([], 1, 6)
-    assert verdict.bad_shards == []
+    report = verify(tmp_path, Pool())
+    assert (report.faults, report.shards, report.samples) == ([], 1, 6)
+    assert report.bad_shards == []
 
 
 def test_every_flipped_bit_is_noticed_and_its_sample_named(tmp_path: Path) -> None:

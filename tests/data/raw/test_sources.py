@@ -279,7 +279,7 @@ def test_webdataset_without_file_names(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="cannot be identified") as caught:
         open_sources([path], cache=tmp_path / "cache")
     assert str(path) in str(caught.value)
-    assert "2 pictures" in str(caught.value)
+    assert "2 images" in str(caught.value)
     assert "000001.jpg" in str(caught.value)
 
 
@@ -401,7 +401,7 @@ def test_odd_names(tmp_path: Path) -> None:
     assert contents(images) == {f"n01440764_{i}": b"%d" % i for i in range(1, 6)}
     assert images.location(3).path.name == "n01440764_4_n01440764.JPEG"
     assert images.notes == (
-        f"{train}: 1 pictures have no ILSVRC file name (such as {train}/n01440764/tench (1).jpg) "
+        f"{train}: 1 images have no ILSVRC file name (such as {train}/n01440764/tench (1).jpg) "
         "and are left out",
         "1 images are there more than once: the first given is taken",
     )
@@ -522,7 +522,7 @@ def test_parquet_of_plain_bytes(tmp_path: Path) -> None:
 )
 def test_parquet_without_identity(tmp_path: Path, path: str | None, names: str) -> None:
     write_parquet(tmp_path / "x.parquet", [{"image": {"bytes": b"?", "path": path}, "label": 0}])
-    with pytest.raises(MissingError, match=f"1 pictures, but {names}, so they cannot be identif"):
+    with pytest.raises(MissingError, match=f"1 images, but {names}, so they cannot be identif"):
         open_sources([tmp_path])
 
 

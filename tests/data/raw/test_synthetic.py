@@ -20,14 +20,15 @@ from imagenets import masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.data.lists import read_lists
 from imagenets.data.raw import synthetic as sample
-from imagenets.data.raw import synthetic_images as scenes
-from imagenets.data.raw.synthetic import SampleSet, generate, serve
+from imagenets.data.raw import synthetic_images as drawing
+from imagenets.data.raw.synthetic import SyntheticSet, generate
+from imagenets.data.raw.synthetic_server import serve
 from imagenets.errors import UsageError
 from imagenets.tiers import get_tier, list_paths
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> SampleSet:
+def made(tmp_path_factory: pytest.TempPathFactory) -> SyntheticSet:
     """A whole sample with a sixth of the training images, so that drawing takes a moment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample, "TRAIN", 14)
@@ -45,7 +46,7 @@ def digest(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_raw_folders_are_ilsvrcs(made: SampleSet) -> None:
+def test_the_raw_folders_are_ilsvrcs(made: SyntheticSet) -> None:
     assert made.name == "6"
     folders = sorted(path.name for path in (made.raw / "train").iterdir())
     assert folders == list(sample.WNIDS) == sorted(sample.WNIDS)
@@ -58,11 +59,11 @@ def test_the_raw_folders_are_ilsvrcs(made: SampleSet) -> None:
     assert len(validation) == 6 * (6 + 6)
     assert all(len(name) == len("ILSVRC2012_val_00000001.JPEG") for name in validation)
     assert sorted(path.name for path in made.raw.parent.iterdir()) == sorted(
-        ["raw", "index", made.archive.name, "sample.json"]
+        ["raw", "index", made.archive.name, "synthetic.json"]
     )
 
 
-def test_the_lists_read_as_published_ones_do(made: SampleSet) -> None:
+def test_the_lists_read_as_published_ones_do(made: SyntheticSet) -> None:
     lists = read_lists(get_tier("6", made.index), made.index)
     assert lists.classes == sample.WNIDS
     for split, count in (("train-semi", 5), ("validation", 6), ("test", 6)):
@@ -84,12 +85,12 @@ def test_the_lists_read_as_published_ones_do(made: SampleSet) -> None:
             assert (made.raw / place.format(wnid.decode(), stem.decode())).is_file()
 
 
-def read_masks(made: SampleSet) -> dict[str, np.ndarray[Any, Any]]:
+def read_masks(made: SyntheticSet) -> dict[str, np.ndarray[Any, Any]]:
     with zipfile.ZipFile(made.archive) as archive:
         return {name: masks.decode(archive.read(name)) for name in archive.namelist()}
 
 
-def test_the_archive_is_named_by_its_md5_and_holds_the_listed_masks(made: SampleSet) -> None:
+def test_the_archive_is_named_by_its_md5_and_holds_the_listed_masks(made: SyntheticSet) -> None:
     md5 = hashlib.md5(made.archive.read_bytes()).hexdigest()
     assert made.archive.name == f"ImageNetS6-{md5}.zip"
     lists = read_lists(get_tier("6", made.index), made.index)
@@ -104,7 +105,7 @@ def test_the_archive_is_named_by_its_md5_and_holds_the_listed_masks(made: Sample
     assert facts == {((2022, 1, 1, 0, 0, 0), 0o644 << 16)}
 
 
-def test_masks_fit_their_images_and_the_largest_class_names_the_folder(made: SampleSet) -> None:
+def test_masks_fit_their_images_and_the_largest_class_names_the_folder(made: SyntheticSet) -> None:
     lists = read_lists(get_tier("6", made.index), made.index)
     validation = lists.splits["validation"]
     sources = dict(zip(validation.stems.tolist(), validation.sources.tolist(), strict=True))
@@ -129,7 +130,7 @@ def test_masks_fit_their_images_and_the_largest_class_names_the_folder(made: Sam
     assert 0.05 < seen["pair"] / seen["all"] < 0.4
 
 
-def test_the_images_are_as_varied_as_real_ones(made: SampleSet) -> None:
+def test_the_images_are_as_varied_as_real_ones(made: SyntheticSet) -> None:
     modes: Counter[str] = Counter()
     sizes = set()
     for path in made.raw.rglob("*.JPEG"):
@@ -143,7 +144,7 @@ def test_the_images_are_as_varied_as_real_ones(made: SampleSet) -> None:
     assert len(sizes) > 0.9 * modes.total()
 
 
-def test_no_colour_is_flat(made: SampleSet) -> None:
+def test_no_colour_is_flat(made: SyntheticSet) -> None:
     """Inside the objects and outside them, the picture varies, not only across their border."""
     for name, ids in list(read_masks(made).items())[::7]:
         _, split, wnid, file = name.split("/")
@@ -159,9 +160,9 @@ def test_no_colour_is_flat(made: SampleSet) -> None:
 def test_the_classes_differ_by_colour_yet_not_by_colour_alone() -> None:
     """Mean object colours: the nearest class mean is mostly right, and sometimes wrong."""
     colours, labels = [], []
-    for category in range(len(scenes.CATEGORIES)):
+    for category in range(len(drawing.CATEGORIES)):
         for number in range(14):
-            scene = scenes.draw(np.random.default_rng([5, category, number]), category)
+            scene = drawing.draw(np.random.default_rng([5, category, number]), category)
             colours.append(scene.rgb[scene.ids == category + 1].mean(0))
             labels.append(category)
     table, truth = np.array(colours), np.array(labels)
@@ -171,7 +172,7 @@ def test_the_classes_differ_by_colour_yet_not_by_colour_alone() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(
-    made: SampleSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: SyntheticSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("TRAIN", 3), ("SEMI", 2), ("VALIDATION", 1), ("TEST", 1)):
         monkeypatch.setattr(sample, name, value)
@@ -186,8 +187,8 @@ def test_the_same_seed_gives_the_same_bytes(
     assert digest(other.raw.parent) == digest(generate(tmp_path / "third", seed=4).raw.parent)
 
 
-def test_a_second_run_draws_nothing(made: SampleSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "draw", None)
+def test_a_second_run_draws_nothing(made: SyntheticSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "draw", None)
     assert generate(made.raw.parent) == made
 
 
@@ -196,18 +197,18 @@ def test_an_interrupted_run_is_begun_anew_and_leaves_no_half_sample(
 ) -> None:
     for name, value in (("TRAIN", 3), ("SEMI", 2), ("VALIDATION", 1), ("TEST", 1)):
         monkeypatch.setattr(sample, name, value)
-    draw, calls = scenes.draw, []
+    draw, calls = drawing.draw, []
 
-    def interrupted(*arguments: Any) -> scenes.Scene:
+    def interrupted(*arguments: Any) -> drawing.SyntheticImage:
         calls.append(1)
         if len(calls) == 20:
             raise KeyboardInterrupt
         return draw(*arguments)
 
-    monkeypatch.setattr(scenes, "draw", interrupted)
+    monkeypatch.setattr(drawing, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["sample.part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["synthetic.part"]
     again = generate(tmp_path)
     assert len(list(again.raw.rglob("*.JPEG"))) == 6 * 5
     assert not (tmp_path / ".sample.part").exists()
@@ -231,7 +232,7 @@ def test_damaged_samples_are_told_or_drawn_anew(
     shutil.rmtree(first.raw)
     assert generate(tmp_path) == first
     assert digest(tmp_path) == before
-    (tmp_path / "sample.json").write_text('{"seed": ')
+    (tmp_path / "synthetic.json").write_text('{"seed": ')
     with pytest.raises(UsageError, match=r"raw: is in the way"):
         generate(tmp_path)
 
@@ -244,7 +245,7 @@ def get(url: str, **headers: str) -> tuple[int, Any, bytes]:
         return answer.status, answer.headers, answer.read()
 
 
-def test_lists_and_archive_are_served_with_ranges(made: SampleSet) -> None:
+def test_lists_and_archive_are_served_with_ranges(made: SyntheticSet) -> None:
     with serve(made.raw.parent) as url:
         for path in list_paths("6").values():
             assert get(f"{url}/{path}")[2] == (made.index / path).read_bytes()
@@ -274,7 +275,7 @@ def test_lists_and_archive_are_served_with_ranges(made: SampleSet) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing.txt", "../secret", "index/../../secret", "", "raw/"])
-def test_nothing_else_is_served(made: SampleSet, path: str) -> None:
+def test_nothing_else_is_served(made: SyntheticSet, path: str) -> None:
     (made.raw.parent.parent / "secret").write_text("x")
     with serve(made.raw.parent) as url:
         with pytest.raises(urllib.error.HTTPError, match="404") as refused:
@@ -282,6 +283,6 @@ def test_nothing_else_is_served(made: SampleSet, path: str) -> None:
         refused.value.close()
 
 
-def test_the_marker_names_seed_and_archive(made: SampleSet) -> None:
-    marker = json.loads((made.raw.parent / "sample.json").read_text())
+def test_the_marker_names_seed_and_archive(made: SyntheticSet) -> None:
+    marker = json.loads((made.raw.parent / "synthetic.json").read_text())
     assert marker == {"archive": made.archive.name, "seed": 0}
