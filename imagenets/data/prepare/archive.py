@@ -72,7 +72,7 @@ class MaskArchive:
             info = _open(self.path).getinfo(name)
         except KeyError:
             raise CorruptError(f"{self.path}: holds no {name}. {_REMEDY}") from None
-        _checked(self.path, info)  # again: this process may have met another file
+        _checked(self.path, info)  # again: the file may have changed since the archive was opened
         return info
 
     def check_names(self, expected: Iterable[str]) -> None:

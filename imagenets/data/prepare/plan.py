@@ -62,10 +62,6 @@ class SplitPlan:
             masks,
         )
 
-    def sample_name(self, row: int) -> str:
-        """A record's name, `<wnid>/<stem>`."""
-        return f"{self.wnids[row].decode()}/{self.stems[row].decode()}"
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -89,12 +89,12 @@ def signature(paths: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
-        for line in _look(os.fspath(path), 0):
+        for line in _changes(os.fspath(path), 0):
             digest.update(os.fsencode(line) + b"\n")
     return digest.hexdigest()
 
 
-def _look(path: str, depth: int) -> Iterator[str]:
+def _changes(path: str, depth: int) -> Iterator[str]:
     try:
         status = os.stat(path)  # noqa: PTH116 - strings throughout
     except OSError:  # a link to nowhere
@@ -107,4 +107,4 @@ def _look(path: str, depth: int) -> Iterator[str]:
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir() or not entry.name.lower().endswith((".jpeg", ".jpg", ".png")):
-                yield from _look(entry.path, depth + 1)
+                yield from _changes(entry.path, depth + 1)

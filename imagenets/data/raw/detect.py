@@ -31,7 +31,7 @@ _DEEPEST = 2
 _KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", ".")
 _SPLITS = ("train", "val", "validation")
 _HUB = ("data", "default")  # where repositories of the Hugging Face Hub keep their files
-# Beside the archives that are wanted often lie those of the test set, the boxes, the dogs.
+# Archives of the test set, the bounding boxes and the dogs often lie in the same folder.
 _OTHERS = re.compile(rb"(test-|.*(_test|_bbox|_devkit|_train_t3|-test-)).*")
 
 
@@ -46,7 +46,7 @@ def open_sources(
         cache: Folder in which the indexes of archives are kept; None keeps none.
 
     Raises:
-        UsageError: No such kind.
+        UsageError: There is no such kind, or a file is of another.
         MissingError: A path does not exist, or holds no image that can be identified.
         CorruptError: An archive is cut off or damaged.
     """
@@ -55,7 +55,7 @@ def open_sources(
     require(paths)
     parts: list[Part] = []
     for path in paths:
-        found = list(_look(path, kind, cache))
+        found = list(_parts_of(path, kind, cache))
         if not any(len(part.stems) for part in found):
             raise _nothing(path, kind, found)
         parts += [part for part in found if len(part.stems) or part.unidentified]
@@ -73,25 +73,25 @@ def require(paths: Sequence[Path]) -> None:
             raise MissingError(f"{path}: no such file or folder. Give raw ImageNet as\n{FORMS}")
 
 
-def _look(path: Path, kind: str | None, cache: Path | None) -> Iterator[Part]:
+def _parts_of(path: Path, kind: str | None, cache: Path | None) -> Iterator[Part]:
     """Every part that a path holds, in every form or in the one that is asked for."""
     if path.is_file():
-        yield _look_file(path, kind, cache)
+        yield _part_of_file(path, kind, cache)
         return
     kaggle = next((path / k for k in _KAGGLE if _is_kaggle(path / k)), None)
     if kaggle is not None and kind in (None, "kaggle"):
-        yield from _look_folder(kaggle, "kaggle", cache, "kaggle")
+        yield from _parts_of_folder(kaggle, "kaggle", cache, "kaggle")
     elif kind != "kaggle":
-        yield from _look_folder(path, kind, cache)
+        yield from _parts_of_folder(path, kind, cache)
 
 
-def _look_file(path: Path, kind: str | None, cache: Path | None) -> Part:
+def _part_of_file(path: Path, kind: str | None, cache: Path | None) -> Part:
     """The part that a file holds, by its first bytes."""
     with path.open("rb") as file:
         parquet = file.read(4) == b"PAR1"
     if kind not in (None, "parquet") if parquet else kind not in (None, *_TARS):
         found = "a parquet file" if parquet else "a single file"
-        raise MissingError(f"{path}: {found}, but the source kind is {kind}. Leave that out.")
+        raise UsageError(f"{path}: {found}, but --source-kind is {kind}. Leave that out.")
     return parquets.scan(path, [path]) if parquet else tars.scan(path, cache)
 
 
@@ -99,7 +99,7 @@ def _is_kaggle(path: Path) -> bool:
     return path.resolve().name == "CLS-LOC" and any((path / s).is_dir() for s in _SPLITS)
 
 
-def _look_folder(
+def _parts_of_folder(
     path: Path, kind: str | None, cache: Path | None, label: str | None = None, depth: int = 0
 ) -> Iterator[Part]:
     """The parts of a folder: files first (they can be linked), then archives.
@@ -117,7 +117,7 @@ def _look_folder(
     inside = {n for n in unlike if os.path.isdir(here + n)}  # noqa: PTH112
     for name in (*_SPLITS, *_HUB):
         if os.fsencode(name) in inside and depth < _DEEPEST:
-            yield from _look_folder(path / name, kind, cache, label, depth + 1)
+            yield from _parts_of_folder(path / name, kind, cache, label, depth + 1)
     if kind in (None, "folders", "kaggle"):
         # Within a split's own folder the subfolders may have any name: the files' names count.
         loose = path.name in _SPLITS

@@ -23,8 +23,6 @@ from imagenets.errors import MissingError
 class Folder:
     """A folder of image files; the offset of an image is the rank of its suffix."""
 
-    has_masks = False
-
     def __init__(self, path: str, suffixes: tuple[str, ...]) -> None:
         self.path = path
         self.suffixes = suffixes

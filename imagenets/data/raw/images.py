@@ -69,11 +69,6 @@ class RawImages:
         return self._first_training > 0
 
     @property
-    def has_masks(self) -> bool:
-        """Whether some source holds masks beside its images."""
-        return any(container.has_masks for container in self._containers)
-
-    @property
     def _first_training(self) -> int:
         return int(np.searchsorted(self.stems, np.bytes_(b"n")))  # "ILSVRC..." sorts before "n..."
 
@@ -96,17 +91,15 @@ class RawImages:
         positions[self.stems[positions] != wanted] = -1
         return positions
 
-    def training(self, wnids: Sequence[str] | None = None) -> Stems:
+    def training(self, wnids: Sequence[str]) -> Stems:
         """The training images, by the class in their names.
 
         Args:
-            wnids: ILSVRC classes; None for all.
+            wnids: ILSVRC classes.
 
         Returns:
             Their stems, S32, sorted.
         """
-        if wnids is None:
-            return self.stems[self._first_training :]
         bounds = np.array([[f"{w}_", f"{w}`"] for w in sorted(set(wnids))], "S")  # "`" follows "_"
         if not bounds.size:
             return self.stems[:0]

@@ -58,7 +58,6 @@ class Parquet:
 
     def __init__(self, path: str, image: str, mask: str | None) -> None:
         self.path = path
-        self.has_masks = mask is not None
         self._image, self._mask = image, mask
         self._file: Any = None
         self._ends: list[int] = []

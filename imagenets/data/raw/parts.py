@@ -71,7 +71,6 @@ class Container(Protocol):
     """A folder or an archive that holds images; opened when first read, in that process."""
 
     path: str
-    has_masks: bool
 
     def read(self, stem: bytes, offset: int, size: int) -> bytes:
         """The encoded bytes of one image."""

@@ -37,8 +37,6 @@ _VERSION = 2  # of the index files: others are built anew
 class Tar:
     """A tar whose images are read by offset and size."""
 
-    has_masks = False
-
     def __init__(self, path: str) -> None:
         self.path = path
         self._handle: Handle | None = None

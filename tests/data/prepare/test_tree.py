@@ -25,7 +25,12 @@ def check(world: World) -> None:
     found = {path for path in world.tree.rglob("*") if not path.is_dir()}
     for split in world.plan.splits.values():
         for row in range(len(split)):
-            path = world.tree / split.name / f"{split.sample_name(row)}.JPEG"
+            path = (
+                world.tree
+                / split.name
+                / split.wnids[row].decode()
+                / f"{split.stems[row].decode()}.JPEG"
+            )
             assert path.read_bytes() == raw[path.stem]
             found.remove(path)
     for name, data in world.tiny.members.items():
