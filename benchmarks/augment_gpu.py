@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from imagenets.data import augment
-from imagenets.data.augment.backends import plain
+from imagenets.data.augment.backends import Target, plain
 from imagenets.pixels.ragged import RaggedBatch
 
 ROUNDS, BATCHES = 5, (64, 128, 256)
@@ -73,7 +73,7 @@ def plain_arm(batch: RaggedBatch, drawn: Any, linear: Any, compiled: bool) -> Ca
         if compiled:
             plain._turn_hue, plain._colour = (torch.compile(f, dynamic=True) for f in eager)
         try:
-            plain.views(batch, drawn, *linear, True, torch.float16)
+            plain.views(batch, drawn, Target(*linear, torch.float16, True))
         finally:
             plain._turn_hue, plain._colour = eager
 

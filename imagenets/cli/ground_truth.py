@@ -67,7 +67,7 @@ def image_sizes(
     Raises:
         MissingError: Neither a prepared split nor its lists are there.
     """
-    from imagenets.data.dataset.stores import open_store
+    from imagenets.data.dataset.opening import open_store
     from imagenets.data.lists import have_lists, read_lists
     from imagenets.tiers import get_tier
 

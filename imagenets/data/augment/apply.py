@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from imagenets.core.pool import available_cpus
+from imagenets.data.augment import backends
+from imagenets.data.augment.backends import Target
 from imagenets.data.augment.evaluation import MEAN, STD
 from imagenets.data.augment.params import Params
 from imagenets.pixels.ragged import RaggedBatch
 from imagenets.pixels.resample import nearest_crop_into
+
+Color = tuple[float, float, float]
+"""A number for each of R, G, B."""
 
 Images = RaggedBatch | Sequence[Tensor] | Tensor
 """A ragged batch, N tensors 3 x H x W, or one tensor N x 3 x H x W; uint8."""
@@ -22,8 +26,8 @@ def apply(
     images: Images,
     params: Params,
     device: torch.device | str = "cpu",
-    mean: tuple[float, float, float] = MEAN,
-    std: tuple[float, float, float] = STD,
+    mean: Color = MEAN,
+    std: Color = STD,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     threads: int | None = None,
@@ -41,8 +45,8 @@ def apply_groups(
     images: Images,
     groups: Sequence[Params],
     device: torch.device | str = "cpu",
-    mean: tuple[float, float, float] = MEAN,
-    std: tuple[float, float, float] = STD,
+    mean: Color = MEAN,
+    std: Color = STD,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     threads: int | None = None,
@@ -73,36 +77,28 @@ def apply_groups(
     Raises:
         ValueError: If the parameters are of another number of images.
     """
+    device = torch.device(device)
+    if isinstance(images, Tensor):
+        images = list(images)
     for params in groups:
         if params.flips.shape[1] != len(images):
             raise ValueError(
                 f"parameters of {params.flips.shape[1]} images, but {len(images)} were given"
             )
-    device = torch.device(device)
-    if isinstance(images, Tensor):
-        images = list(images)
+    target = Target(*_linear(mean, std), dtype, channels_last, threads or available_cpus(), out)
+    if device.type != "cpu":
+        images = _ragged(images).to(device, non_blocking=True)
+    return backends.load(backends.choose(device))(images, groups, target)
+
+
+def _linear(mean: Color, std: Color) -> tuple[Tensor, Tensor]:
+    """Factor and summand of each channel that turn bytes into normalised floats."""
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
     bias = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-    linear = scale.float(), bias.float()
-    if device.type == "cpu":
-        from imagenets.data.augment.backends import (
-            cpu,  # compiled code is loaded where it is needed
-        )
-
-        count = threads or available_cpus()
-        made = cpu.views(images, groups, *linear, channels_last, count, out)
-        return [x.to(dtype) for x in made]
-    batch = _ragged(images).to(device, non_blocking=True)
-    if device.type == "cuda" and importlib.util.find_spec("triton"):
-        from imagenets.data.augment.backends import cuda
-
-        return cuda.views(batch, groups, *linear, channels_last, dtype)
-    from imagenets.data.augment.backends import plain
-
-    return plain.views(batch, groups, *linear, channels_last, dtype)
+    return scale.float(), bias.float()
 
 
-def _ragged(images: Images) -> RaggedBatch:
+def _ragged(images: RaggedBatch | Sequence[Tensor]) -> RaggedBatch:
     return images if isinstance(images, RaggedBatch) else RaggedBatch.from_images(list(images))
 
 

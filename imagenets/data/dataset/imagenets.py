@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from imagenets import masks
-from imagenets.data.dataset.stores import Store, open_store
+from imagenets.data.dataset.opening import open_store
+from imagenets.data.dataset.store import Store
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 

@@ -14,7 +14,7 @@ from imagenets.data.loader.crops import Crop
 from imagenets.pixels.ragged import RaggedBatch
 
 if TYPE_CHECKING:
-    from imagenets.data.dataset.imagenets import ImageNetS
+    from imagenets.data.loader.readable import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Layout:
 
 
 def lay_out(
-    dataset: ImageNetS, crop: Crop | None, rows: npt.NDArray[np.int64], keys: tuple[int, ...]
+    dataset: Readable, crop: Crop | None, rows: npt.NDArray[np.int64], keys: tuple[int, ...]
 ) -> Layout:
     """Draws the crops of a batch, and says where everything goes.
 

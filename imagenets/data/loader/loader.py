@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 
 from imagenets.core import distributed
-from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader.batch import Batch
 from imagenets.data.loader.buffers import SharedBuffer, SharedBuffers
 from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout, lay_out, tensors
 from imagenets.data.loader.order import Given, Order, Sampler, Shuffle
+from imagenets.data.loader.readable import Readable, check_readable
 from imagenets.data.loader.task import Decoder, Done, Task
 from imagenets.data.loader.workers import Inline, Processes, Threads, WorkerPool
 from imagenets.errors import UsageError
@@ -44,7 +44,7 @@ class Loader:
     used again once no tensor of the batch is left; `Batch.clone` makes copies to keep.
 
     Args:
-        dataset: An `ImageNetS` without a transform, or a view of one.
+        dataset: An `ImageNetS` without a transform, or whatever offers what `Readable` says.
         batch_size: Samples a batch, on each rank.
         crop: What to cut out of each image; None gives whole images.
         seed: With the epoch, fixes the order and the crops.
@@ -72,7 +72,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: ImageNetS,
+        dataset: Readable,
         batch_size: int = 1,
         *,
         crop: Crop | None = None,
@@ -88,11 +88,7 @@ class Loader:
         world: int | None = None,
         start_method: str | None = None,
     ) -> None:
-        if not isinstance(dataset, ImageNetS) or dataset.transform is not None:
-            raise UsageError(
-                "a Loader reads an ImageNetS without a transform: give the data set itself, and "
-                "`crop`, or transform the batches. For other data sets there is torch's DataLoader."
-            )
+        check_readable(dataset)
         if workers < 0 or prefetch < 1 or backend not in ("processes", "threads"):
             raise UsageError(
                 f"workers={workers}, prefetch={prefetch}, backend={backend!r}: give workers >= 0, "

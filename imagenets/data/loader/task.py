@@ -24,7 +24,8 @@ from imagenets.pixels.resample import (
 )
 
 if TYPE_CHECKING:
-    from imagenets.data.dataset.imagenets import Encoded, ImageNetS
+    from imagenets.data.dataset.imagenets import Encoded
+    from imagenets.data.loader.readable import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Done:
 class Decoder:
     """Fills buffers with samples of a data set. Each thread and process has its own."""
 
-    def __init__(self, dataset: ImageNetS, crop: Crop | None) -> None:
+    def __init__(self, dataset: Readable, crop: Crop | None) -> None:
         self.dataset = dataset
         self.crop = crop
         self._buffers = AttachedBuffers()

@@ -16,8 +16,8 @@ from scipy import ndimage, stats
 
 from imagenets.data import augment
 from imagenets.data.augment import Params, ViewGroup, draw
+from imagenets.data.augment.backends import Target, plain
 from imagenets.data.augment.backends import color as colour
-from imagenets.data.augment.backends import plain
 from imagenets.pixels.ragged import RaggedBatch
 
 
@@ -158,9 +158,7 @@ def both(params: Params, image: Image.Image) -> tuple[torch.Tensor, torch.Tensor
     """The view as bytes, on the CPU and in plain torch."""
     by_cpu = augment.apply([tensor(image)], params, mean=(0, 0, 0), std=(1, 1, 1))
     batch = RaggedBatch.from_images([tensor(image)])
-    (by_torch,) = plain.views(
-        batch, [params], torch.ones(3) / 255, torch.zeros(3), False, torch.float32
-    )
+    (by_torch,) = plain.views(batch, [params], Target(torch.ones(3) / 255, torch.zeros(3)))
     return by_cpu[0, 0] * 255, by_torch[0, 0] * 255
 
 
@@ -361,7 +359,7 @@ def test_plain_torch_makes_the_same_views() -> None:
     ones = torch.ones(3) / 255
     ours = augment.apply_groups(images, params, mean=(0, 0, 0), std=(1, 1, 1))
     theirs = plain.views(
-        RaggedBatch.from_images(images), params, ones, torch.zeros(3), True, torch.float32
+        RaggedBatch.from_images(images), params, Target(ones, torch.zeros(3), channels_last=True)
     )
     for one, other in zip(ours, theirs, strict=True):
         off = ((one - other) * 255).abs()

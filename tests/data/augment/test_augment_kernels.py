@@ -14,7 +14,7 @@ INTERPRETED = """
 import numpy as np, torch
 from imagenets.data import augment
 from imagenets.data.augment import ViewGroup
-from imagenets.data.augment.backends import cuda
+from imagenets.data.augment.backends import Target, cuda
 from imagenets.pixels.ragged import RaggedBatch
 
 rng = np.random.default_rng(0)
@@ -31,7 +31,7 @@ for seed, last, dtype in ((0, False, torch.float32), (1, True, torch.float16)):
         batch, drawn, mean=(0, 0, 0), std=(1, 1, 1), dtype=dtype, channels_last=last
     )
     linear = torch.ones(3) / 255, torch.zeros(3)
-    theirs = cuda.views(batch, drawn, *linear, last, dtype)
+    theirs = cuda.views(batch, drawn, Target(*linear, dtype, last))
     for one, other in zip(ours, theirs, strict=True):
         assert other.dtype == dtype and one.stride() == other.stride()
         off = ((one.float() - other.float()) * 255).abs()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imagenets.core import simd as lanes
 from imagenets.core.jit import compiled_for
-from imagenets.data.augment.backends import blur
+from imagenets.data.augment.backends import Target, blur
 from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.params import Params
 from imagenets.pixels import resample
@@ -113,49 +113,40 @@ def sources(images: RaggedBatch | Sequence[Tensor]) -> Source:
 
 
 def views(
-    images: RaggedBatch | Sequence[Tensor],
-    groups: Sequence[Params],
-    scale: Tensor,
-    bias: Tensor,
-    channels_last: bool,
-    threads: int,
-    out: Sequence[Tensor] | None = None,
+    images: RaggedBatch | Sequence[Tensor], groups: Sequence[Params], target: Target
 ) -> list[Tensor]:
     """Makes the views of several groups; threads go from group to group without a pause.
 
     Args:
         images: N uint8 images on the CPU.
         groups: Parameters of V x N views each.
-        scale: 3 float32, each channel's factor.
-        bias: 3 float32, added after it.
-        channels_last: Memory format of the result.
-        threads: Over which the views are shared out.
-        out: Results of an earlier call, to be written over.
+        target: How they are handed over.
 
     Returns:
-        For each group V x N x 3 x S x S float32.
+        For each group V x N x 3 x S x S.
     """
     places, held = sources(images)
-    linear = scale.numpy(), bias.numpy()
     results, work = [], []
     for group, params in enumerate(groups):
         count, size = params.flips.numel(), params.size
-        shape = (size, size, 3) if channels_last else (3, size, size)
-        result = out[group] if out else _empty((*params.flips.shape, *shape))
-        flat = result.permute(0, 1, 3, 4, 2) if out and channels_last else result
-        last = (FILTERS[params.kind], *linear, channels_last, flat.view(count, -1).numpy())
-        arguments = (places, *_rows(params), *last)
+        last = target.channels_last
+        shape = (size, size, 3) if last else (3, size, size)
+        result = target.out[group] if target.out else _empty((*params.flips.shape, *shape))
+        flat = result.permute(0, 1, 3, 4, 2) if target.out and last else result
+        linear = target.scale.numpy(), target.bias.numpy()
+        rest = (FILTERS[params.kind], *linear, last, flat.view(count, -1).numpy())
+        arguments = (places, *_rows(params), *rest)
         starts = range(0, count, SHARE)
         work += [(first, min(first + SHARE, count), arguments, size) for first in starts]
-        results.append(flat.permute(0, 1, 4, 2, 3) if channels_last else flat)
-    if threads == 1:
+        results.append(flat.permute(0, 1, 4, 2, 3) if last else flat)
+    if target.threads == 1:
         for part in work:
             _work(part)
     else:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(target.threads) as pool:
             list(pool.map(_work, work))
     del held  # until here the addresses were in use
-    return results
+    return [result.to(target.dtype) for result in results]
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from imagenets.data.augment.backends import kernels
+from imagenets.data.augment.backends import Target, kernels
 from imagenets.data.augment.backends.blur import REACH
 from imagenets.data.augment.params import Params
 from imagenets.pixels.ragged import RaggedBatch
@@ -24,17 +24,10 @@ BLOCK = 1024
 """Pixels a program works on."""
 
 
-def views(
-    images: RaggedBatch,
-    groups: Sequence[Params],
-    scale: Tensor,
-    bias: Tensor,
-    channels_last: bool,
-    dtype: torch.dtype,
-) -> list[Tensor]:
+def views(images: RaggedBatch, groups: Sequence[Params], target: Target) -> list[Tensor]:
     """Makes the views of several groups, where the images are; see `apply_groups`."""
-    linear = _send(torch.cat([scale, bias]), images.data.device)
-    return [_group(images, params, linear, channels_last, dtype) for params in groups]
+    linear = _send(torch.cat([target.scale, target.bias]), images.data.device)
+    return [_group(images, params, linear, target) for params in groups]
 
 
 def _send(x: Tensor, device: torch.device) -> Tensor:
@@ -57,9 +50,7 @@ def rows(images: RaggedBatch, params: Params) -> Tensor:
     return torch.stack([column.double() for column in columns], 1)
 
 
-def _group(
-    images: RaggedBatch, params: Params, linear: Tensor, channels_last: bool, dtype: torch.dtype
-) -> Tensor:
+def _group(images: RaggedBatch, params: Params, linear: Tensor, target: Target) -> Tensor:
     device, size, count = images.data.device, params.size, params.flips.numel()
     table = _send(rows(images, params), device)
     kind = FILTERS[params.kind]
@@ -68,14 +59,14 @@ def _group(
     weights = torch.empty(2, count, size, taps, dtype=torch.int32, device=device)
     bytes_ = torch.empty(count, 3, size, size, dtype=torch.uint8, device=device)
     sums = torch.zeros(count, dtype=torch.int32, device=device)
-    shape = (size, size, 3) if channels_last else (3, size, size)
-    out = torch.empty(count, *shape, dtype=dtype, device=device)
+    shape = (size, size, 3) if target.channels_last else (3, size, size)
+    out = torch.empty(count, *shape, dtype=target.dtype, device=device)
     tiles = (count, triton.cdiv(size * size, BLOCK))
     lines = triton.next_power_of_2(size)
     kernels.tables[(count, 2)](table, first, weights, count, size, taps, kind, lines)
     kernels.crop[tiles](images.data, table, first, weights, bytes_, count, size, taps, BLOCK)
     kernels.mean_grey[tiles](table, bytes_, sums, size, BLOCK)
-    last = (linear, out, size, channels_last, BLOCK)
+    last = (linear, out, size, target.channels_last, BLOCK)
     kernels.colour[tiles](table, bytes_, sums, *last)
     blurred = (params.sigmas.flatten() > 0).nonzero()[:, 0].int()
     if len(blurred):
@@ -84,7 +75,7 @@ def _group(
         some = (len(blurred), tiles[1], 3)
         kernels.blur_columns[some](table, picked, bytes_, between, size, REACH, BLOCK)
         kernels.blur_rows[some](table, picked, between, *last[:-1], REACH, BLOCK)
-    made: Tensor = (out.permute(0, 3, 1, 2) if channels_last else out).unflatten(
+    made: Tensor = (out.permute(0, 3, 1, 2) if target.channels_last else out).unflatten(
         0, params.flips.shape
     )
     return made

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imagenets.core.simd import PRECISION
+from imagenets.data.augment.backends import Target
 from imagenets.data.augment.backends.blur import REACH
 from imagenets.data.augment.params import BRIGHTNESS, CONTRAST, HUE, SATURATION, Params
 from imagenets.pixels.ragged import RaggedBatch
@@ -28,17 +29,10 @@ CHUNK = 64
 """Views made at a time: bounds the memory of the gathered taps."""
 
 
-def views(
-    images: RaggedBatch,
-    groups: Sequence[Params],
-    scale: Tensor,
-    bias: Tensor,
-    channels_last: bool,
-    dtype: torch.dtype,
-) -> list[Tensor]:
+def views(images: RaggedBatch, groups: Sequence[Params], target: Target) -> list[Tensor]:
     """Makes the views of several groups, where the images are; see `apply_groups`."""
     device = images.data.device
-    scale, bias = (x.to(device)[:, None, None] for x in (scale, bias))
+    scale, bias = (x.to(device)[:, None, None] for x in (target.scale, target.bias))
     results = []
     for params in groups:
         shape = params.flips.shape
@@ -47,9 +41,9 @@ def views(
         parts = []
         for rows in torch.arange(len(owner)).split(CHUNK):
             x = _make(images, owner[rows], _select(flat, rows))
-            parts.append((x * scale + bias).to(dtype))
+            parts.append((x * scale + bias).to(target.dtype))
         x = torch.cat(parts)
-        if channels_last:
+        if target.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         results.append(x.unflatten(0, shape))
     return results
