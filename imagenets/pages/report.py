@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from imagenets import masks
+from imagenets.core.files import write_file
 from imagenets.data.dataset.imagenets import ImageNetS, palette
 from imagenets.errors import MissingError
 from imagenets.evaluation import matching
@@ -71,9 +72,7 @@ def write_report(root: Path, tier: str, out: Path) -> Path:
         ]
     )
     path = out / "report.html"
-    part = out / "report.html.part"
-    part.write_text(page, "utf-8")
-    part.replace(path)
+    write_file(path, page)
     return path
 
 
