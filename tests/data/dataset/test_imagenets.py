@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from imagenets import masks
 from imagenets.classes import ilsvrc_classes
-from imagenets.data.dataset import shard_store
+from imagenets.data.dataset import opening, tree_store
 from imagenets.data.dataset.imagenets import ImageNetS, palette
 from imagenets.data.shards import (
     SAMPLE_DTYPE,
@@ -336,7 +336,9 @@ MERGED = {"n04493381": "n02808440"}
 @pytest.fixture
 def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tier of two ILSVRC classes, beside one merged into the first and one outside."""
-    monkeypatch.setattr(shard_store, "TIERS", {"2": Tier("2", (), None, {"train-full": 8}, MERGED)})
+    for module in (opening, tree_store):
+        tiers = {"2": Tier("2", (), None, {"train-full": 8}, MERGED)}
+        monkeypatch.setattr(module, "TIERS", tiers)
     rng = np.random.default_rng(1)
     classes = ("n02808440", "n03773504")
     groups: dict[str, list[ShardSample]] = {"train": [], "train-rest": []}
