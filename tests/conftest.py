@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from tiny import tiny
 
 import imagenets
 from imagenets.cli import prepare
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch: on small arrays threads mostly wait
 
 SOURCES = Path(__file__).resolve().parents[1] / "imagenets"
 

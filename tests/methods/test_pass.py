@@ -129,6 +129,7 @@ def test_the_result_does_not_depend_on_the_workers(
     assert same(checkpoint(finished), checkpoint(tmp_path))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_network(
     finished: Path, tiny_root: Path, tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_another_seed_gives_another_network(
     assert not same(checkpoint(finished)["state_dict"], checkpoint(tmp_path)["state_dict"])
 
 
+@pytest.mark.slow
 def test_frozen_prototypes_stay_and_the_attention_step_leaves_the_backbone(
     finished: Path, tiny_root: Path, tmp_path: Path
 ) -> None:
