@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from imagenets.core.log import progress
-from imagenets.data.raw.parts import Columns, Location, Part, stem_of
-from imagenets.errors import CorruptError, DependencyError
+from imagenets.data.raw.parts import (
+    Columns,
+    Handle,
+    Location,
+    Part,
+    Stamp,
+    stamp_of,
+    stem_of,
+)
+from imagenets.errors import CorruptError, DependencyError, ImageNetSError
 
 _IMAGES = ("image", "img", "jpg", "jpeg")
 _MASKS = ("mask", "segmentation", "annotation")
@@ -33,14 +41,17 @@ def _pyarrow() -> Any:
 
 
 class _RowGroups:
-    """The row groups read last: an image costs its whole group, its neighbours then nothing."""
+    """The row groups read last: an image costs its whole group, its neighbours then nothing.
+
+    They are kept by the opened file, not by its path: there another file may lie by now.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, int, str], Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, int, str], Any] = OrderedDict()
 
-    def column(self, file: Any, path: str, group: int, leaf: str) -> Any:
+    def column(self, file: Any, group: int, leaf: str) -> Any:
         """One column of a row group, as an Arrow column."""
-        key = path, group, leaf
+        key = file, group, leaf
         found = self._kept.pop(key, None)
         if found is None:
             found = file.read_row_group(group, columns=[leaf], use_threads=False).column(0)
@@ -49,6 +60,11 @@ class _RowGroups:
             self._kept.popitem(last=False)
         return found
 
+    def forget(self, file: Any) -> None:
+        """Lets go of what is kept of a file."""
+        for key in [key for key in self._kept if key[0] is file]:
+            del self._kept[key]
+
 
 _row_groups = _RowGroups()
 
@@ -56,15 +72,16 @@ _row_groups = _RowGroups()
 class Parquet:
     """A parquet file; the offset of an image is its row."""
 
-    def __init__(self, path: str, image: str, mask: str | None) -> None:
+    def __init__(self, path: str, stamp: Stamp, image: str, mask: str | None) -> None:
         self.path = path
+        self._stamp = stamp
         self._image, self._mask = image, mask
         self._file: Any = None
         self._ends: list[int] = []
         self._pid = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parquet, (self.path, self._image, self._mask)
+        return Parquet, (self.path, self._stamp, self._image, self._mask)
 
     def read(self, stem: bytes, offset: int, size: int) -> bytes:
         """The bytes in a row's image column."""
@@ -83,31 +100,52 @@ class Parquet:
         return -1
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Lets go of the file and of what is kept of it."""
+        _row_groups.forget(self._file)
         self._file = None
 
     def _cell(self, stem: bytes, row: int, leaf: str) -> bytes:
         where = f"{self.path}: row {row} ({stem.decode('ascii')})"
         try:
             if self._file is None or self._pid != os.getpid():  # a forked child opens its own
-                self._file, self._pid = _pyarrow().ParquetFile(self.path), os.getpid()
-                meta = self._file.metadata
-                rows = (meta.row_group(i).num_rows for i in range(meta.num_row_groups))
-                self._ends = list(accumulate(rows))
+                self._file, self._pid = self._open(), os.getpid()
             group = bisect.bisect_right(self._ends, row)
             first = self._ends[group - 1] if group else 0
-            column = _row_groups.column(self._file, self.path, group, leaf)
+            column = _row_groups.column(self._file, group, leaf)
             value = column[row - first].as_py()
-        except (OSError, ValueError, IndexError) as error:  # Arrow's errors are among these
-            raise CorruptError(
-                f"{where}: cannot be read ({error}). Fetch the file again."
-            ) from error
+        except ImageNetSError:
+            raise
+        except (OSError, ValueError, IndexError, _arrow_error()) as error:
+            raise _unreadable(f"{where}: cannot be read", error) from error
         data = value["bytes"] if isinstance(value, dict) else value
         if not isinstance(data, bytes):
             raise CorruptError(
                 f"{where}: column {leaf} holds no bytes. Take an edition that embeds the images."
             )
         return data
+
+    def _open(self) -> Any:
+        Handle(self.path, self._stamp)  # checks that it is still the file that was listed
+        file = _pyarrow().ParquetFile(self.path)
+        meta = file.metadata
+        rows = (meta.row_group(i).num_rows for i in range(meta.num_row_groups))
+        self._ends = list(accumulate(rows))
+        return file
+
+
+def _arrow_error() -> type[Exception]:
+    """What pyarrow raises beside the builtin errors."""
+    error: type[Exception] = importlib.import_module("pyarrow").ArrowException
+    return error
+
+
+def _unreadable(what: str, error: Exception) -> CorruptError:
+    if isinstance(error, NotImplementedError):
+        return CorruptError(
+            f"{what} by this pyarrow ({error}). Write it again with names as plain strings and "
+            "images as plain binary, in small row groups."
+        )
+    return CorruptError(f"{what} ({error}). Fetch the file again.")
 
 
 def scan(path: Path, files: Sequence[Path]) -> Part:
@@ -126,15 +164,14 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
     containers: list[Parquet] = []
     unidentified, example = 0, ""
     for file in progress(files, f"list {path.name}", len(files), unit="file"):
+        stamp = stamp_of(file.stat())
         try:
             with reader.ParquetFile(file) as opened:
                 schema = opened.schema_arrow
                 image = _leaf(schema, _IMAGES)
                 names = list(_names(opened)) if image else []
-        except (OSError, ValueError) as error:
-            raise CorruptError(
-                f"{file}: not a whole parquet file ({error}). Fetch it again."
-            ) from error
+        except (OSError, ValueError, _arrow_error()) as error:
+            raise _unreadable(f"{file}: not a whole parquet file", error) from error
         if image is None:
             continue
         for row, name in enumerate(names):
@@ -143,7 +180,8 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
             else:
                 unidentified += 1
                 example = example or os.fsdecode(name)
-        containers.append(Parquet(os.path.abspath(file), image, _leaf(schema, _MASKS)))  # noqa: PTH100
+        path_there = os.path.abspath(file)  # noqa: PTH100 - keeps links as the user wrote them
+        containers.append(Parquet(path_there, stamp, image, _leaf(schema, _MASKS)))
     return Part("parquet", path, tuple(containers), *columns.arrays(), unidentified, example)
 
 
@@ -162,15 +200,21 @@ def _leaf(schema: Any, names: Sequence[str], child: str = "bytes") -> str | None
     return None
 
 
+def _values(file: Any, leaf: str) -> Iterator[Any]:
+    """A column, by row groups: within a struct, pyarrow reads a dictionary no other way."""
+    for group in range(file.num_row_groups):
+        column = file.read_row_group(group, columns=[leaf], use_threads=False).column(0)
+        for value in column.to_pylist():
+            yield value["path"] if isinstance(value, dict) else value
+
+
 def _names(file: Any) -> Iterator[bytes]:
     """What each row is called by the first column that names an ILSVRC file; else empty."""
     schema = file.schema_arrow
     leaves = [_leaf(schema, _IMAGES, "path"), *(n for n in _NAMES if n in schema.names)]
     shown: list[bytes] = [b""] * file.metadata.num_rows
     for leaf in filter(None, leaves):
-        values = file.read(columns=[leaf], use_threads=False).column(0).to_pylist()
-        texts = (value["path"] if isinstance(value, dict) else value for value in values)
-        names = [os.fsencode(text) if isinstance(text, str) else b"" for text in texts]
+        names = [os.fsencode(t) if isinstance(t, str) else b"" for t in _values(file, leaf)]
         if any(stem_of(name) for name in names):
             return iter(names)
         shown = names if any(names) else shown

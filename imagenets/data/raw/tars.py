@@ -22,8 +22,10 @@ from imagenets.data.raw.parts import (
     Handle,
     Location,
     Part,
+    Stamp,
     is_image_name,
     split_name,
+    stamp_of,
 )
 from imagenets.data.raw.tarwalk import Member, is_tar, walk
 from imagenets.errors import CorruptError
@@ -37,17 +39,18 @@ _VERSION = 2  # of the index files: others are built anew
 class Tar:
     """A tar whose images are read by offset and size."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stamp: Stamp) -> None:
         self.path = path
+        self._stamp = stamp
         self._handle: Handle | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tar, (self.path,)
+        return Tar, (self.path, self._stamp)
 
     def read(self, stem: bytes, offset: int, size: int) -> bytes:
         """The bytes of a member."""
         if (handle := self._handle) is None:
-            handle = self._handle = Handle(self.path)
+            handle = self._handle = Handle(self.path, self._stamp)
         data = os.pread(handle.fd, size, offset)
         if len(data) < size:
             raise CorruptError(
@@ -98,7 +101,7 @@ class _Builder:
                 self.unidentified += 1
                 self.example = self.example or os.fsdecode(path)
 
-    def part(self, path: Path) -> Part:
+    def part(self, path: Path, stamp: Stamp) -> Part:
         """The archive's images; a hard link stands for the member that it names."""
         stems, container, offsets, sizes = self.columns.arrays()
         if self.links:
@@ -109,7 +112,7 @@ class _Builder:
                     self.columns.add(stem, 0, int(offsets[origin]), int(sizes[origin]))
             stems, container, offsets, sizes = self.columns.arrays()
         kind = "webdataset" if self.sidecars else "tar"
-        tar = Tar(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks as the user wrote them
+        tar = Tar(os.path.abspath(path), stamp)  # noqa: PTH100 - keeps links as the user wrote them
         return Part(
             kind, path, (tar,), stems, container, offsets, sizes, self.unidentified, self.example
         )
@@ -133,19 +136,19 @@ def scan(path: Path, cache: Path | None) -> Part:
         "mtime_ns": status.st_mtime_ns,
     }
     if cache is None:
-        return _build(path, status.st_size)
+        return _build(path, stamp_of(status))
     digest = hashlib.sha256(os.fsencode(key["path"])).hexdigest()[:12]  # type: ignore[arg-type]
     kept = cache / f"{path.stem}-{digest}.npz"
-    part = _load(kept, path, key)
+    part = _load(kept, path, key, stamp_of(status))
     if part is None:
-        part = _build(path, status.st_size)
+        part = _build(path, stamp_of(status))
         _save(kept, part, key)
     return part
 
 
-def _build(path: Path, size: int) -> Part:
+def _build(path: Path, stamp: Stamp) -> Part:
     """Reads every header of an archive and of the class archives within it."""
-    handle = Handle(str(path))
+    handle, size = Handle(str(path), stamp), stamp[0]
     if not is_tar(handle.fd):
         raise _no_tar(path, os.pread(handle.fd, 6, 0))
     if hasattr(os, "posix_fadvise"):  # no read-ahead: between two headers lie 100 kB of no use
@@ -161,7 +164,7 @@ def _build(path: Path, size: int) -> Part:
             else:
                 builder.add(member)
             shown.update(offset + length - shown.n)
-    return builder.part(path)
+    return builder.part(path, stamp)
 
 
 def _no_tar(path: Path, magic: bytes) -> CorruptError:
@@ -177,7 +180,7 @@ def _no_tar(path: Path, magic: bytes) -> CorruptError:
     )
 
 
-def _load(kept: Path, path: Path, key: dict[str, Any]) -> Part | None:
+def _load(kept: Path, path: Path, key: dict[str, Any], stamp: Stamp) -> Part | None:
     """The kept index; None where there is none, it is broken, or the archive has changed."""
     try:
         with kept.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -189,7 +192,7 @@ def _load(kept: Path, path: Path, key: dict[str, Any]) -> Part | None:
         return None
     if not (stems.dtype == STEM_DTYPE and stems.shape == offsets.shape == sizes.shape):
         return None
-    tar = Tar(os.path.abspath(path))  # noqa: PTH100
+    tar = Tar(os.path.abspath(path), stamp)  # noqa: PTH100
     container = np.zeros(len(stems), np.int32)
     unidentified, example = meta["unidentified"], meta["example"]
     return Part(meta["kind"], path, (tar,), stems, container, offsets, sizes, unidentified, example)

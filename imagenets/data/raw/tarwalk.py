@@ -52,8 +52,8 @@ def walk(fd: int, begin: int, end: int, what: str) -> Iterator[Member]:
             raise _cut(what, f"at member {_text(name)}", offset + size - begin, end - begin)
         if flag in _EXTENDING:
             extra |= _extension(flag, os.pread(fd, size, offset))
-        elif flag == b"S":
-            raise _sparse(what, name)
+        elif flag == b"S" or "sparse" in extra:
+            raise _sparse(what, extra.get("sparse") or name)
         elif flag != b"g":
             yield name, flag, offset, size, _link(header, extra) if flag == b"1" else b""
             last = name
@@ -124,7 +124,12 @@ def _number(field: bytes) -> int:
 
 
 def _pax(data: bytes) -> dict[str, bytes]:
-    """The records `<length> <key>=<value>` of a pax header that matter here: path and size."""
+    """The records `<length> <key>=<value>` of a pax header that matter here.
+
+    Returns:
+        `path`, `linkpath`, `size`, and `sparse` (the real name, where it is told) of a member that
+        is stored without its holes: its data is then no run of bytes of the archive.
+    """
     found: dict[str, bytes] = {}
     while data:
         length, _, _ = data.partition(b" ")
@@ -133,6 +138,8 @@ def _pax(data: bytes) -> dict[str, bytes]:
         key, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
         if key in (b"path", b"linkpath") or (key == b"size" and value.isdigit()):
             found[key.decode("ascii")] = value
+        elif key.startswith((b"GNU.sparse.", b"SCHILY.realsize")):
+            found["sparse"] = value if key.endswith(b".name") else found.get("sparse", b"")
         data = data[int(length) :]
     return found
 

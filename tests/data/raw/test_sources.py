@@ -226,13 +226,35 @@ def test_archive_cut_after_it_was_opened(tmp_path: Path) -> None:
     archive = tmp_path / "n01440764.tar"
     archive.write_bytes(tar_bytes({"n01440764_10026.JPEG": b"d" * 900}))
     images = open_sources([archive])
+    assert images.read(0) == b"d" * 900
     os.truncate(archive, 600)
     with pytest.raises(CorruptError, match=r"n01440764\.tar: cut off at member n01440764_10026"):
         images.read(0)
     images.close()
+    with pytest.raises(CorruptError, match=r"n01440764\.tar: has changed since .* 600 now"):
+        images.read(0)
     archive.unlink()
     with pytest.raises(MissingError, match=r"n01440764\.tar: cannot be opened"):
         images.read(0)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_archive_that_was_replaced(tmp_path: Path, opened: bool) -> None:
+    """Other bytes of the same size at the same offsets are not taken for those that were listed."""
+    archive = tmp_path / "n01440764.tar"
+    first = {"n01440764_1.JPEG": b"a" * 900, "n01440764_2.JPEG": b"b" * 900}
+    archive.write_bytes(tar_bytes(first))
+    images = open_sources([archive], cache=tmp_path / "cache")
+    if opened:
+        images.read(0)
+        images.close()
+    archive.write_bytes(tar_bytes(dict(reversed(first.items()))))
+    os.utime(archive, ns=(0, 0))
+    for held in (images, pickle.loads(pickle.dumps(images))):
+        with pytest.raises(CorruptError, match=r"n01440764\.tar: has changed since"):
+            held.read(0)
+    again = open_sources([archive], cache=tmp_path / "cache")
+    assert contents(again) == {"n01440764_1": b"a" * 900, "n01440764_2": b"b" * 900}
 
 
 def test_missing_and_unknown(tmp_path: Path) -> None:
@@ -358,6 +380,29 @@ def test_sparse_member_is_refused(tmp_path: Path) -> None:
     info.type = b"S"
     (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     with pytest.raises(CorruptError, match="is sparse"):
+        open_sources([tmp_path / "x.tar"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9000"},
+        {"GNU.sparse.size": "9000", "GNU.sparse.numblocks": "1", "GNU.sparse.map": "0,900"},
+        {"GNU.sparse.size": "9000", "GNU.sparse.offset": "0", "GNU.sparse.numbytes": "900"},
+        {"SCHILY.realsize": "9000"},
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_sparse_member_of_a_pax_archive_is_refused(
+    tmp_path: Path, headers: dict[str, str], inside: bool
+) -> None:
+    name = "n01440764_10026.JPEG"
+    info = tarfile.TarInfo("GNUSparseFile.7/" + name)
+    info.size, info.pax_headers = 900, {"GNU.sparse.name": name, **headers}
+    data = info.tobuf(tarfile.PAX_FORMAT) + b"d" * 900 + bytes(124 + 1024)
+    data = tar_bytes({"n01440764.tar": data}) if inside else data
+    (tmp_path / "x.tar").write_bytes(data)
+    with pytest.raises(CorruptError, match=rf"x\.tar: .*member {name} is sparse"):
         open_sources([tmp_path / "x.tar"])
 
 
@@ -534,6 +579,65 @@ def test_broken_parquet(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CorruptError, match=r"x\.parquet: not a whole parquet file"):
         open_sources([path])
+
+
+@pytest.mark.parametrize("leaf", ["path", "bytes", "both"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_with_dictionary_columns(tmp_path: Path, leaf: str, nested: bool) -> None:
+    """Names or images that repeat in no row are still written as a dictionary by some writers."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install 'imagenets[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = pyarrow.array([f"{stem}.JPEG" for stem in EVERYTHING])
+    data = pyarrow.array(list(EVERYTHING.values()))
+    names = names if leaf == "bytes" else names.dictionary_encode()
+    data = data if leaf == "path" else data.dictionary_encode()
+    table = {"image": data, "path": names}
+    if nested:
+        table = {"image": pyarrow.StructArray.from_arrays([data, names], ["bytes", "path"])}
+    parquet.write_table(pyarrow.table(table), tmp_path / "x.parquet", row_group_size=2)
+    assert contents(open_sources([tmp_path / "x.parquet"])) == EVERYTHING
+
+
+def test_parquet_that_pyarrow_cannot_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own errors, which are no builtin ones, name the file and what to do, too."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pip install 'imagenets[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "x.parquet"
+    write_parquet(path, hub_rows(TRAIN))
+    images = open_sources([path])
+    for error in (pyarrow.ArrowNotImplementedError, pyarrow.lib.ArrowCapacityError):
+
+        def fail(*_: object, error: type[Exception] = error, **__: object) -> None:
+            raise error("as it is stored")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(parquet.ParquetFile, "read_row_group", fail)
+            with pytest.raises(CorruptError, match=rf"^{path}: .*as it is stored.*again"):
+                open_sources([path])
+            with pytest.raises(CorruptError, match=rf"^{path}: row 0 .*as it is stored.*again"):
+                images.read(0)
+
+
+def test_parquet_that_was_replaced(tmp_path: Path) -> None:
+    """The old images are never given for the new ones, whatever was kept of the file."""
+    path = tmp_path / "x.parquet"
+    write_parquet(path, hub_rows({"n01440764_1": b"a1", "n01440764_2": b"a2"}))
+    first = open_sources([path])
+    unread = open_sources([path])
+    assert first.read(0) == b"a1"
+    status = path.stat()
+    path.unlink()
+    write_parquet(path, hub_rows({"n01440764_1": b"b1", "n01440764_2": b"b2"}))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert contents(open_sources([path])) == {"n01440764_1": b"b1", "n01440764_2": b"b2"}
+    assert first.read(1) == b"a2"  # the open file is still the old one
+    first.close()
+    assert contents(open_sources([path])) == {"n01440764_1": b"b1", "n01440764_2": b"b2"}
+    os.utime(path, ns=(0, 0))
+    for images in (first, unread):
+        with pytest.raises(CorruptError, match=r"x\.parquet: has changed since"):
+            images.read(0)
 
 
 def test_parquet_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
