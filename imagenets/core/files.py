@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 PART = ".part"
 """What a file that is not whole yet ends in."""
@@ -27,6 +31,32 @@ def part_of(path: Path) -> Path:
 def is_part(name: str) -> bool:
     """Whether a file of this name is one that was never finished."""
     return name.endswith(PART)
+
+
+_LITTER = frozenset(
+    {
+        *("__MACOSX", ".DS_Store", ".AppleDouble", ".Spotlight-V100", ".Trashes", ".fseventsd"),
+        *("Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"),
+    }
+)
+
+
+def is_litter(path: str) -> bool:
+    """Whether a file is one that macOS or Windows leaves by itself, or lies in such a folder."""
+    return any(name in _LITTER or name.startswith("._") for name in path.split("/"))
+
+
+def pass_over(folder: str, error: OSError) -> None:
+    """Warns, once, of a folder that cannot be listed and in which nothing is expected.
+
+    Such is the `lost+found` at the top of a file system.
+    """
+    _tell(folder, error.strerror or str(error))
+
+
+@cache
+def _tell(folder: str, why: str) -> None:
+    log.warning("%s: cannot be listed (%s) and is passed over", folder, why)
 
 
 def remove_parts(folder: Path) -> None:

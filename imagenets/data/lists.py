@@ -73,7 +73,7 @@ def read_lists(tier: Tier, downloads: Path) -> Lists:
 
 def _read_categories(path: Path) -> tuple[str, ...]:
     """Reads a categories list: one WordNet id a line, sorted; class id = 1 + rank."""
-    classes = tuple(path.read_text("utf-8").split())
+    classes = tuple(_text(path).split())
     if not classes or list(classes) != sorted(set(classes)) or not all(map(is_wnid, classes)):
         raise CorruptError(
             f"{path}: not a list of sorted, distinct WordNet ids, one a line. "
@@ -82,9 +82,19 @@ def _read_categories(path: Path) -> tuple[str, ...]:
     return classes
 
 
+def _text(path: Path) -> str:
+    """A list's text; the byte order mark that some editors put in front is no part of it."""
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorruptError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start:,}). Save it as UTF-8, "
+            "or fetch the list again."
+        ) from None
+
+
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    text = path.read_text("utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         fields = line.split()
         if len(fields) != 2:
             raise CorruptError(f"{path}, line {number}: two fields expected, not {line!r}.")

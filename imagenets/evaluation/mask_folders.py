@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from imagenets import masks
+from imagenets.classes import is_wnid
+from imagenets.core.files import is_litter, pass_over
 from imagenets.core.pool import in_chunks
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation.counts import Array, Counts, Int64, concatenate, count
@@ -60,11 +62,17 @@ def list_masks(folder: Path) -> dict[str, Mask]:
 
 def _pngs(folder: Path, prefix: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
+        found = [entry for entry in entries if not is_litter(entry.name)]
+    for entry in found:
+        if entry.is_dir():
+            try:
                 yield from _pngs(Path(entry.path), f"{prefix}{entry.name}/")
-            elif entry.name.lower().endswith(".png") and not entry.name.startswith("."):
-                yield prefix + entry.name
+            except PermissionError as error:
+                if is_wnid(entry.name):
+                    raise
+                pass_over(entry.path, error)
+        elif entry.name.lower().endswith(".png") and not entry.name.startswith("."):
+            yield prefix + entry.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,27 @@ def test_an_image_in_validation_and_test_is_refused(tmp_path: Path) -> None:
         lists_of(world, tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("what", list(list_paths("3")))
+def test_a_byte_order_mark_is_no_part_of_a_list(tmp_path: Path, what: str, encoding: str) -> None:
+    """That of UTF-8 is read over; other encodings are named."""
+    index = tiny().index(tmp_path)
+    tier = get_tier("3", index)
+    expected = read_lists(tier, index)
+    path = index / list_paths("3")[what]
+    path.write_text(path.read_text("utf-8").replace("\n", "\r\n"), encoding)
+    if encoding == "utf-16":
+        with pytest.raises(CorruptError, match=rf"{path.name}: not UTF-8 text"):
+            read_lists(tier, index)
+        return
+    found = read_lists(tier, index)
+    assert found.classes == expected.classes
+    for split, records in expected.splits.items():
+        assert found.splits[split].stems.tolist() == records.stems.tolist()
+        assert found.splits[split].wnids.tolist() == records.wnids.tolist()
+        assert found.splits[split].sources.tolist() == records.sources.tolist()
+
+
 @pytest.mark.parametrize("text", ["", "n90000002\nn90000001", "n90000001 n90000001", "tench"])
 def test_categories_that_are_no_sorted_ids_are_refused(tmp_path: Path, text: str) -> None:
     world = tiny()

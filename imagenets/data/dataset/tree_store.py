@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from imagenets import paths
 from imagenets.classes import class_folders, ilsvrc_classes, ranks
+from imagenets.core.files import is_litter
 from imagenets.data.dataset.store import digest
 from imagenets.data.lists import Lists, have_lists, read_lists
 from imagenets.errors import CorruptError, MissingError
@@ -85,7 +86,8 @@ class TreeStore:
         for path in (self._base / self._split, self._masks):
             for folder in class_folders(path) if path.is_dir() else ():
                 with os.scandir(path / folder) as entries:
-                    rows = sorted((entry.name, entry.stat().st_size) for entry in entries)
+                    found = [entry for entry in entries if not is_litter(entry.name)]
+                    rows = sorted((entry.name, entry.stat().st_size) for entry in found)
                 yield from (f"{path.name}/{folder}/{name} {size}" for name, size in rows)
 
     def _find_classes(self, tier: str, lists: Lists | None) -> npt.NDArray[np.bytes_]:
@@ -127,7 +129,7 @@ class TreeStore:
 
 def _stems(folder: Path) -> list[bytes]:
     names = os.listdir(os.fsencode(folder))  # noqa: PTH208 - bytes, for a million names
-    return sorted(name[:-5] for name in names if name.endswith(b".JPEG"))
+    return sorted(n[:-5] for n in names if n.endswith(b".JPEG") and not n.startswith(b"._"))
 
 
 def _read(path: Path) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagenets.core.files import sha256, write_file
 from imagenets.data.lists import have_lists
-from imagenets.data.prepare.archive import holds_tier
+from imagenets.data.prepare.archive import tiers_of
 from imagenets.data.prepare.download import fetch
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.tiers import ARCHIVES_URL, LISTS_URL, TIERS, ListFile, Tier, get_tier, list_paths
@@ -83,13 +84,14 @@ def local_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
 
     Raises:
         MissingError: An archive that was named is not there.
-        CorruptError: It is no zip.
+        CorruptError: One is no zip, or holds the masks of no tier.
     """
     for path in origin.annotations:
         if not path.is_file():
             raise MissingError(f"{path}: no such mask archive. Check --annotations.")
-    for path in origin.annotations:
-        if holds_tier(path, tier.folder):
+    held = [tiers_of(path) for path in origin.annotations]  # all are looked at: none may be odd
+    for path, tiers in zip(origin.annotations, held, strict=True):
+        if tier.name in tiers:
             return path
     if name := _archive_name(tier, origin):
         return downloads / name if (downloads / name).is_file() else None
@@ -107,13 +109,14 @@ def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
     if path := local_archive(tier, origin, downloads):
         return path
     name = _archive_name(tier, origin)
+    given = ", ".join(map(str, origin.annotations))
     if name is None:
+        other = f" ({given} is of another tier)" if given else ""
         raise UsageError(
             f"tier {tier.name} is a custom one, so its mask archive is not published: give it with "
-            f"--annotations {tier.folder}-<md5>.zip, or prepare only --subsets train test."
+            f"--annotations {tier.folder}-<md5>.zip{other}, or prepare only --subsets train test."
         )
-    if origin.annotations:
-        given = ", ".join(map(str, origin.annotations))
+    if given:
         log.warning("%s: no archive of tier %s; taking the published one", given, tier.name)
     base = (origin.mirror or ARCHIVES_URL).rstrip("/")
     return fetch(f"{base}/{name}", downloads / name, offline=origin.offline)
@@ -124,13 +127,15 @@ def _archive_name(tier: Tier, origin: Origin) -> str | None:
 
 
 def _take(entry: ListFile, source: Path, target: Path) -> None:
-    digest = sha256(source)
+    digest, data = sha256(source), source.read_bytes()
     if entry.sha256 not in (None, digest):
+        marked = " It begins with a byte order mark, which an editor has put there."
         raise CorruptError(
             f"{source}: not the published list: its SHA-256 is {digest}, the published one is "
-            f"{entry.sha256}. Leave --index out to download it, or fetch it again."
+            f"{entry.sha256}.{marked if data.startswith(BOM_UTF8) else ''} Leave --index out to "
+            "download it, or fetch it again."
         )
     if target.is_file() and (target.samefile(source) or sha256(target) == digest):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_file(target, source.read_bytes())
+    write_file(target, data)

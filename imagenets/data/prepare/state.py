@@ -14,7 +14,7 @@ from typing import Any
 from imagenets import paths
 from imagenets.classes import is_wnid
 from imagenets.core import lock
-from imagenets.core.files import write_json
+from imagenets.core.files import pass_over, write_json
 from imagenets.core.pool import wait_for_orphans
 
 WORKERS = "workers"
@@ -104,7 +104,12 @@ def _changes(path: str, depth: int) -> Iterator[str]:
     yield f"{path} {status.st_mtime_ns} {0 if folder else status.st_size}"
     if not folder or depth == _DEPTH or is_wnid(os.path.basename(path)):  # noqa: PTH119
         return
-    with os.scandir(path) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir() or not entry.name.lower().endswith((".jpeg", ".jpg", ".png")):
-                yield from _changes(entry.path, depth + 1)
+    try:
+        with os.scandir(path) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError as error:
+        pass_over(path, error)
+        return
+    for entry in found:
+        if entry.is_dir() or not entry.name.lower().endswith((".jpeg", ".jpg", ".png")):
+            yield from _changes(entry.path, depth + 1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from imagenets import paths
-from imagenets.core.files import PART, is_part, sync_all, write_file
+from imagenets.core.files import PART, is_litter, is_part, sync_all, write_file
 from imagenets.core.pool import Pool
 from imagenets.data.prepare.archive import MaskArchive, read_mask
 from imagenets.data.prepare.plan import Plan, SplitPlan
@@ -168,7 +168,7 @@ def _entries(folder: Path) -> dict[str, os.DirEntry[str]]:
         )
     folder.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder) as entries:
-        there = {entry.name: entry for entry in entries}
+        there = {entry.name: entry for entry in entries if not is_litter(entry.name)}
     for name in [name for name in there if is_part(name)]:
         os.unlink(there.pop(name).path)  # noqa: PTH108 - an entry carries its path
     return there

@@ -24,8 +24,8 @@ from imagenets.data.prepare.archive import (
     check,
     decode_mask,
     digest,
-    holds_tier,
     mask_size,
+    tiers_of,
 )
 from imagenets.errors import CorruptError
 
@@ -67,8 +67,7 @@ def test_members_are_read_in_another_process(tmp_path: Path) -> None:
     assert archive.size(name) == len(world.members[name])
     assert pickle.loads(pickle.dumps(archive)).read(name) == world.members[name]
     assert archive.read(name) == world.members[name]
-    assert holds_tier(archive.path, "ImageNetS3")
-    assert not holds_tier(archive.path, "ImageNetS")
+    assert tiers_of(archive.path) == {"3"}
 
 
 def test_missing_and_strange_members_are_named(tmp_path: Path) -> None:
@@ -78,14 +77,78 @@ def test_missing_and_strange_members_are_named(tmp_path: Path) -> None:
     with pytest.raises(CorruptError, match=f"lacks 1 members, such as {name}"):
         checked(world, tmp_path)
     world.members[name] = data
-    world.members["ImageNetS3/__MACOSX/._x"] = b"junk of an operating system is no fault"
-    checked(world, tmp_path)
     world.members["ImageNetS3/readme.txt"] = b"strange"
     with pytest.raises(CorruptError, match="holds besides 1 members, such as ImageNetS3/readme"):
         checked(world, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "c:\\e.png"])
+@pytest.mark.parametrize(
+    "litter",
+    [
+        *("__MACOSX/ImageNetS3/._x.png", "{folder}/._{file}", "{folder}/.DS_Store", "._.DS_Store"),
+        *("{folder}/Thumbs.db", "desktop.ini", "System Volume Information/IndexerVolumeGuid"),
+    ],
+)
+def test_what_operating_systems_leave_is_passed_over(tmp_path: Path, litter: str) -> None:
+    world = tiny()
+    folder, _, file = next(iter(world.members)).rpartition("/")
+    path = world.archive(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(litter.format(folder=folder, file=file), b"Mac OS X")
+    check(MaskArchive(path), sorted(world.members), 3, tmp_path / "note", Pool())
+    assert tiers_of(path) == {"3"}
+
+
+@pytest.mark.parametrize("spelling", ["./{}", "{}", ".\\{}"])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_other_tools_spell_names_in_their_way(
+    tmp_path: Path, spelling: str, separator: str
+) -> None:
+    world = tiny()
+    path = tmp_path / "masks.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in world.members.items():
+            archive.writestr(spelling.format(name.replace("/", separator)), data)
+    assert tiers_of(path) == {"3"}
+    check(MaskArchive(path), sorted(world.members), 3, tmp_path / "note", Pool())
+    assert all(MaskArchive(path).read(name) == data for name, data in world.members.items())
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    world = tiny()
+    name = next(iter(world.members))
+    world.members["./" + name] = b"another"
+    with pytest.raises(CorruptError, match=f"holds {name} more than once"):
+        MaskArchive(world.archive(tmp_path))
+
+
+@pytest.mark.parametrize("top", ["", "Downloads/ImageNetS3/", "imagenets3/"])
+def test_an_archive_of_no_tier_says_what_it_looks_like(tmp_path: Path, top: str) -> None:
+    world = tiny()
+    world.members = {name.replace("ImageNetS3/", top): data for name, data in world.members.items()}
+    example = f"{len(world.members)} members such as {min(world.members)}"
+    expected = "ImageNetS<tier>/<split>-segmentation/<wnid>/<stem>.png are expected"
+    with pytest.raises(CorruptError, match=f"{example}, where {expected}"):
+        tiers_of(world.archive(tmp_path))
+
+
+def test_an_archive_of_other_names_says_both(tmp_path: Path) -> None:
+    world = tiny()
+    names = list(world.members)
+    world.members = {name.replace("-segmentation", "-masks"): b"" for name in names}
+    with pytest.raises(CorruptError) as caught:
+        MaskArchive(world.archive(tmp_path)).check_names(names)
+    assert f"lacks {len(names)} members, such as {min(names)}" in str(caught.value)
+    assert f"besides {len(names)} members, such as {min(world.members)}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../evil.png", "/etc/evil.png", "a/../../evil.png", "c:\\e.png", "..\\evil.png"),
+        *("\\\\host\\evil.png", ".\\..\\evil.png", "./../evil.png"),
+    ],
+)
 def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     world = tiny()
     world.members[name] = b"x"

@@ -36,6 +36,13 @@ def test_an_official_list_with_another_digest_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "downloads").exists()
 
 
+def test_an_official_list_with_a_byte_order_mark_says_so(tmp_path: Path) -> None:
+    for path in tiny(name="50").index(tmp_path / "index").rglob("*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    with pytest.raises(CorruptError, match=r"categories_im50\.txt: .* byte order mark"):
+        fetch_lists("50", Origin(index=tmp_path / "index"), tmp_path / "downloads")
+
+
 def test_offline_names_what_is_lacking(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"ImageNetS_categories_im50\.txt"):
         fetch_lists("50", Origin(offline=True), tmp_path)
@@ -54,6 +61,19 @@ def test_the_archive_is_found_by_its_content(tmp_path: Path) -> None:
     right = tiny().archive(tmp_path, "renamed.zip")
     tier = get_tier("3", index)
     assert fetch_archive(tier, Origin(annotations=(other, right)), tmp_path) == right
+    with pytest.raises(UsageError, match=rf"--annotations .*\({other} is of another tier\)"):
+        fetch_archive(tier, Origin(annotations=(other,)), tmp_path / "empty")
+
+
+def test_an_archive_that_was_given_and_is_of_no_tier_is_an_error(tmp_path: Path) -> None:
+    """It is not passed over for one that is fetched, or asked for once more."""
+    world = tiny()
+    world.members = {name.partition("/")[2]: data for name, data in world.members.items()}
+    path = world.archive(tmp_path)
+    for name in ("3", "50"):
+        tier = get_tier(name, world.index(tmp_path))
+        with pytest.raises(CorruptError, match=rf"^{path}: no mask archive: .* such as t.*expect"):
+            fetch_archive(tier, Origin(annotations=(path,)), tmp_path / "downloads")
 
 
 def test_a_custom_tier_without_archive_says_what_to_do(tmp_path: Path) -> None:
