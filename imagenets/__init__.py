@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imagenets.data.dataset.collate import collate as collate
     from imagenets.data.dataset.imagenets import ImageNetS as ImageNetS
     from imagenets.data.loader import Loader as Loader
     from imagenets.data.loader.crops import CenterCrop as CenterCrop
@@ -23,6 +24,7 @@ _HOMES = {
     "ShortSide": "imagenets.data.loader.crops",
     "RandomCrop": "imagenets.data.loader.crops",
     "CentreCrop": "imagenets.data.loader.crops",
+    "collate": "imagenets.data.dataset.collate",
     "ImageNetS": "imagenets.data.dataset.imagenets",
     "ImageNetSError": "imagenets.errors",
     "Loader": "imagenets.data.loader",
@@ -45,6 +47,7 @@ __all__ = [
     "ShortSide",
     "Tier",
     "__version__",
+    "collate",
 ]
 
 

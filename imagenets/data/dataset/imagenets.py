@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypedDict, overload
+from typing import Any, Generic, Literal, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import TypeVar
 
 from imagenets import masks
 from imagenets.data.dataset.opening import open_store
@@ -58,11 +59,17 @@ class Encoded:
     mask: bytes | memoryview | None
 
 
+_SHOWN = 3
+"""Names that are shown of many."""
+
+T = TypeVar("T", covariant=True, default=Sample)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredMask:
     """The encoded mask of one sample, to be read where it is needed, in another process too."""
 
-    dataset: ImageNetS
+    dataset: ImageNetS[Any]
     index: int
 
     def read(self) -> bytes | memoryview:
@@ -81,7 +88,7 @@ class StoredMask:
         return f"{self.dataset.where(self.index)}"
 
 
-class ImageNetS(Dataset[Any]):
+class ImageNetS(Dataset[T], Generic[T]):
     """A split of ImageNet-S.
 
     The samples are the same, in the same order (by class folder, then file stem), whether they
@@ -111,6 +118,29 @@ class ImageNetS(Dataset[Any]):
         CorruptError: A file is damaged.
     """
 
+    @overload
+    def __init__(
+        self: ImageNetS[Sample],
+        root: str | Path,
+        split: str = ...,
+        classes: int | str = ...,
+        transform: None = ...,
+        layout: Literal["auto", "shards", "tree"] = ...,
+        masks: bool = ...,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = ...,
+        classes: int | str = ...,
+        *,
+        transform: Callable[[Sample], T],
+        layout: Literal["auto", "shards", "tree"] = ...,
+        masks: bool = ...,
+    ) -> None: ...
+
     def __init__(
         self,
         root: str | Path,
@@ -133,10 +163,10 @@ class ImageNetS(Dataset[Any]):
         return len(self._store.class_ids) if self._rows is None else len(self._rows)
 
     @overload
-    def __getitem__(self, index: slice) -> ImageNetS: ...
+    def __getitem__(self, index: slice) -> ImageNetS[T]: ...
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> T: ...
 
     def __getitem__(self, index: int | slice) -> Any:
         """The sample at an index (negative ones count from the end), or a slice as a view.
@@ -150,11 +180,11 @@ class ImageNetS(Dataset[Any]):
         sample = self._sample(self._row(index))
         return sample if self.transform is None else self.transform(sample)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+    def __getitems__(self, indices: Sequence[int]) -> list[T]:
         """Several samples at once; what DataLoader calls for a batch."""
         return [self[index] for index in indices]
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
@@ -226,7 +256,7 @@ class ImageNetS(Dataset[Any]):
         row = self._row(index)
         return f"{self._store.where(row)} ({self._store.name(row)})"
 
-    def select(self, *classes: int | str) -> ImageNetS:
+    def select(self, *classes: int | str) -> ImageNetS[T]:
         """A view of some classes only.
 
         Args:
@@ -238,11 +268,29 @@ class ImageNetS(Dataset[Any]):
         wanted = {self._class_id(one) for one in classes}
         return self._view(self._all_rows()[np.isin(self.class_ids, list(wanted))])
 
-    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> ImageNetS:
-        """A view of the samples at these indices, in this order."""
-        return self._view(self._all_rows()[np.asarray(indices, np.int64)])
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> ImageNetS[T]:
+        """A view of the samples at these indices, in this order.
 
-    def with_masks(self, folder: str | Path) -> ImageNetS:
+        Args:
+            indices: Whole numbers (negative ones count from the end), or a boolean for each
+                sample, such as `data.class_ids == 2`.
+
+        Raises:
+            UsageError: They are neither.
+            IndexError: One is out of range, or there is not a boolean for each sample.
+        """
+        chosen = np.asarray(indices)
+        if chosen.dtype == np.bool_ and chosen.shape != (len(self),):
+            raise IndexError(f"{chosen.shape} booleans for {len(self)} samples: give one for each")
+        if chosen.size and chosen.dtype.kind not in "iub":
+            raise UsageError(
+                f"indices are {chosen.dtype} (such as {chosen.flat[0]!r}): give whole numbers, or "
+                "a boolean for each sample."
+            )
+        chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        return self._view(self._all_rows()[chosen])
+
+    def with_masks(self, folder: str | Path) -> ImageNetS[T]:
         """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
         view = self._view(self._all_rows())
         view._labels, view.has_masks = Path(folder), True
@@ -311,6 +359,8 @@ class ImageNetS(Dataset[Any]):
             raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
 
     def _row(self, index: int) -> int:
+        if isinstance(index, bool):
+            raise TypeError(f"index is {index}: give a whole number, or see `subset`")
         number, count = operator.index(index), len(self)
         if not -count <= number < count:
             raise IndexError(f"index {number}: {self.split} of tier {self.tier} has {count} images")
@@ -323,7 +373,7 @@ class ImageNetS(Dataset[Any]):
     def _of_rows(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return column if self._rows is None else column[self._rows]
 
-    def _view(self, rows: npt.NDArray[np.int64]) -> ImageNetS:
+    def _view(self, rows: npt.NDArray[np.int64]) -> ImageNetS[T]:
         view = copy.copy(self)
         view._rows = rows
         return view
@@ -332,7 +382,7 @@ class ImageNetS(Dataset[Any]):
         if isinstance(one, str):
             if one in self.classes:
                 return self.classes.index(one) + 1
-        elif 0 <= operator.index(one) <= len(self.classes):
+        elif not isinstance(one, bool) and 0 <= operator.index(one) <= len(self.classes):
             return operator.index(one)
         raise UsageError(
             f"{one!r} is no class of tier {self.tier}: give ids from 1 to {len(self.classes)}, "
@@ -341,8 +391,12 @@ class ImageNetS(Dataset[Any]):
 
 
 class _Names(Sequence[str]):
-    def __init__(self, dataset: ImageNetS) -> None:
+    def __init__(self, dataset: ImageNetS[Any]) -> None:
         self._dataset = dataset
+
+    def __repr__(self) -> str:
+        more = ", ..." if len(self) > _SHOWN else ""
+        return f"{len(self)} names: {', '.join(self[:_SHOWN])}{more}"
 
     def __len__(self) -> int:
         return len(self._dataset)

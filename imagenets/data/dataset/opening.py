@@ -31,7 +31,9 @@ def open_store(root: Path, split: str, tier: str, layout: str) -> tuple[str, Sto
         MissingError: The set, or this split of it, is not prepared.
         CorruptError: A file of it is damaged.
     """
-    root, tier = _resolve(root, tier)
+    if not isinstance(split, str):
+        raise UsageError(f"split is {split!r}: give its name; the tier is classes={split!r}.")
+    root, tier = _resolve(root.expanduser(), tier)
     splits = TIERS[tier].splits if tier in TIERS else SPLITS
     if split not in splits:
         raise UsageError(
@@ -80,7 +82,11 @@ def _missing(root: Path, split: str, tier: str, layout: str, found: list[str]) -
             f"{root}: {name} is prepared here without the split {split}, it has "
             f"{', '.join(dict.fromkeys(found))}. To add it, run {command} --subsets {split}"
         )
-    others = [path.name for found in paths.prepared(root).values() for path in found]
-    there = f"There is {', '.join(others)} (choose with classes=...). " if others else ""
+    others = [f"tier {tier} is here: classes={_shown(tier)}" for tier in paths.prepared(root)]
+    there = f"{'; '.join(others).capitalize()}. " if others else ""
     form = "" if layout == "auto" else f" (--layout {layout})"
     return f"{root}: no {name} is prepared here{form}. {there}To prepare it, run {command}"
+
+
+def _shown(tier: str) -> str:
+    return tier if tier.isdecimal() else repr(tier)

@@ -25,6 +25,8 @@ class Batch:
         names: N names, `wnid/stem`.
         boxes: N x 4 int64, what was cut out (left, top, width, height); None of whole images.
         flips: N bool, what was mirrored; None of whole images.
+        repeated: N bool, samples that another rank has in the same step, too: they only fill it up.
+            Leave them out of scores. None where batches were put together by hand.
     """
 
     images: Tensor | RaggedBatch
@@ -35,6 +37,12 @@ class Batch:
     names: list[str]
     boxes: Tensor | None = None
     flips: Tensor | None = None
+    repeated: Tensor | None = None
+
+    def __repr__(self) -> str:
+        shape = "whole images" if isinstance(self.images, RaggedBatch) else tuple(self.images.shape)
+        masks = "" if self.masks is None else ", with masks"
+        return f"Batch({len(self)} samples, {shape}{masks}, {', '.join(self.names[:3])}, ...)"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -50,6 +58,12 @@ class Batch:
         """The images, N x 3 x H x W, of a loader that crops or resizes."""
         assert isinstance(self.images, Tensor), "this loader gives whole images: see `whole`"
         return self.images
+
+    @property
+    def crop_masks(self) -> Tensor:
+        """The masks, N x H x W int16, of a loader that crops or resizes a split with masks."""
+        assert isinstance(self.masks, Tensor), "this loader gives no masks of crops: see `masks`"
+        return self.masks
 
     @property
     def sizes(self) -> Tensor:

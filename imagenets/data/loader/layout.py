@@ -14,7 +14,8 @@ from imagenets.data.loader.crops import Crop
 from imagenets.pixels.ragged import RaggedBatch
 
 if TYPE_CHECKING:
-    from imagenets.data.loader.readable import Readable
+    from imagenets.data.loader.order import Share
+from imagenets.data.loader.readable import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +55,29 @@ class Layout:
         )
 
 
-def lay_out(
-    dataset: Readable, crop: Crop | None, rows: npt.NDArray[np.int64], keys: tuple[int, ...]
-) -> Layout:
+def lay_out(dataset: Readable, crop: Crop | None, share: Share, keys: tuple[int, ...]) -> Layout:
     """Draws the crops of a batch, and says where everything goes.
+
+    Crops are drawn for the step of all ranks and then sliced: they do not depend on how many ranks
+    share it.
 
     Args:
         dataset: Whose samples they are.
         crop: What to cut out; None: whole images.
-        rows: Which samples.
+        share: Which samples.
         keys: Fix what is drawn.
     """
-    sizes = dataset.sizes_of(rows)
+    rows = share.rows[share.own]
     boxes = flips = shape = None
-    pixels, bytes_each = sizes.prod(1, dtype=np.int64), 3
-    if crop is not None:
+    if crop is None:
+        sizes = dataset.sizes_of(rows)
+        pixels, bytes_each = sizes.prod(1, dtype=np.int64), 3
+    else:
+        every = dataset.sizes_of(share.rows)
         seed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1
-        drawn, flips = crop.draw(sizes, torch.Generator().manual_seed(seed))
-        boxes = drawn.astype(np.int32)
+        drawn, mirrored = crop.draw(every, torch.Generator().manual_seed(seed))
+        sizes = every[share.own]
+        boxes, flips = drawn.astype(np.int32)[share.own], mirrored[share.own]
         shape = crop.shape(sizes)
         pixels = np.full(len(rows), shape[0] * shape[1])
         bytes_each = 12 if crop.output == "float32" else 3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,13 @@ from imagenets.data.loader.batch import Batch
 from imagenets.data.loader.buffers import SharedBuffer, SharedBuffers
 from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout, lay_out, tensors
-from imagenets.data.loader.order import Given, Order, Sampler, Shuffle
+from imagenets.data.loader.order import Given, Order, Sampler, Share, Shuffle
 from imagenets.data.loader.readable import Readable, check_readable
 from imagenets.data.loader.task import Decoder, Done, Task
-from imagenets.data.loader.workers import Inline, Processes, Threads, WorkerPool
+from imagenets.data.loader.workers import WorkerPool, make_pool
 from imagenets.errors import UsageError
+
+T = TypeVar("T")
 
 _PART = 32
 """Most samples that a worker takes at a time."""
@@ -31,6 +33,7 @@ class _Pending:
 
     buffer: SharedBuffer
     layout: Layout
+    repeated: npt.NDArray[np.bool_]
     left: int = 0
     error: Exception | None = None
     unwanted: bool = False
@@ -50,7 +53,9 @@ class Loader:
         seed: With the epoch, fixes the order and the crops.
         shuffle: True for a new permutation each epoch; "window" for one that reads neighbouring
             samples together, for slow storage; False for the order of the data set.
-        drop_last: Whether to leave out a last batch that is not full.
+        drop_last: Whether to leave out a last batch that is not full. Else ranks that would have
+            fewer samples in it get some twice, which `Batch.repeated` marks: leave them out of
+            scores.
         workers: Processes or threads that decode; 0 decodes in the calling thread.
         backend: What the workers are.
         prefetch: Batches that are worked at ahead of the one in use.
@@ -66,7 +71,8 @@ class Loader:
         epoch: Which epoch the next iteration gives; goes up by itself at the end of one.
 
     Raises:
-        UsageError: An argument is out of range.
+        UsageError: An argument is out of range; while iterating: an epoch has no batch.
+        TypeError: `crop` is no crop.
         ImageNetSError: While iterating: what a worker met (names the sample), or its death.
     """
 
@@ -77,8 +83,8 @@ class Loader:
         *,
         crop: Crop | None = None,
         seed: int = 0,
-        shuffle: bool | Literal["window"] = True,
-        drop_last: bool = True,
+        shuffle: bool | Literal["window"] = False,
+        drop_last: bool = False,
         workers: int = 0,
         backend: Literal["processes", "threads"] = "processes",
         prefetch: int = 3,
@@ -89,19 +95,16 @@ class Loader:
         start_method: str | None = None,
     ) -> None:
         check_readable(dataset)
-        if workers < 0 or prefetch < 1 or backend not in ("processes", "threads"):
-            raise UsageError(
-                f"workers={workers}, prefetch={prefetch}, backend={backend!r}: give workers >= 0, "
-                "prefetch >= 1, and 'processes' or 'threads'."
-            )
-        if sampler is not None and not hasattr(sampler, "__len__"):
-            raise UsageError("the sampler has no length: give one that has, or a list of indices.")
+        _check(crop, workers, prefetch, backend, sampler)
         self.dataset = dataset
         self.crop = crop
         self.sampler = sampler
         self.order: Order | Given
-        rank = distributed.rank() if rank is None and sampler is None else rank or 0
-        world = distributed.world() if world is None and sampler is None else world or 1
+        self._rank = distributed.rank() if rank is None else rank
+        if sampler is not None:
+            rank, world = 0, 1  # it has shared the samples out already
+        rank = distributed.rank() if rank is None else rank
+        world = distributed.world() if world is None else world
         if batches is not None:
             largest = max(map(len, batches), default=1)
             self.order = Given(batches, largest, seed, rank, world)
@@ -111,38 +114,75 @@ class Loader:
         self.epoch = 0
         self.prefetch = prefetch
         self.workers = workers
-        self._make_pool = _pool(Decoder(dataset, crop), workers, backend, start_method)
+        self.backend = backend
+        self.start_method = start_method
+        self._given = 0  # batches of this epoch that the consumer has
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begins without workers, and without memory that they write to."""
         self._pool: WorkerPool | None = None
         self._buffers = SharedBuffers()
         self._pending: dict[int, _Pending] = {}
         self._ticket = 0
-        self._given = 0  # batches of this epoch that the consumer has
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_pool", "_buffers", "_pending", "_ticket")  # of this process
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __repr__(self) -> str:
+        order = self.order
+        ranks = f", rank {order.rank} of {order.world}" if order.world > 1 else ""
+        crop = "" if self.crop is None else f", {self.crop}"
+        return (
+            f"Loader({self.dataset}, {len(self)} batches of {order.batch_size}{crop}, "
+            f"epoch {self.epoch}, {self.workers} workers{ranks})"
+        )
+
+    @property
+    def batch_sampler(self) -> None:
+        """None: a loader forms its batches itself. Trainers that know torch's loader ask for it."""
+        return None
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch that the next iteration gives, from its first batch."""
         self.epoch, self._given = epoch, 0
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the iteration is: what `load_state_dict` needs to go on with the next batch."""
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration is: what `load_state_dict` needs to go on with the next batch.
+
+        It is the same on all ranks, and plain numbers and strings.
+        """
         order = self.order
+        formed = isinstance(order, Order)
         return {
             "epoch": self.epoch,
             "batches": self._given,
             "seed": order.seed,
             "samples": order.length,
-            "batch_size": order.batch_size,
-            "world": order.world,
+            "global_batch": order.global_batch,
+            "shuffle": order.shuffle if isinstance(order, Order) else None,
+            "drop_last": order.drop_last if isinstance(order, Order) else False,
+            "order": "sampler" if self.sampler is not None else "own" if formed else "batches",
+            "crop": repr(self.crop),
+            "data": getattr(self.dataset, "digest", None),
         }
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Makes the next iteration go on where another loader was.
 
+        It may have run on another number of ranks with the same global batch (batch size x ranks).
+
         Raises:
-            UsageError: It was a loader of other data, batch size, seed or number of ranks.
+            UsageError: It was a loader of other data, crops, order, global batch or seed.
         """
         own = self.state_dict()
-        for name in ("seed", "samples", "batch_size", "world"):
-            if state.get(name) != own[name]:
+        for name in [name for name in own if name not in ("epoch", "batches")]:
+            if name not in state or state[name] != own[name]:
                 raise UsageError(
                     f"this state is of a loader with {name} {state.get(name)}, this one has "
                     f"{own[name]}: the batches would not be those that are left."
@@ -165,6 +205,13 @@ class Loader:
         epoch, first = self.epoch, self._given
         self._given = 0  # an iteration that is broken off is begun anew by the next one
         batches = self.order.of(epoch, self.sampler)
+        if not batches:
+            raise UsageError(
+                f"an epoch of {self.order.length} samples has no batch of {self.order.batch_size}"
+                f"{self._on_ranks()}: give a smaller batch_size, or drop_last=False."
+            )
+        if not isinstance(self.order, Order) or self.sampler is not None:
+            _check_rows(batches, len(self.dataset))
         underway: list[int] = []
         coming = iter(range(first, len(batches)))
         try:
@@ -182,26 +229,28 @@ class Loader:
             for ticket in underway:
                 self._abandon(ticket)
 
+    def _on_ranks(self) -> str:
+        return f" on each of {self.order.world} ranks" if self.order.world > 1 else ""
+
     def _begin(
-        self,
-        underway: list[int],
-        coming: Iterator[int],
-        batches: list[npt.NDArray[np.int64]],
-        epoch: int,
+        self, underway: list[int], coming: Iterator[int], batches: list[Share], epoch: int
     ) -> None:
         """Gives the workers batches until enough are underway."""
         while len(underway) < self.prefetch:
             number = next(coming, None)
             if number is None:
                 return
-            underway.append(self._start(batches[number], epoch, number))
+            underway.append(self._start(batches[number], epoch))
 
-    def _start(self, rows: npt.NDArray[np.int64], epoch: int, number: int) -> int:
+    def _start(self, share: Share, epoch: int) -> int:
         if self._pool is None:
-            self._pool = self._make_pool()
-        keys = (self.order.seed, epoch, number, self.order.rank)
-        layout = lay_out(self.dataset, self.crop, rows, keys)
-        pending = _Pending(self._buffers.take(layout.end), layout)
+            decoder = Decoder(self.dataset, self.crop)
+            self._pool = make_pool(decoder, self.workers, self.backend, self.start_method)
+        stream = self._rank if self.sampler is not None else 0  # ranks draw together
+        keys = (self.order.seed, epoch, share.number, stream)
+        layout = lay_out(self.dataset, self.crop, share, keys)
+        pending = _Pending(self._buffers.take(layout.end), layout, share.repeated)
+        rows = layout.rows
         ticket = self._ticket = self._ticket + 1
         self._pending[ticket] = pending
         part = max(1, min(_PART, -(-len(rows) // (4 * max(1, self.workers)))))
@@ -214,18 +263,19 @@ class Loader:
     def _finish(self, ticket: int) -> _Pending:
         """Waits until a batch is whole."""
         pending = self._pending[ticket]
+        self._ask(lambda pool: pool.check())
         while pending.left:
-            self._take(self._answer())
+            self._take(self._ask(lambda pool: pool.done()))
         del self._pending[ticket]
         if pending.error is not None:
             self._buffers.give_back(pending.buffer)
             raise pending.error
         return pending
 
-    def _answer(self) -> Done:
+    def _ask(self, question: Callable[[WorkerPool], T]) -> T:
         assert self._pool is not None
         try:
-            return self._pool.done()
+            return question(self._pool)
         except BaseException:
             self.close()  # what is underway is lost
             raise
@@ -262,6 +312,7 @@ class Loader:
             names=[dataset.names[row] for row in rows.tolist()],
             boxes=None if boxes is None else torch.from_numpy(boxes.astype(np.int64)),
             flips=None if flips is None else torch.from_numpy(flips),
+            repeated=torch.from_numpy(pending.repeated),
         )
 
 
@@ -271,9 +322,32 @@ def _shuffle(shuffle: bool | Shuffle) -> Shuffle | None:
     return shuffle
 
 
-def _pool(decoder: Decoder, workers: int, backend: str, method: str | None) -> Any:
-    if not workers:
-        return lambda: Inline(decoder)
-    if backend == "threads":
-        return lambda: Threads(decoder, workers)
-    return lambda: Processes(decoder, workers, method)
+def _check(
+    crop: object, workers: int, prefetch: int, backend: str, sampler: Sampler | None
+) -> None:
+    """Refuses arguments that would only fail in a worker.
+
+    Raises:
+        UsageError: An argument is out of range.
+        TypeError: The crop is none.
+    """
+    if crop is not None and not (hasattr(crop, "draw") and hasattr(crop, "shape")):
+        raise TypeError(
+            f"crop is {crop!r}: give a crop such as RandomResizedCrop(224), CenterCrop(224) or "
+            "ShortSide(256), or None for whole images."
+        )
+    if workers < 0 or prefetch < 1 or backend not in ("processes", "threads"):
+        raise UsageError(
+            f"workers={workers}, prefetch={prefetch}, backend={backend!r}: give workers >= 0, "
+            "prefetch >= 1, and 'processes' or 'threads'."
+        )
+    if sampler is not None and not hasattr(sampler, "__len__"):
+        raise UsageError("the sampler has no length: give one that has, or a list of indices.")
+
+
+def _check_rows(batches: Sequence[Share], length: int) -> None:
+    """Refuses indices that are not there; negative ones would quietly count from the end."""
+    for share in batches:
+        odd = share.rows[(share.rows < 0) | (share.rows >= length)]
+        if len(odd):
+            raise UsageError(f"there is no sample {odd[0]}: the data set has {length} samples.")

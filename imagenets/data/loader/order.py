@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,35 @@ WINDOW = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """One rank's part of a step of all ranks.
+
+    Attributes:
+        number: Of the step, from 0 in each epoch.
+        rows: Indices of the samples that all ranks take together.
+        own: Positions in `rows` of this rank's samples.
+        repeated: Which of `own` another rank takes, too: they fill a last step up.
+    """
+
+    number: int
+    rows: Indices
+    own: Indices
+    repeated: npt.NDArray[np.bool_]
+
+    @classmethod
+    def whole(cls, number: int, rows: Indices) -> Share:
+        """A step that one rank takes alone."""
+        return cls(number, rows, np.arange(len(rows)), np.zeros(len(rows), np.bool_))
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """The batches of an epoch.
 
     With several ranks, step i of all ranks together takes the samples that one rank with a batch
     as large as all theirs would take, and every rank has the same number of batches: what does
-    not divide is left out with `drop_last`, else samples from the front fill the last step up.
+    not divide is left out with `drop_last`, else samples of the step are repeated to fill it up,
+    and marked.
 
     Attributes:
         length: Samples of the data set.
@@ -56,8 +79,8 @@ class Order:
     length: int
     batch_size: int
     seed: int = 0
-    shuffle: Shuffle | None = "exact"
-    drop_last: bool = True
+    shuffle: Shuffle | None = None
+    drop_last: bool = False
     rank: int = 0
     world: int = 1
 
@@ -73,26 +96,34 @@ class Order:
                 f"there is no shuffle {self.shuffle!r}: choose True, False or 'window'."
             )
 
+    @property
+    def global_batch(self) -> int:
+        """Samples a step, of all ranks together."""
+        return self.batch_size * self.world
+
     def __len__(self) -> int:
-        step = self.batch_size * self.world
+        step = self.global_batch
         return self.length // step if self.drop_last else -(-self.length // step)
 
-    def of(self, epoch: int, given: Iterable[int] | None = None) -> list[Indices]:
-        """This rank's batches of an epoch, as indices into the data set.
+    def of(self, epoch: int, given: Sampler | None = None) -> list[Share]:
+        """This rank's batches of an epoch.
 
         Args:
             epoch: Number of the epoch.
-            given: Indices in their order, of a sampler, instead of the order of this object.
+            given: Gives the indices in their order, instead of this object.
+
+        Raises:
+            UsageError: The sampler gave something else than indices.
         """
-        order = self._permutation(epoch) if given is None else np.fromiter(given, np.int64)
-        if not self.drop_last and self.world > 1 and len(order):
-            own = -(-len(order) // self.world)  # the same on all ranks
-            order = np.resize(order, own * self.world)
-        elif self.drop_last:
-            step = self.batch_size * self.world
-            order = order[: len(order) // step * step]
-        mine = order[self.rank :: self.world]
-        return [mine[i : i + self.batch_size] for i in range(0, len(mine), self.batch_size)]
+        order = self._permutation(epoch) if given is None else integers(given, "the sampler")
+        step = self.global_batch
+        starts = range(0, len(order) - step + 1 if self.drop_last else len(order), step)
+        return [self._share(i, order[start : start + step]) for i, start in enumerate(starts)]
+
+    def _share(self, number: int, rows: Indices) -> Share:
+        filled = -(-len(rows) // self.world) * self.world  # the same number on all ranks
+        own = np.arange(self.rank, filled, self.world)
+        return Share(number, rows, own % len(rows), own >= len(rows))
 
     def _permutation(self, epoch: int) -> Indices:
         if self.shuffle is None:
@@ -135,12 +166,33 @@ class Given:
         """Samples of all batches."""
         return sum(map(len, self.batches))
 
+    @property
+    def global_batch(self) -> int:
+        """Samples a step, of all ranks together."""
+        return self.batch_size * self.world
+
     def __len__(self) -> int:
         return len(self.batches[self.rank :: self.world])
 
-    def of(self, epoch: int, given: Iterable[int] | None = None) -> list[Indices]:
+    def of(self, epoch: int, given: Sampler | None = None) -> list[Share]:
         """This rank's batches, whatever the epoch."""
-        return list(self.batches[self.rank :: self.world])
+        numbers = range(self.rank, len(self.batches), self.world)
+        return [Share.whole(n, integers(self.batches[n], "a batch")) for n in numbers]
+
+
+def integers(given: Iterable[Any], what: str) -> Indices:
+    """Indices as an array.
+
+    Raises:
+        UsageError: Some are no integers: booleans and floats would quietly mean something else.
+    """
+    array = given if isinstance(given, np.ndarray) else np.array(list(given))
+    if array.size and array.dtype.kind not in "iu":
+        raise UsageError(
+            f"{what} gives {array.dtype} (such as {array.flat[0]!r}), not integers: an index is a "
+            "whole number."
+        )
+    return array.astype(np.int64)
 
 
 def by_shape(shapes: npt.NDArray[np.integer], batch_size: int) -> list[Indices]:

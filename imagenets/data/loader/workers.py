@@ -8,6 +8,7 @@ import signal
 import threading
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
@@ -32,8 +33,24 @@ class WorkerPool(Protocol):
             ImageNetSError: A worker is dead.
         """
 
+    def check(self) -> None:
+        """Looks at the workers, without waiting.
+
+        Raises:
+            ImageNetSError: A worker is dead.
+        """
+
     def close(self) -> None:
         """Lets the workers go. A second call does nothing."""
+
+
+def make_pool(decoder: Decoder, workers: int, backend: str, method: str | None) -> WorkerPool:
+    """Starts what decodes: this thread, threads, or processes."""
+    if not workers:
+        return Inline(decoder)
+    if backend == "threads":
+        return Threads(decoder, workers)
+    return Processes(decoder, workers, method)
 
 
 class Inline:
@@ -48,6 +65,9 @@ class Inline:
 
     def done(self) -> Done:
         return self._decoder(self._tasks.popleft())
+
+    def check(self) -> None:
+        pass
 
     def close(self) -> None:
         self._tasks.clear()
@@ -67,6 +87,9 @@ class Threads:
 
     def done(self) -> Done:
         return self._done.get()
+
+    def check(self) -> None:
+        pass
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -92,6 +115,9 @@ class Processes:
         ]
         for worker in self._workers:
             worker.start()
+        self._sentinels = [worker.sentinel for worker in self._workers]
+        self._begun = False  # whether any part was ever answered
+        self._spawns = context.get_start_method() != "fork"
         tasks_out.close()
         answers_in.close()
         self._end = weakref.finalize(self, _dismiss, self._workers, *ours)
@@ -103,17 +129,27 @@ class Processes:
             raise self._dead() from None
 
     def done(self) -> Done:
-        wait([self._answers, *(worker.sentinel for worker in self._workers)])
-        try:
-            if self._answers.poll():
-                answer: Done = self._answers.recv()
+        while True:
+            ready = wait([self._answers, *self._sentinels])
+            self._raise_if_dead(ready)
+            if self._answers in ready:
+                try:
+                    answer: Done = self._answers.recv()
+                except EOFError:
+                    raise self._dead() from None
+                self._begun = True
                 return answer
-        except EOFError:
-            pass
-        raise self._dead()
+
+    def check(self) -> None:
+        self._raise_if_dead(wait(self._sentinels, timeout=0))
 
     def close(self) -> None:
         self._end()
+
+    def _raise_if_dead(self, ready: Sequence[Any]) -> None:
+        """A death is told before any answer: others may go on for hundreds of batches."""
+        if any(sentinel in ready for sentinel in self._sentinels):
+            raise self._dead()
 
     def _dead(self) -> ImageNetSError:
         for worker in self._workers:
@@ -122,6 +158,12 @@ class Processes:
         for worker in self._workers:  # they may wait for what the dead one holds
             worker.kill()
         self.close()
+        if self._spawns and not self._begun:
+            return ImageNetSError(
+                f"a worker of the loader has died as it began (exit code {', '.join(codes)}). "
+                "Workers that are spawned import the script anew: put what it does below "
+                '`if __name__ == "__main__":`.'
+            )
         return ImageNetSError(
             f"a worker of the loader has died (exit code {', '.join(codes)}; -9 is what the system "
             "does to processes when memory runs out). Use fewer workers or smaller batches."

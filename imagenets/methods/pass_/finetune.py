@@ -31,9 +31,8 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     network.train()
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        assert isinstance(batch.masks, Tensor)
         images = normalize(batch.crops.float() / 255)
-        labels = batch.masks[:, ::2, ::2].to(torch.int64)  # half the size, nearest
+        labels = batch.crop_masks[:, ::2, ::2].to(torch.int64)  # half the size, nearest
         with run.autocast():
             logits = network(images)
         logits = F.interpolate(

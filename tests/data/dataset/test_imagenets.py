@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from imagenets import masks
+from imagenets import collate, masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.data.dataset import opening, tree_store
 from imagenets.data.dataset.imagenets import ImageNetS, palette
@@ -397,6 +397,66 @@ def test_an_official_tree_without_lists_does_not_guess_class_ids(full: Path) -> 
         ImageNetS(full, "train-full", 2, layout="tree")
 
 
+def test_a_subset_takes_numbers_or_a_boolean_for_each_sample(made: Path) -> None:
+    data = ImageNetS(made, "train", 3)
+    chosen = data.subset(data.class_ids == 2)
+    assert list(chosen.names) == [
+        n for n, c in zip(data.names, data.class_ids, strict=True) if c == 2
+    ]
+    assert list(data.subset([3, 1, 1]).names) == [data.names[i] for i in (3, 1, 1)]
+    assert list(data.subset([]).names) == []
+    assert len(data.subset(np.zeros(len(data), np.bool_))) == 0
+    for bad in ([True, False], np.ones(len(data) + 1, np.bool_)):
+        with pytest.raises(IndexError, match="give one for each"):
+            data.subset(bad)
+    for wrong in ([0.0, 1.0], ["a"], np.array([0.5])):
+        with pytest.raises(UsageError, match="give whole numbers"):
+            data.subset(wrong)
+    with pytest.raises(IndexError):
+        data.subset([len(data)])
+    with pytest.raises(TypeError, match="index is True"):
+        data[True]
+    with pytest.raises(TypeError):
+        data[1.0]  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="True is no class"):
+        data.select(True)
+
+
+def test_masks_are_read_without_their_images(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageNetS(made, "validation", 3)
+    expected = {sample["name"]: sample["mask"].numpy() for sample in data}
+    monkeypatch.setattr("imagenets.data.dataset.imagenets._decode", None)
+    for index, (name, file) in enumerate(data.mask_files().items()):
+        assert (data.mask(index) == expected[name]).all()
+        assert (masks.decode(bytes(file.read())) == expected[name]).all()
+    with pytest.raises(UsageError, match="has no masks"):
+        ImageNetS(made, "train", 3).mask(0)
+
+
+def test_the_digest_of_a_split_is_that_of_its_samples(made: Path) -> None:
+    data = ImageNetS(made, "train", 3)
+    assert data.digest == ImageNetS(made, "train", 3).digest
+    others = [data[1:], data.subset([1, 0]), ImageNetS(made, "validation", 3)]
+    assert len({data.digest, *(other.digest for other in others)}) == 4
+
+
+def test_the_tier_in_place_of_the_split_is_told(made: Path) -> None:
+    with pytest.raises(UsageError, match=r"split is 3: .*classes=3"):
+        ImageNetS(made, 3)  # type: ignore[call-overload]
+
+
+def test_whole_images_are_collated(made: Path) -> None:
+    data = ImageNetS(made, "validation", 3)
+    (batch,) = torch.utils.data.DataLoader(data, len(data), collate_fn=collate)
+    assert [tuple(image.shape[1:]) for image in batch["image"]] == [
+        tuple(mask.shape) for mask in batch["mask"]
+    ]
+    assert batch["class_id"].tolist() == data.class_ids.tolist()
+    assert batch["name"] == list(data.names)
+    plain = collate([ImageNetS(made, "train", 3)[0]])
+    assert "mask" not in plain
+
+
 # ---- what is told when something is wrong ------------------------------------------------------
 
 
@@ -415,7 +475,7 @@ def test_the_sets_own_folder_will_do(made: Path) -> None:
         (
             {"classes": 50},
             MissingError,
-            "no ImageNetS50.*There is ImageNetS3, ImageNetS3.shards.*--split 50 --root",
+            "no ImageNetS50.*Tier 3 is here: classes=3.*--split 50 --root",
         ),
     ],
 )

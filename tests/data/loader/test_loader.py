@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_batches_do_not_depend_on_who_decodes(root: Path, crop: Crop | None) -> 
     data = ImageNetS(root, "train-semi", 3)
     seen = []
     for way in [*WAYS, SPAWNED] if crop is None else WAYS:
-        loader = Loader(data, 2, crop=crop, seed=5, **way)
+        loader = Loader(data, 2, crop=crop, seed=5, shuffle=True, **way)
         seen.append([epoch(loader), epoch(loader)])
         loader.set_epoch(0)
         assert epoch(loader) == seen[0][0], way
@@ -143,7 +144,7 @@ def test_resuming_equals_not_having_stopped(root: Path, way: dict[str, Any]) -> 
     data = ImageNetS(root, "train", 3)
 
     def make() -> Loader:
-        return Loader(data, 5, crop=RandomResizedCrop(8), seed=1, **way)
+        return Loader(data, 5, crop=RandomResizedCrop(8), seed=1, shuffle=True, **way)
 
     whole = make()
     expected = [epoch(whole), epoch(whole)]
@@ -164,9 +165,97 @@ def test_resuming_equals_not_having_stopped(root: Path, way: dict[str, Any]) -> 
 
 def test_a_state_of_another_loader_is_refused(root: Path) -> None:
     data = ImageNetS(root, "train", 3)
-    state = Loader(data, 5).state_dict()
-    with pytest.raises(UsageError, match="batch_size 5, this one has 4"):
-        Loader(data, 4).load_state_dict(state)
+    crop = RandomResizedCrop(8)
+    state = json.loads(json.dumps(Loader(data, 4, crop=crop).state_dict()))
+    Loader(data, 4, crop=RandomResizedCrop(8), workers=2).load_state_dict(state)
+    others = {
+        "global_batch 4": Loader(data, 5, crop=crop),
+        "seed 0": Loader(data, 4, crop=crop, seed=1),
+        "crop RandomResizedCrop": Loader(data, 4, crop=RandomResizedCrop(8, flip=0.0)),
+        "shuffle None": Loader(data, 4, crop=crop, shuffle=True),
+        "drop_last False": Loader(data, 4, crop=crop, drop_last=True),
+        "data": Loader(data.subset(range(23, -1, -1)), 4, crop=crop),
+        "samples 24": Loader(data[:20], 4, crop=crop),
+        "order own": Loader(data, 4, crop=crop, sampler=SequentialSampler(data)),
+    }
+    for what, other in others.items():
+        with pytest.raises(UsageError, match=what):
+            other.load_state_dict(state)
+    with pytest.raises(UsageError, match="of a loader with"):
+        Loader(data, 4, crop=crop).load_state_dict({"epoch": 0, "batches": 1})
+
+
+def test_two_ranks_go_on_as_four_or_one(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)[:23]  # two steps of 8, one of 7
+
+    def ranks(world: int) -> list[Loader]:
+        given: dict[str, Any] = {"crop": RandomResizedCrop(8), "seed": 4, "shuffle": True}
+        return [Loader(data, 8 // world, rank=r, world=world, **given) for r in range(world)]
+
+    def step(batches: list[Batch]) -> dict[int, tuple[bytes, list[int]]]:
+        """What all ranks take in a step: sample -> pixels and box, each once."""
+        found: dict[int, tuple[bytes, list[int]]] = {}
+        counted: list[int] = []
+        for batch in batches:
+            assert batch.boxes is not None
+            assert batch.repeated is not None
+            counted += batch.indices[~batch.repeated].tolist()
+            for i, index in enumerate(batch.indices.tolist()):
+                seen = batch.crops[i].contiguous().numpy().tobytes(), batch.boxes[i].tolist()
+                assert found.setdefault(index, seen) == seen
+        assert sorted(counted) == sorted(found)
+        return found
+
+    expected = [step(list(batches)) for batches in zip(*ranks(1), strict=True)]
+    two = ranks(2)
+    first = [next(iter(loader)) for loader in two]
+    assert step(first) == expected[0]
+    states = [loader.state_dict() for loader in two]
+    assert states[0] == states[1]
+    for world in (4, 1):
+        others = ranks(world)
+        for loader in others:
+            loader.load_state_dict(states[0])
+        for number, batches in enumerate(zip(*others, strict=True), start=1):
+            assert step(list(batches)) == expected[number]
+
+
+def test_validation_over_ranks_counts_each_sample_once(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)[:23]
+    counted = []
+    for rank in range(4):
+        for batch in Loader(data, 3, rank=rank, world=4):
+            assert batch.repeated is not None
+            counted += batch.indices[~batch.repeated].tolist()
+    assert sorted(counted) == list(range(23))
+
+
+def test_an_epoch_without_a_batch_is_an_error(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    with pytest.raises(UsageError, match=r"24 samples has no batch of 25: .*drop_last=False"):
+        list(Loader(data, 25, drop_last=True))
+    with pytest.raises(UsageError, match="batch of 13 on each of 2 ranks"):
+        list(Loader(data, 13, drop_last=True, rank=0, world=2))
+    with pytest.raises(UsageError, match="0 samples"):
+        list(Loader(data[:0], 2))
+    assert [len(batch) for batch in Loader(data, 25)] == [24]
+
+
+@pytest.mark.parametrize(
+    "bad", [[True, False], [0.0, 1.0], np.array([0.5]), ["a"], np.array([True, False])]
+)
+def test_samplers_and_batches_must_give_integers(root: Path, bad: Any) -> None:
+    data = ImageNetS(root, "train", 3)
+    with pytest.raises(UsageError, match="not integers"):
+        list(Loader(data, 1, sampler=bad))
+    with pytest.raises(UsageError, match="not integers"):
+        list(Loader(data, batches=[bad]))
+
+
+@pytest.mark.parametrize("bad", [[0, 24], [-25]])
+def test_samplers_must_give_indices_that_are_there(root: Path, bad: list[int]) -> None:
+    with pytest.raises(UsageError, match=r"24 samples"):
+        list(Loader(ImageNetS(root, "train", 3), 2, sampler=bad))
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
@@ -204,7 +293,9 @@ def test_every_epoch_has_every_sample_once(root: Path) -> None:
         orders.append(order)
     assert orders[1] == list(range(24))
     assert orders[0] != orders[1] != orders[2]
-    assert len(Loader(data, 7)) == 3
+    assert len(Loader(data, 7, drop_last=True)) == 3
+    assert len(Loader(data, 7)) == 4
+    assert epoch(Loader(data, 7)) == epoch(Loader(data, 7, shuffle=False))
 
 
 def test_a_sampler_gives_the_order(root: Path) -> None:
@@ -325,14 +416,19 @@ def test_breaking_off_leaves_nothing_behind(root: Path) -> None:
     assert gone(workers)
 
 
-def test_a_dead_worker_is_noticed(root: Path) -> None:
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_dead_worker_is_told_by_the_next_batch(root: Path, victim: int) -> None:
     before = children()
-    loader = Loader(ImageNetS(root, "train", 3), 2, workers=2, drop_last=False)
-    next(iter(loader))
+    loader = Loader(ImageNetS(root, "train", 3), 2, workers=2)
+    batches = iter(loader)
+    next(batches)
     workers = children() - before
-    os.kill(min(workers), signal.SIGKILL)
+    pid = sorted(workers)[victim]
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.001)
     with pytest.raises(ImageNetSError, match=r"a worker of the loader has died \(exit code -9"):
-        list(chain(loader, loader, loader))
+        next(batches)
     assert gone(workers)
 
 
@@ -462,3 +558,68 @@ def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
     trainer.fit(model, loader)
     assert len(model.seen) == 12
     assert model.seen[:6] != model.seen[6:]
+
+
+def test_a_loader_pickles_without_what_it_has_open(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    loader = Loader(data, 5, crop=RandomResizedCrop(8), shuffle=True, workers=2)
+    batches = iter(loader)
+    next(batches)
+    again = pickle.loads(pickle.dumps(loader))
+    again.set_epoch(0)
+    expected = Loader(data, 5, crop=RandomResizedCrop(8), shuffle=True)
+    assert epoch(again) == epoch(expected)
+    batches.close()
+    loader.close()
+
+
+def _read(rank: int, loader: Loader, folder: Path) -> None:
+    counts = [len(batch) for batch in loader]
+    (folder / f"{rank}.json").write_text(json.dumps(counts))
+
+
+@pytest.mark.slow
+def test_torch_spawns_processes_with_a_loader(root: Path, tmp_path: Path) -> None:
+    loader = Loader(ImageNetS(root, "train", 3), 5, workers=1)
+    torch.multiprocessing.spawn(_read, (loader, tmp_path), nprocs=1)
+    assert json.loads((tmp_path / "0.json").read_text()) == [5, 5, 5, 5, 4]
+
+
+def test_trainers_may_ask_for_a_batch_sampler(root: Path) -> None:
+    loader = Loader(ImageNetS(root, "train", 3), 5)
+    assert loader.batch_sampler is None
+
+
+_UNGUARDED = """
+import sys
+from imagenets import ImageNetS, Loader
+loader = Loader(ImageNetS(sys.argv[1], "train", 3), 2, workers=1, start_method="spawn")
+for batch in loader:
+    print(len(batch))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_of_it(root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_UNGUARDED)
+    call = [sys.executable, script, root]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
+
+
+def test_a_number_is_no_crop(root: Path) -> None:
+    with pytest.raises(TypeError, match=r"crop is 224: give .*RandomResizedCrop\(224\)"):
+        Loader(ImageNetS(root, "train", 3), 2, crop=224)  # type: ignore[arg-type]
+
+
+def test_what_is_shown_of_loaders_batches_and_names(root: Path) -> None:
+    data = ImageNetS(root, "train", 3)
+    loader = Loader(data, 5, crop=CenterCrop(8), workers=0)
+    assert repr(loader).startswith(
+        "Loader(ImageNetS(tier='3', split='train', images=24), 5 batches"
+    )
+    batch = next(iter(loader))
+    assert "5 samples, (5, 3, 8, 8)" in repr(batch)
+    assert repr(data.names).startswith(f"24 names: {data.names[0]}")
