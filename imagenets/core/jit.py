@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,8 +13,16 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
-from filelock import FileLock
 from numba.core.caching import FunctionCache
+
+from imagenets.core.lock import FileLock
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 5.0
+"""Seconds that a process waits for the cache, which others hold for milliseconds."""
+
+_given_up: set[str] = set()
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -81,29 +91,51 @@ class _LockedCache(FunctionCache):
 
     def load_overload(self, *arguments: Any) -> Any:
         """Loads the code for some types of arguments, None if it is not there."""
-        with _locked(self.cache_path):
+        with _locked(self.cache_path) as usable:
+            if not usable:
+                return None
             return super().load_overload(*arguments)  # type: ignore[no-untyped-call]
 
     def save_overload(self, *arguments: Any) -> None:
         """Keeps the code for some types of arguments."""
-        with suppress(OSError), _locked(self.cache_path):  # a full disk costs the cache, no more
+        with suppress(OSError), _locked(self.cache_path) as usable:
+            if not usable:
+                return
+            # a full disk costs the cache, no more
             super().save_overload(*arguments)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _locked(folder: str) -> Iterator[None]:
+def _locked(folder: str) -> Iterator[bool]:
+    """Keeps other processes from a cache; gives whether this one may use it now.
+
+    It may not while a lock stays held that is never held for long, by a process that hangs, or
+    that has died where the system frees no locks: then this process compiles for itself.
+    """
     lock = _lock(folder)
     try:
-        lock.acquire()
+        held = lock.acquire(0 if folder in _given_up else _PATIENCE)
     except OSError:  # a folder that can only be read: nobody writes
-        yield
+        yield True
         return
+    if not held and folder not in _given_up:
+        _given_up.add(folder)
+        log.warning(
+            "%s: stays locked by another process, so compiled code is not taken from there, "
+            "which costs some seconds. If no process is at work, delete %s",
+            folder,
+            lock.soft if lock.soft.exists() else lock.path,
+        )
     try:
-        yield
+        yield held
     finally:
-        lock.release()
+        if held:
+            lock.release()
 
 
 @cache
 def _lock(folder: str) -> FileLock:
     return FileLock(Path(folder) / "imagenets.lock")  # one object: a thread may take it twice
+
+
+os.register_at_fork(after_in_child=_lock.cache_clear)  # a child holds nothing of its parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import threading
@@ -15,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from imagenets.core.lock import share
 from imagenets.core.log import bar
 from imagenets.errors import DependencyError, MissingError, UsageError
 
@@ -57,7 +57,7 @@ class Pool:
         workers: Processes; 1 means this one.
         backend: `loky` (processes of this machine) or `dask` (those of `scheduler`).
         scheduler: Address of the Dask scheduler, such as `tcp://host:8786`.
-        lock: File that workers hold a shared lock on while they work, for `wait_for_orphans`.
+        lock: File that workers hold a shared lock on while they work, for `wait_for_workers`.
     """
 
     workers: int = 1
@@ -166,20 +166,11 @@ def in_chunks(
         yield result
 
 
-def wait_for_orphans(lock: Path) -> None:
-    """Waits until the workers of a run that was killed have noticed it and are gone."""
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-
-
 def _call(
     lock: Path | None, function: Callable[[Task], Result], number: int, task: Task
 ) -> tuple[int, Result]:
     """Runs one task; a new run waits for the lock before it writes anything."""
-    if lock is None:
-        return number, function(task)
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with nullcontext() if lock is None else share(lock):
         return number, function(task)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import json
+import logging
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -11,13 +16,17 @@ from typing import Any
 
 import numba
 import pytest
-from filelock import FileLock
 
 from imagenets.core.jit import compiled, compiled_for
+from imagenets.core.lock import FileLock
 
 
 def double(x: int) -> int:
     return 2 * x
+
+
+def triple(x: int) -> int:
+    return 3 * x
 
 
 @pytest.fixture
@@ -50,11 +59,56 @@ def test_whoever_keeps_code_waits_for_the_others(folder: Path) -> None:
     function = compiled(double)
     place = Path(function._cache.cache_path)  # type: ignore[attr-defined]
     with ThreadPoolExecutor() as pool:
-        with FileLock(place / "imagenets.lock"):
-            waiting = pool.submit(function, 21)
-            with pytest.raises(TimeoutError):
-                waiting.result(0.3)
+        lock = FileLock(place / "imagenets.lock")
+        assert lock.acquire()
+        waiting = pool.submit(function, 21)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
+        lock.release()
         assert waiting.result(60) == 42
+
+
+@pytest.mark.slow
+def test_a_lock_that_stays_held_costs_the_cache_alone(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wait is told, ends, and is not repeated for every function."""
+    first, second = compiled(double), compiled(triple)
+    lock = FileLock(Path(first._cache.cache_path) / "imagenets.lock")  # type: ignore[attr-defined]
+    assert lock.acquire()
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO):
+        start = time.monotonic()
+        assert pool.submit(first, 21).result(60) == 42
+        assert pool.submit(second, 21).result(60) == 63
+        assert 5 <= time.monotonic() - start < 20
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert f"delete {lock.path}" in caplog.text
+    assert not list(folder.rglob("*.nbc"))
+    lock.release()
+
+
+@pytest.mark.parametrize("old", ["imagenets.lock", "imagenets.lock.soft"])
+def test_where_there_is_no_flock_an_old_lock_is_no_obstacle(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, old: str
+) -> None:
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    function = compiled(double)
+    place = Path(function._cache.cache_path)  # type: ignore[attr-defined]
+    place.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    lock = FileLock(place / "example")
+    assert lock.acquire()
+    facts = json.loads(lock.soft.read_bytes())
+    lock.release()
+    (place / old).write_text(json.dumps({**facts, "pid": gone.pid}) if "soft" in old else "")
+    start = time.monotonic()
+    assert function(21) == 42
+    assert time.monotonic() - start < 5
+    assert len(list(folder.rglob("*.nbc"))) == 1
 
 
 def test_without_a_folder_it_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

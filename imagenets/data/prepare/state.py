@@ -15,7 +15,6 @@ from imagenets import paths
 from imagenets.classes import is_wnid
 from imagenets.core import lock
 from imagenets.core.files import pass_over, write_json
-from imagenets.core.pool import wait_for_orphans
 
 WORKERS = "workers"
 """File in it that workers hold a shared lock on."""
@@ -32,7 +31,7 @@ def hold(root: Path) -> Iterator[None]:
     """
     folder = paths.state(root)
     with lock.hold(folder, root):
-        wait_for_orphans(folder / WORKERS)
+        lock.wait_for_workers(folder / WORKERS)
         yield
 
 

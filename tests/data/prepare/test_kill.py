@@ -26,7 +26,7 @@ KILLS = int(os.environ.get("IMAGENETS_KILLS", "36"))
 _NURSERY = """
 import argparse, os, signal, sys, time
 from dataclasses import replace
-import h5py, filelock, requests, PIL.Image, tqdm
+import h5py, requests, PIL.Image, tqdm
 import imagenets.data.prepare.download, imagenets.data.prepare.run, imagenets.data.raw
 from imagenets.cli import prepare_options as options
 from imagenets.cli.command import add_common, execute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -79,3 +80,27 @@ def test_litter_in_a_tree_is_no_file_of_the_set(
     capsys.readouterr()
     assert world.run("--layout", "tree") == 0
     assert "belong to no split" not in capsys.readouterr().err
+
+
+_NO_FLOCK = """
+import errno, fcntl, sys
+def missing(*_): raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = missing
+from imagenets.cli.prepare import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_file_system_without_flock_will_do(world: World) -> None:
+    done = run(*world.given, "--workers", "1", code=_NO_FLOCK)
+    assert done.returncode == 0, done.stderr
+    assert "flock" not in done.stderr
+    assert main(["--verify", "--root", str(world.root)]) == 0
+    lock = world.root / ".prepare" / "lock.soft"
+    assert not lock.exists()
+    facts = {"pid": 1, "host": "elsewhere", "space": "", "since": "2026-01-01 00:00:00"}
+    lock.write_text(json.dumps(facts))
+    busy = run(*world.given, "--workers", "1", "--layout", "tree", code=_NO_FLOCK)
+    assert busy.returncode == 1
+    assert "process 1 on elsewhere, since 2026-01-01 00:00:00" in busy.stderr
+    assert f"delete {lock}" in busy.stderr
