@@ -96,11 +96,13 @@ class Stages:
     def _run_one(self, stage: Stage) -> None:
         key, entry = self._key(stage), self._ledger[stage.name]
         folder = self._run.out / stage.name
-        if entry and entry.key == key:
-            if entry.result and self._result(stage) == entry.result:
-                log.info("%s: done", stage.name)
-                return
-        else:
+        found = self._result(stage) if entry and entry.result else None
+        if entry is None or entry.key != key:
+            self._begin(stage, key, entry)
+        elif found is not None and found == entry.result:
+            log.info("%s: done", stage.name)
+            return
+        elif found is not None:  # whole, but not what this stage left
             self._begin(stage, key, entry)
         self._results.pop(stage.name, None)
         reports = dict(stage.run(self._run))
@@ -113,7 +115,8 @@ class Stages:
         """Makes a clean place: nothing that was made from something else is mixed in."""
         folder = self._run.out / stage.name
         if folder.is_dir() and any(folder.iterdir()):
-            why = ", ".join(changes(entry.key, key)) if entry else "nothing is known of its making"
+            differs = changes(entry.key, key) if entry else ["nothing is known of its making"]
+            why = ", ".join(differs or ["its files were changed"])
             aside = _free(self._run.out / REPLACED, stage.name)
             aside.parent.mkdir(exist_ok=True)
             folder.rename(aside)

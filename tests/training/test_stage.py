@@ -116,6 +116,25 @@ def test_a_lost_result_is_made_anew_and_what_it_changes_with_it(run: FakeRun) ->
         work(run, "second")
 
 
+def test_changed_files_are_set_aside_and_never_taken_for_the_result(
+    run: FakeRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def resumes(run: Any) -> Mapping[str, float]:
+        """Goes on from what lies there, as training does."""
+        path = run.folder("first") / "result.txt"
+        if not path.is_file():
+            path.write_text("its own")
+        return {}
+
+    monkeypatch.setattr(sys.modules[__name__], "FIRST", replace(FIRST, run=resumes))
+    work(run)
+    (run.out / "first" / "result.txt").write_text("of another run")
+    assert work(run) == []  # made again, the same: nothing that reads it has changed
+    assert (run.out / "first" / "result.txt").read_text() == "its own"
+    assert (run.out / "replaced" / "first-1" / "result.txt").read_text() == "of another run"
+    assert "first: made anew, since other than before: its files were changed" in caplog.text
+
+
 def test_a_stage_on_results_of_other_data_is_refused(run: FakeRun) -> None:
     work(run)
     run.digests["train"] = "b"

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 
 from imagenets import masks
-from imagenets.core.files import write_file, write_json
+from imagenets.core.files import sha256, write_file, write_json
 
 DONE = "done.json"
-"""What a stage writes when all its masks are there: their number, and what they depend on."""
+"""What a stage writes when all its masks are there: their number, and a digest of them."""
 
 
 def labels_folder(out: Path) -> Path:
@@ -45,18 +45,31 @@ def by_size(sizes: npt.NDArray[np.integer]) -> Iterator[tuple[torch.Tensor, tupl
 
 
 def finish(folder: Path, split: str, count: int, **facts: Any) -> None:
-    """Notes that all masks of a split are there."""
-    write_json(folder / DONE, {"split": split, "images": count, **facts})
+    """Notes that all masks of a split are there, and a digest of their contents."""
+    contents = hashlib.sha256()
+    for path in _masks(folder):
+        contents.update(sha256(path).encode())
+    noted = {"split": split, "images": count, "sha256": contents.hexdigest()}
+    write_json(folder / DONE, noted | facts)
 
 
 def masks_result(folder: Path) -> str | None:
-    """Digest of what is noted and of the names of all masks; None when one is missing."""
+    """Digest of what is noted and of the masks' names and sizes; None when one is missing.
+
+    What is noted holds a digest of the contents, so that a million masks are read once, not at
+    every start.
+    """
     try:
         content = (folder / DONE).read_bytes()
     except FileNotFoundError:
         return None
     facts = json.loads(content)
-    names = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*/*.png"))
-    if len(names) != facts["images"]:
+    paths = _masks(folder)
+    if len(paths) != facts["images"]:
         return None
-    return hashlib.sha256(content + "\n".join(names).encode()).hexdigest()
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in paths]
+    return hashlib.sha256(content + "\n".join(lines).encode()).hexdigest()
+
+
+def _masks(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/*/*.png"))
