@@ -16,6 +16,7 @@ from small_run import SMALL, job, run_stages
 
 from imagenets import masks
 from imagenets.cli import baseline
+from imagenets.data.augment import center_crop, short_side
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_ import STAGES, cluster, predict, trained
 from imagenets.methods.pass_.presets import PRESETS, Changes, Schedule, make_config
@@ -199,6 +200,21 @@ def test_labelling_continues_where_it_stopped(
     again = {path for path in labels if path.stat().st_mtime_ns != times[path]}
     assert lost in again  # with its batch, so that it is computed as before
     assert len(again) <= SMALL.batch
+
+
+def test_clustering_reads_full_batches_of_the_central_crops(
+    tiny_root: Path, tmp_path: Path
+) -> None:
+    run = job(tiny_root, tmp_path, replace(SMALL, batch=5))
+    data = run.dataset("train")
+    batches = list(cluster._crops(run, data))
+    assert [len(crops) for _, crops in batches] == [5, 5, 5, 5, 4]
+    indices = torch.cat([numbers for numbers, _ in batches])
+    assert sorted(indices.tolist()) == list(range(len(data)))
+    crops = torch.cat([crops for _, crops in batches])
+    for index, crop in zip(indices.tolist(), crops, strict=True):
+        whole = short_side(data[index]["image"], SMALL.side)
+        assert torch.equal(crop, center_crop(whole, SMALL.crop))
 
 
 def test_kmeans_finds_separate_groups() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,16 +57,35 @@ def cluster(run: Run[Config]) -> dict[str, float]:
 def _features(run: Run[Config], data: ImageNetS) -> Tensor:
     """Pooled features of all images, N x F float32, in the order of the data set."""
     network = load_attention(run)
-    crop = ShortSide(run.config.side)
-    batches = by_shape(crop.shapes(data.sizes), run.config.batch)
-    channels = network.backbone.channels[-1]
-    features = torch.empty(len(data), channels, device=run.device)
-    for batch in run.batches(data, batches, crop, "cluster: features"):
-        images = center_crop(batch.crops, run.config.crop)
+    features = torch.empty(len(data), network.backbone.channels[-1], device=run.device)
+    for indices, crops in _crops(run, data):
         with run.autocast():
-            pooled = network.cluster_features(normalize(images.float() / 255))
-        features[batch.indices] = pooled.float()
+            pooled = network.cluster_features(normalize(crops.float() / 255))
+        features[indices] = pooled.float()
     return features
+
+
+def _crops(run: Run[Config], data: ImageNetS) -> Iterator[tuple[Tensor, Tensor]]:
+    """The central crops of all images, in full batches, with their indices.
+
+    Images are read in batches of one resized shape, which are small where shapes are many; their
+    crops all have one shape and go on together.
+    """
+    crop, count = ShortSide(run.config.side), run.config.batch
+    batches = by_shape(crop.shapes(data.sizes), count)
+    held = 0
+    indices: list[Tensor] = []
+    crops: list[Tensor] = []
+    for batch in run.batches(data, batches, crop, "cluster: features"):
+        indices.append(batch.indices)
+        crops.append(center_crop(batch.crops, run.config.crop))
+        held += len(batch)
+        if held >= count:
+            numbers, images = torch.cat(indices), torch.cat(crops)
+            yield numbers[:count], images[:count]
+            indices, crops, held = [numbers[count:]], [images[count:]], held - count
+    if held:
+        yield torch.cat(indices), torch.cat(crops)
 
 
 def kmeans(points: Tensor, k: int, restarts: int, seed: int) -> tuple[Tensor, Tensor, float]:
