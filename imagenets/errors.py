@@ -1,4 +1,7 @@
-"""What the user is told when something is wrong: each message says what, where, and what to do."""
+"""What the user is told when something is wrong: each message says what, where, and what to do.
+
+Each error is also the builtin that fits, for those who catch that.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,29 @@ class ImageNetSError(Exception):
     exit_code = 1
 
 
-class UsageError(ImageNetSError):
+class UsageError(ImageNetSError, ValueError):
     """The call itself is off: an unknown tier, a missing option, a value out of range."""
 
     exit_code = 2
 
 
-class MissingError(ImageNetSError):
+class MissingError(ImageNetSError, FileNotFoundError):
     """Something that is needed is not there: a file, images of a class, a prepared set."""
 
 
-class CorruptError(ImageNetSError):
+class CorruptError(ImageNetSError, ValueError):
     """Something is there but is not what it should be: wrong digest, broken image, bad mask."""
 
 
-class DownloadError(ImageNetSError):
+class DownloadError(ImageNetSError, ConnectionError):
     """A file could not be fetched."""
 
 
-class BusyError(ImageNetSError):
+class BusyError(ImageNetSError, RuntimeError):
     """Another run holds what this one needs."""
 
 
-class DependencyError(ImageNetSError):
+class DependencyError(ImageNetSError, ImportError):
     """An optional package is needed for what was asked; the message names the extra."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from pathlib import Path
 
@@ -13,17 +12,19 @@ from PIL import Image, UnidentifiedImageError
 
 from imagenets.errors import CorruptError, UsageError
 from imagenets.pixels import png
+from imagenets.pixels.image import DECODE_ERRORS
 
-OTHER = 0
-"""Id of pixels of no class of the tier (background)."""
+BACKGROUND = 0
+"""Id of pixels of no class of the tier; the published word is "other"."""
+
+OTHER = BACKGROUND
+"""The same by the published word."""
 
 IGNORED = 1000
 """Id of pixels left out of every count and loss."""
 
 MAX_PIXELS = 1 << 27
 """The largest image of ImageNet has half of this; a larger mask is refused before decoding."""
-
-_BROKEN = (OSError, SyntaxError, ValueError, IndexError, struct.error)  # what Pillow raises
 
 Ids = npt.NDArray[np.uint16]
 
@@ -82,7 +83,7 @@ def decode(data: bytes | memoryview | Path, name: str | None = None) -> Ids:
             return from_rgb(np.asarray(image))
     except UnidentifiedImageError:
         raise CorruptError(f"{what}: not a readable PNG (its header is broken).") from None
-    except _BROKEN as error:
+    except DECODE_ERRORS as error:
         raise CorruptError(f"{what}: not a readable PNG ({error}).") from error
 
 

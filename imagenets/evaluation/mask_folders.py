@@ -224,7 +224,7 @@ def _count_chunk(
 
 
 def _decode(
-    mask: Mask, highest: int, faults: list[Fault], ignored: int = masks.OTHER
+    mask: Mask, highest: int, faults: list[Fault], ignored: int = masks.BACKGROUND
 ) -> Array | None:
     """Decodes a mask; None and a fault where that is impossible, a fault for ids out of range."""
     try:

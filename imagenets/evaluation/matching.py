@@ -13,7 +13,7 @@ import numpy.typing as npt
 from imagenets.core.files import write_json
 from imagenets.errors import CorruptError, UsageError
 from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
-from imagenets.masks import IGNORED, OTHER
+from imagenets.masks import BACKGROUND, IGNORED
 
 Match = dict[int, int]
 
@@ -69,7 +69,7 @@ def _presence(counts: Counts, ids: npt.NDArray[np.int32]) -> Any:
     """Sparse 0/1 matrix, images x K: which of the ids 1..K each image holds."""
     from scipy.sparse import csr_array
 
-    rows = (ids != OTHER) & (ids <= counts.num_classes)
+    rows = (ids != BACKGROUND) & (ids <= counts.num_classes)
     keys = np.unique(counts.image[rows].astype(np.int64) * counts.num_classes + ids[rows] - 1)
     image, column = np.divmod(keys, counts.num_classes)
     shape = (counts.images, counts.num_classes)
@@ -132,7 +132,9 @@ def pixel_matrix(confusion: npt.NDArray[np.integer[Any]]) -> Int64:
 
 def total(matrix: npt.NDArray[np.integer[Any]], matched: Mapping[int, int]) -> int:
     """The sum that a match reaches: two optimal matches may differ, their totals do not."""
-    return sum(int(matrix[i - 1, j - 1]) for i, j in matched.items() if i != OTHER and j != OTHER)
+    return sum(
+        int(matrix[i - 1, j - 1]) for i, j in matched.items() if i != BACKGROUND and j != BACKGROUND
+    )
 
 
 def as_table(matched: Mapping[int, int], num_classes: int) -> Int64:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.evaluation.counts import GT_EDGE, PRED_EDGE, Counts, Int64
-from imagenets.masks import OTHER
+from imagenets.masks import BACKGROUND
 
 BUCKETS = ("S", "MS", "ML", "L")
 """Object sizes: a class covers up to 5, 25, 50 percent of its image, or more."""
@@ -75,7 +75,7 @@ def bucket_rows(counts: Counts) -> Flags:
     whole = np.bincount(counts.image, counts.pixels, counts.images).astype(np.int64)
     percent = -(-100 * area // whole[keys // ids])  # ceil, in integers
     size = (1 + np.searchsorted(BUCKET_LIMITS, percent))[inverse]
-    is_other = counts.gt == OTHER
+    is_other = counts.gt == BACKGROUND
     rows = np.ones((1 + len(BUCKETS), len(key)), np.bool_)
     for bucket in range(1, 1 + len(BUCKETS)):
         own = ~is_other & (size == bucket)
@@ -91,7 +91,7 @@ def hits(counts: Counts) -> Flags:
     Of two classes of the same area the lower id counts as the larger.
     """
     ids = counts.num_classes + 1
-    rows = np.flatnonzero((counts.pred != OTHER) & (counts.pred < ids))
+    rows = np.flatnonzero((counts.pred != BACKGROUND) & (counts.pred < ids))
     keys, inverse = np.unique(
         counts.image[rows].astype(np.int64) * ids + counts.pred[rows], return_inverse=True
     )
@@ -120,7 +120,7 @@ def fmeasures(
     def area(rows: Flags) -> npt.NDArray[np.floating[Any]]:
         return np.bincount(counts.image[rows], counts.pixels[rows], counts.images).astype(dtype)
 
-    predicted, true = counts.pred != OTHER, counts.gt != OTHER
+    predicted, true = counts.pred != BACKGROUND, counts.gt != BACKGROUND
     both = area(predicted & true)
     precision = both / (area(predicted) + dtype(1e-20))
     recall = both / (area(true) + dtype(1e-20))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections import Counter
@@ -12,7 +11,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from imagenets import masks
 from imagenets.core.files import atomic
@@ -20,6 +18,7 @@ from imagenets.core.pool import in_chunks
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.mask_folders import BadMasksError, Fault, Masks, list_masks, pair
+from imagenets.pixels.image import DecodeError, decoding, open_image
 from imagenets.protocols import Protocol
 
 Sizes = Mapping[str, tuple[int, int] | None]
@@ -264,7 +263,7 @@ def _check_mask(
     data: bytes, name: str, size: tuple[int, int] | None, num_classes: int
 ) -> list[Fault]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with decoding(), open_image(data) as image:
             if (image.format, image.mode) != ("PNG", "RGB"):
                 kind = f"{image.mode} {image.format}"
                 return [Fault("unreadable", f"{name} is of the kind {kind}, not RGB PNG")]
@@ -272,7 +271,7 @@ def _check_mask(
                 found, wanted = (" x ".join(map(str, pixels)) for pixels in (image.size, size))
                 return [Fault("size", f"{name} is {found} pixels (W x H), not {wanted}")]
             rgb = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DecodeError as error:
         return [Fault("unreadable", f"{name}: not a readable PNG ({error})")]
     faults = []
     highest = int(masks.from_rgb(rgb).max())

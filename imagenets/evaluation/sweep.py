@@ -15,7 +15,7 @@ from imagenets.evaluation.counts import Int64, masks_of
 from imagenets.evaluation.matching import Match, as_table, match
 from imagenets.evaluation.metrics import ious
 from imagenets.evaluation.sparse import Share, SparseSums
-from imagenets.masks import IGNORED, OTHER
+from imagenets.masks import BACKGROUND, IGNORED
 
 Float = npt.NDArray[np.float64]
 
@@ -153,10 +153,10 @@ class ThresholdSweep:
         kept = confusion.sum(axis=0)  # the last entry: predictions outside 0..K
         predicted = np.zeros_like(true)
         predicted[table] = kept[:-1]
-        predicted[OTHER] += true.sum() - kept.sum()
+        predicted[BACKGROUND] += true.sum() - kept.sum()
         both = np.zeros_like(true)
         both[table] = confusion[table, np.arange(len(table))]
-        both[OTHER] += true[OTHER] - confusion[OTHER].sum()
+        both[BACKGROUND] += true[BACKGROUND] - confusion[BACKGROUND].sum()
         return float(ious(np.stack([predicted, true, both])).mean())
 
     def _split(self, keys: Int64) -> tuple[Int64, Int64, Int64]:
@@ -194,7 +194,9 @@ class ThresholdSweep:
             raise CorruptError(f"the ground gt_id holds id {odd[0]}, not 0..{k} or ignored.")
         if not finite:
             raise CorruptError("the attention map holds NaN; give it finite values.")
-        is_other = pairs % (k + 2) == OTHER  # other is other at every threshold: one level will do
+        is_other = (
+            pairs % (k + 2) == BACKGROUND
+        )  # other is other at every threshold: one level will do
         table[is_other, -1] = table[is_other].sum(axis=1)
         table[is_other, :-1] = 0
         row, level = np.nonzero(table)
@@ -205,10 +207,10 @@ class ThresholdSweep:
         """Adds the pairs (class, category) of one image, at the category's highest level."""
         k, levels = self.num_classes, table.shape[1]
         gt_id, guess = np.divmod(pairs, k + 2)
-        classes = np.unique(gt_id[gt_id != OTHER])
+        classes = np.unique(gt_id[gt_id != BACKGROUND])
         top = np.where(table > 0, np.arange(levels), 0).max(axis=1, initial=0)
         highest = np.zeros(k + 2, np.int64)
         np.maximum.at(highest, guess, top)
-        found = np.unique(guess[(guess != OTHER) & (guess <= k)])
+        found = np.unique(guess[(guess != BACKGROUND) & (guess <= k)])
         keys = (classes[:, None] * (k + 2) + found) * levels + highest[found]
         self._images.add(keys.reshape(-1), np.ones(keys.size, np.int64))

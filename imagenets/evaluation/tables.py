@@ -14,7 +14,7 @@ from imagenets.evaluation.bootstrap import Difference, Interval
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.metrics import SCALARS, Metrics, ious
 from imagenets.evaluation.statistics import fmeasures, hits, image_ious, totals
-from imagenets.masks import OTHER
+from imagenets.masks import BACKGROUND
 
 _HEADINGS = {
     "mIoU": "mean IoU over other and all classes",
@@ -149,7 +149,7 @@ def metrics_text(metrics: Metrics, images: int, rows: Sequence[ClassRow] = ()) -
 
 
 def _extremes(rows: Sequence[ClassRow]) -> list[str]:
-    present = [row for row in rows if row.pixels and row.id != OTHER]
+    present = [row for row in rows if row.pixels and row.id != BACKGROUND]
     ranked = sorted(present, key=lambda row: (-row.iou, row.id))
     shown = min(_SHOWN, len(ranked) // 2)
     lines = [f"{len(present)} of {len(rows) - 1} classes are in the ground truth"]

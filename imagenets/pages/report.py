@@ -16,9 +16,10 @@ from PIL import Image
 
 from imagenets import masks
 from imagenets.core.files import write_file
-from imagenets.data.dataset.imagenets import ImageNetS, palette
+from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import MissingError
 from imagenets.evaluation import matching
+from imagenets.palette import palette
 
 PICTURES = 24
 """How many validation images are shown, spread evenly over the split."""

@@ -166,7 +166,7 @@ def test_what_does_not_decode_says_so(kind: str) -> None:
     for name, data in photographs.broken((PLAIN | ODD)[kind]).items():
         assert jpeg.transcode(data) is None, name
         if name != "without its end":  # Pillow takes that
-            with pytest.raises(ValueError, match=r"does not decode: \w+"):
+            with pytest.raises(ValueError, match=r"does not decode: \w+|not an image"):
                 jpeg.decode_crop(data, None, (0, 0, 5, 5))
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Generic, Literal, TypedDict, overload
 
@@ -24,6 +22,8 @@ from imagenets import masks
 from imagenets.data.dataset.opening import open_store
 from imagenets.data.dataset.store import Store
 from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.palette import overlay
+from imagenets.pixels.image import DecodeError, decode
 
 
 class Sample(TypedDict, total=False):
@@ -310,9 +310,7 @@ class ImageNetS(Dataset[T], Generic[T]):
         photo = sample["image"].permute(1, 2, 0).numpy()
         halves = [photo]
         if "mask" in sample:
-            ids = sample["mask"].numpy().clip(max=masks.IGNORED)
-            share = np.where(ids == masks.OTHER, 0.0, 0.6)[..., None]
-            halves.append((photo * (1 - share) + palette()[ids] * share).astype(np.uint8))
+            halves.append(overlay(photo, sample["mask"].numpy()))
         picture = Image.fromarray(np.concatenate(halves, axis=1))
         if path is not None:
             picture.save(path)
@@ -413,26 +411,11 @@ class _Names(Sequence[str]):
         return self._dataset._store.name(self._dataset._row(index))
 
 
-@cache
-def palette() -> npt.NDArray[np.uint8]:
-    """The fixed colour of every id, 1001 x 3 RGB: 0 black, 1000 white, neighbours far apart."""
-    ids = np.arange(masks.IGNORED + 1)
-    hue = ids * 0.618034 % 1.0  # steps of the golden ratio never come close to each other
-    value = np.array([1.0, 0.75, 0.9])[ids % 3]
-    wave = np.abs((hue[:, None] * 6 + [0, 4, 2]) % 6 - 3) - 1
-    saturation = np.array([1.0, 0.6])[ids % 2][:, None]
-    rgb = value[:, None] * (1 - saturation * (1 - wave.clip(0, 1)))
-    rgb[masks.OTHER], rgb[masks.IGNORED] = 0.0, 1.0
-    colours: npt.NDArray[np.uint8] = (rgb * 255).round().astype(np.uint8)
-    return colours
-
-
 def _decode(data: bytes | memoryview, store: Store, row: int) -> npt.NDArray[np.uint8]:
     """Decodes an image as Pillow does, to RGB; returns 3 x H x W."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        pixels = decode(data)
+    except DecodeError as error:
         raise CorruptError(
             f"{store.where(row)} ({store.name(row)}): not a readable image ({error}). "
             "Replace it in the raw data, delete this file and run imagenets-prepare again."

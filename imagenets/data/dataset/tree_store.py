@@ -15,6 +15,7 @@ from imagenets.core.files import is_litter
 from imagenets.data.dataset.store import digest
 from imagenets.data.lists import Lists, have_lists, read_lists
 from imagenets.errors import CorruptError, MissingError
+from imagenets.pixels.image import DecodeError, size
 from imagenets.tiers import SPLITS, TIERS, get_tier, list_paths
 
 
@@ -67,14 +68,11 @@ class TreeStore:
         return None
 
     def sizes(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        from PIL import Image
-
         sizes = np.empty((len(rows), 2), np.int32)
         for place, row in enumerate(rows.tolist()):
             try:
-                with Image.open(self.where(row)) as image:  # reads the header only
-                    sizes[place] = image.size
-            except (OSError, SyntaxError, ValueError) as error:
+                sizes[place] = size(Path(self.where(row)))
+            except DecodeError as error:
                 raise CorruptError(f"{self.where(row)}: not a readable image ({error}).") from error
         return sizes
 

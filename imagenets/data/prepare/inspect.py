@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from imagenets import masks
 from imagenets.data.prepare.archive import decode_mask
 from imagenets.errors import CorruptError
+from imagenets.pixels.image import DECODE_ERRORS, DecodeError, decoding, open_image
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _MANY_PIXELS = 1 << 26  # Pillow has a say about larger images: what they unpack to may be a bomb
@@ -42,7 +42,7 @@ def inspect(data: bytes, where: object) -> EncodedImage:
         CorruptError: It is no image.
     """
     if b"Exif\0" not in data:  # most: a tenth of the time that Pillow takes
-        with suppress(ValueError):
+        with suppress(*DECODE_ERRORS):
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if colours in ("YCbCr", "Gray") and width * height <= _MANY_PIXELS:
                 return EncodedImage(
@@ -65,7 +65,7 @@ def check_decodes(data: bytes, where: object) -> None:
         simplejpeg.decode_jpeg(
             data, "GRAY", fastdct=True, min_height=1, min_width=1, min_factor=8, strict=True
         )
-    except ValueError:  # Pillow decodes more than simplejpeg, such as PNGs named JPEG
+    except DECODE_ERRORS:  # Pillow decodes more than simplejpeg, such as PNGs named JPEG
         _load(_open(data, where), where)
 
 
@@ -130,28 +130,22 @@ def store_mask(
 def _open(data: bytes, where: object) -> Image.Image:
     """Reads the header."""
     with _faults(where):
-        return Image.open(io.BytesIO(data))
+        return open_image(data)
 
 
 def _load(image: Image.Image, where: object) -> None:
     """Decodes all of an image."""
-    with _faults(where):
+    with _faults(where), decoding():
         image.load()
 
 
 @contextmanager
 def _faults(where: object) -> Iterator[None]:
-    """Turns what Pillow raises on broken images into our error."""
+    """Names the image that does not decode."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd EXIF blocks; images past all size are errors
-            yield
-    except UnidentifiedImageError:
-        raise CorruptError(f"{where}: not an image. Replace it with the original.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CorruptError(
-            f"{where}: does not decode ({error}). Replace it with the original."
-        ) from error
+        yield
+    except DecodeError as error:
+        raise CorruptError(f"{where}: {error}. Replace it with the original.") from error
 
 
 def _oddities(image: Image.Image) -> tuple[str, ...]:
@@ -168,9 +162,8 @@ def _oddities(image: Image.Image) -> tuple[str, ...]:
 
 
 def _orientation(image: Image.Image) -> object:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    try:
+        with decoding():
             return image.getexif().get(_ORIENTATION)
-        except (OSError, SyntaxError, ValueError, KeyError, struct.error):
-            return None  # a broken EXIF block turns nothing
+    except DecodeError:
+        return None  # a broken EXIF block turns nothing

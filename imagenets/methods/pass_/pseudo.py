@@ -96,7 +96,7 @@ def pseudo(run: Run[Config]) -> dict[str, float]:
     batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
     for batch in run.batches(data, batches, crop, "pseudo: training labels"):
         for name, ids, level in labeller(batch, data):
-            labels = torch.where(level >= threshold, ids, masks.OTHER)
+            labels = torch.where(level >= threshold, ids, masks.BACKGROUND)
             write_mask(target / f"{name}.png", labels.cpu().numpy())
     finish(folder, "train", len(data), threshold=threshold)
     return {"threshold": threshold, "images": len(data)}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image
 
+from imagenets.pixels.image import DECODE_ERRORS, decoding, open_image
 from imagenets.pixels.jpeg.header import OTHER, SEQUENTIAL, Layout, layout
 from imagenets.pixels.jpeg.splice import Splice, splice
 
@@ -134,13 +131,47 @@ def decode_crop(
         rows, columns = int(file[image.frame + 5]) << 8 | int(file[image.frame + 6]), image.width
         try:
             pixels = _decode(file, rows, columns, exact, False, scratch)
-        except ValueError:
+        except DECODE_ERRORS:
             return _decode_slowly(source, box)
     else:
         made, file = _cut(source, lengths, image, box, margin, scratch)
-        pixels = _decode(file, made.height, made.width, exact, made.clean, scratch)
+        pixels = _decode_spliced(file, made, exact, scratch)
         left, top = left - made.left, top - made.top
     return pixels[top : top + height, left : left + width]
+
+
+def _decode_spliced(
+    file: npt.NDArray[np.uint8], made: Splice, exact: bool, scratch: Scratch
+) -> npt.NDArray[np.uint8]:
+    """Decodes a file that was put together here; any word of damage is an error."""
+    what = made.height, made.width, exact, made.clean, scratch
+    try:
+        return _decode(file, *what)
+    except DECODE_ERRORS:
+        if not _mend_header(file):
+            raise
+        return _decode(file, *what)
+
+
+def _mend_header(file: npt.NDArray[np.uint8]) -> bool:
+    """Gives header fields that decoders only warn of a value that they know; changes no pixel.
+
+    A JFIF revision that is not 1, and an Adobe colour transform that is none of 0 to 2, which all
+    decoders take for 1.
+
+    Returns:
+        Whether something was changed.
+    """
+    changed = False
+    position = 2
+    while position + 16 <= len(file) and file[position] == 0xFF and file[position + 1] != 0xDA:
+        marker, body = int(file[position + 1]), position + 4
+        if marker == 0xE0 and file[body : body + 5].tobytes() == b"JFIF\0" and file[body + 5] != 1:
+            file[body + 5], changed = 1, True
+        elif marker == 0xEE and file[body : body + 5].tobytes() == b"Adobe" and file[body + 11] > 2:
+            file[body + 11], changed = 1, True
+        position += 2 + (int(file[position + 2]) << 8) + int(file[position + 3])
+    return changed
 
 
 def _decode(
@@ -174,16 +205,12 @@ def _ends(source: npt.NDArray[np.uint8]) -> bool:
 
 
 def _decode_slowly(source: npt.NDArray[np.uint8], box: Box) -> npt.NDArray[np.uint8]:
+    """Decodes a file that only Pillow reads, or says why it cannot."""
     left, top, width, height = box
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # palettes with transparency and the like
-            with Image.open(io.BytesIO(source.data)) as image:
-                _check(box, *image.size)
-                whole = image.convert("RGB")
-        return np.asarray(whole)[top : top + height, left : left + width]
-    except (OSError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ValueError(f"does not decode: {error}") from error
+    with decoding(), open_image(source.data) as image:
+        _check(box, *image.size)
+        whole = np.asarray(image.convert("RGB"))
+    return whole[top : top + height, left : left + width]
 
 
 def _cut(

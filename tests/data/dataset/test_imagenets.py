@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from imagenets import collate, masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.data.dataset import opening, tree_store
-from imagenets.data.dataset.imagenets import ImageNetS, palette
+from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.shards import (
     SAMPLE_DTYPE,
     Manifest,
@@ -34,6 +34,7 @@ from imagenets.data.shards import (
     write_shard,
 )
 from imagenets.errors import CorruptError, ImageNetSError, MissingError, UsageError
+from imagenets.palette import palette
 from imagenets.tiers import Tier, list_paths
 
 CLASSES = ("n90000001", "n90000002", "n90000003")

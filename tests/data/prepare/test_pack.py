@@ -145,7 +145,7 @@ def test_broken_images_are_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     train = tmp_path / "raw" / "ILSVRC2012_img_train.tar"
     with pytest.raises(CorruptError) as caught:
         packed(there)
-    assert re.search(rf"{train}: {broken}\.JPEG: does not decode \(.*truncated", str(caught.value))
+    assert re.search(rf"{train}: {broken}\.JPEG: does not decode: .*truncated", str(caught.value))
     assert f"{train}: {alien}.JPEG: not an image" in str(caught.value)
     assert len((tmp_path / "root" / "ImageNetS3-broken.txt").read_text().splitlines()) == 2
     assert "manifest.json" not in digests(there)
@@ -318,7 +318,7 @@ def test_whatever_pillow_decodes_is_sound_and_what_is_cut_off_is_not() -> None:
             check_decodes(data, "x")
             check_decodes(data + b"trailing", "x")
             for keep in (0.5, 0.97):
-                with pytest.raises(CorruptError, match=r"x: does not decode \(.*truncated"):
+                with pytest.raises(CorruptError, match=r"x: does not decode: .*truncated"):
                     check_decodes(data[: int(len(data) * keep)], "x")
     with pytest.raises(CorruptError, match="x: not an image"):
         check_decodes(b"no picture", "x")

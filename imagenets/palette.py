@@ -1,0 +1,45 @@
+"""The fixed colour of every id, and masks laid over photographs."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.masks import BACKGROUND, IGNORED
+
+
+@cache
+def palette() -> npt.NDArray[np.uint8]:
+    """The fixed colour of every id, 1001 x 3 RGB: 0 black, 1000 white, neighbours far apart."""
+    ids = np.arange(IGNORED + 1)
+    hue = ids * 0.618034 % 1.0  # steps of the golden ratio never come close to each other
+    value = np.array([1.0, 0.75, 0.9])[ids % 3]
+    wave = np.abs((hue[:, None] * 6 + [0, 4, 2]) % 6 - 3) - 1
+    saturation = np.array([1.0, 0.6])[ids % 2][:, None]
+    rgb = value[:, None] * (1 - saturation * (1 - wave.clip(0, 1)))
+    rgb[BACKGROUND], rgb[IGNORED] = 0.0, 1.0
+    colours: npt.NDArray[np.uint8] = (rgb * 255).round().astype(np.uint8)
+    return colours
+
+
+def overlay(
+    photo: npt.NDArray[np.uint8], ids: npt.NDArray[np.integer], share: float = 0.6
+) -> npt.NDArray[np.uint8]:
+    """Lays a mask over a photograph; the background stays as it is.
+
+    Args:
+        photo: H x W x 3.
+        ids: H x W.
+        share: Of the colour in the result.
+
+    Returns:
+        H x W x 3.
+    """
+    shown = ids.clip(max=IGNORED)
+    shares = np.where(shown == BACKGROUND, 0.0, share)[..., None]
+    mixed: npt.NDArray[np.uint8] = (photo * (1 - shares) + palette()[shown] * shares).astype(
+        np.uint8
+    )
+    return mixed
