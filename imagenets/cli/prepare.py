@@ -14,7 +14,8 @@ from imagenets.cli import prepare_tables as tables
 from imagenets.cli import repair, sample, verify
 from imagenets.cli.command import Verb, run_verb
 from imagenets.cli.options import absolute
-from imagenets.cli.prepare_run import prepare
+from imagenets.cli.prepare_run import hold_unless_done, prepare
+from imagenets.errors import ImageNetSError
 
 if TYPE_CHECKING:
     from imagenets.data.prepare.config import PrepareConfig
@@ -59,7 +60,6 @@ def _run_door(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.data.prepare.fetch import check_name
-    from imagenets.data.prepare.state import hold
 
     root = absolute(arguments.root)
     names = options.tiers(arguments.split)
@@ -68,23 +68,27 @@ def _run(arguments: argparse.Namespace) -> None:
             check_name(name, arguments.index, paths.downloads(root))
     config = options.config(arguments, images=not arguments.download_only)
     work = _download if arguments.download_only else _dry_run if arguments.dry_run else prepare
-    with hold(root):
-        work(names, config, arguments.json)
+    work(names, config, arguments.json)
 
 
 def _dry_run(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
     from imagenets.data.prepare.run import Sources, dry_run_tier
 
     sources = Sources(config)
-    reports = [dry_run_tier(name, config, sources) for name in names]
+    with hold_unless_done(names, config):  # lists and indexes of archives are kept
+        reports = [dry_run_tier(name, config, sources) for name in names]
     tiers = [asdict(report) for report in reports]
     tables.show({"tiers": tiers}, map(tables.dry_run_table, reports), as_json)
+    if stops := [report.stop for report in reports if report.stop]:
+        raise ImageNetSError(f"a real run would stop: {stops[0]}")
 
 
 def _download(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
     from imagenets.data.prepare.run import download_tier
+    from imagenets.data.prepare.state import hold
 
-    files = [str(path) for name in names for path in download_tier(name, config)]
+    with hold(config.root):
+        files = [str(path) for name in names for path in download_tier(name, config)]
     tables.show({"files": files}, files, as_json)
 
 

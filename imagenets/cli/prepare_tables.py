@@ -46,8 +46,9 @@ def verify_lines(report: VerifyReport) -> str:
 
 def dry_run_table(report: DryRunReport) -> str:
     """What a run would find and take, one line a split."""
+    what = "prepared before: nothing to do" if report.done_before else "not prepared (--dry-run)"
     lines = [
-        f"ImageNet-S tier {report.tier}, not prepared (--dry-run)",
+        f"ImageNet-S tier {report.tier}, {what}",
         f"  {'split':<12}{'expected':>12}{'found':>12}{'missing':>10}{'to write':>12}",
     ]
     for name, split in report.splits.items():
@@ -59,12 +60,12 @@ def dry_run_table(report: DryRunReport) -> str:
             lines.append(f"    and {len(split.missing_names) - _SHOWN:,} more (--json has all)")
     if report.archive:
         lines.append(f"  masks: {report.archive}")
+    if report.done_before:
+        return "\n".join(lines)
     lines.append(
         f"  to write: about {_size(report.bytes)}, free: {_size(report.free)}, "
         f"time: about {_time(report.seconds)}"
     )
-    if report.bytes > report.free:
-        lines.append("  This does not fit: choose another --root, fewer --subsets, or --resize.")
     return "\n".join(lines)
 
 

@@ -12,23 +12,28 @@ from imagenets.cli import prepare_options as options
 from imagenets.cli.command import Verb
 from imagenets.cli.options import absolute
 from imagenets.cli.prepare_run import prepare
+from imagenets.errors import UsageError
 
 
 def _run(arguments: argparse.Namespace) -> None:
     """Prepares the generated set by the very same way, downloads from the loopback included."""
     from imagenets.data.prepare.fetch import Origin
     from imagenets.data.prepare.state import hold
-    from imagenets.data.raw.synthetic import generate
+    from imagenets.data.raw.synthetic import find, generate
     from imagenets.data.raw.synthetic_server import serve
 
+    _check(arguments)
     root = absolute(arguments.root)
-    with hold(root):
-        sample = generate(paths.synthetic(root))
-        arguments.imagenet = [sample.raw]
-        config = options.config(arguments)
-        with serve(paths.synthetic(root)) as url:
-            origin = Origin(mirror=url, archive=sample.archive.name)
-            prepare([sample.name], replace(config, origin=origin), arguments.json)
+    folder = paths.synthetic(root)
+    sample = find(folder)
+    if sample is None:
+        with hold(root):
+            sample = generate(folder)
+    arguments.imagenet = [sample.raw]
+    config = options.config(arguments)
+    with serve(folder) as url:
+        origin = Origin(mirror=url, archive=sample.archive.name)
+        prepare([sample.name], replace(config, origin=origin), arguments.json)
     where = f"--root {shlex.quote(str(root))} --split {sample.name}"
     print(
         f"\nThe sample is tier {sample.name}. Next:\n"
@@ -37,6 +42,27 @@ def _run(arguments: argparse.Namespace) -> None:
         f"  imagenets-baseline report {where}",
         file=sys.stderr if arguments.json else sys.stdout,
     )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses what would have no effect: tier and sources are those of the generated set.
+
+    Raises:
+        UsageError: Something of it is given.
+    """
+    from imagenets.data.raw.synthetic import NAME
+
+    if arguments.split not in (None, NAME):
+        raise UsageError(
+            f"--split {arguments.split}: the sample is always tier {NAME}. Leave --split out, or "
+            "prepare another tier from raw ImageNet, without --sample."
+        )
+    for option in ("imagenet", "source_kind", "index", "annotations", "mirror", "offline"):
+        if getattr(arguments, option):
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(
+                f"{name}: the sample is generated, so this is of no use. Leave it out."
+            )
 
 
 VERB = Verb(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from imagenets import paths
 from imagenets.data.prepare.config import Layout, PrepareConfig
 from imagenets.data.prepare.inspect import check_decodes, inspect, shrink
 from imagenets.data.prepare.pack_shard import Options
@@ -54,6 +55,8 @@ class DryRunReport:
         free: Bytes free where they would go.
         seconds: About how long it would take.
         archive: The mask archive: where it is, or that it would be downloaded; None: no masks.
+        stop: What a real run would end with, exit code 1; empty if nothing.
+        done_before: Whether all of it is prepared, so that there is nothing to do.
     """
 
     tier: str
@@ -62,10 +65,12 @@ class DryRunReport:
     free: int
     seconds: float
     archive: str | None
+    stop: str = ""
+    done_before: bool = False
 
 
 def dry_run(
-    plan: Plan, images: RawImages, config: PrepareConfig, archive: str | None
+    plan: Plan, images: RawImages, config: PrepareConfig, archive: str | None, stop: str = ""
 ) -> DryRunReport:
     """Estimates a run from its plan; nothing is written.
 
@@ -74,6 +79,7 @@ def dry_run(
         images: The raw images that it was made with.
         config: What the run is asked for.
         archive: What to say of the mask archive.
+        stop: What a real run would end with, as far as is known.
 
     Returns:
         The estimate.
@@ -97,8 +103,14 @@ def dry_run(
             seconds += len(split) * _LINK_SECONDS
         rows[name] = _estimate(plan, split, size + _mask_bytes(split, config.layout))
     total = sum(row.bytes for row in rows.values())
-    free = _free(config.root)
-    return DryRunReport(plan.tier.name, rows, total, free, round(seconds, 1), archive)
+    free = free_bytes(config.root)
+    there = paths.shards(config.root, plan.tier.name).glob("*.h5")
+    if not stop and total - sum(path.stat().st_size for path in there) > free:
+        stop = (
+            f"{config.root}: what is to be written does not fit. Choose another --root, fewer "
+            "--subsets, or --resize."
+        )
+    return DryRunReport(plan.tier.name, rows, total, free, round(seconds, 1), archive, stop)
 
 
 def _estimate(plan: Plan, split: SplitPlan, size: int) -> SplitEstimate:
@@ -152,6 +164,7 @@ def _try(images: RawImages, groups: list[SplitPlan], options: Options) -> tuple[
     return after / max(before, 1), (time.perf_counter() - start) / max(len(tried), 1)
 
 
-def _free(root: Path) -> int:
+def free_bytes(root: Path) -> int:
+    """Bytes free where a root lies or would lie."""
     there = next(path for path in (root, *root.parents) if path.exists())
     return shutil.disk_usage(there).free

@@ -46,6 +46,23 @@ def check_name(name: str, index: Path | None, downloads: Path) -> None:
         get_tier(name)
 
 
+def lists_at_hand(name: str, origin: Origin, downloads: Path) -> Tier | None:
+    """The tier that `fetch_lists` gives, where it has nothing to bring; None where it has.
+
+    Writes nothing and needs no network.
+    """
+    given = None if origin.index is None else _lists_in(origin.index)
+    if not have_lists(name, downloads) or not (given is None or have_lists(name, given)):
+        return None
+    tier = get_tier(name, downloads)
+    for entry in tier.lists:
+        digest = sha256(downloads / entry.path)
+        wanted = sha256(given / entry.path) if given else entry.sha256
+        if wanted not in (None, digest):
+            return None
+    return tier
+
+
 def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
     """Brings a tier's lists to `<downloads>/<list path>`, and says which tier they make.
 
@@ -56,9 +73,7 @@ def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
         DownloadError: A list cannot be fetched.
     """
     if origin.index is not None:
-        folder = origin.index
-        if not (folder / "categories").is_dir() and (folder / "data" / "categories").is_dir():
-            folder = folder / "data"  # a checkout of the publishers' repository
+        folder = _lists_in(origin.index)
         tier = get_tier(name, folder)
         for entry in tier.lists:
             _take(entry, folder / entry.path, downloads / entry.path)
@@ -77,6 +92,12 @@ def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
             quiet=True,
         )
     return known or get_tier(name, downloads)
+
+
+def _lists_in(index: Path) -> Path:
+    if not (index / "categories").is_dir() and (index / "data" / "categories").is_dir():
+        return index / "data"  # a checkout of the publishers' repository
+    return index
 
 
 def local_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
@@ -120,6 +141,19 @@ def fetch_archive(tier: Tier, origin: Origin, downloads: Path) -> Path:
         log.warning("%s: no archive of tier %s; taking the published one", given, tier.name)
     base = (origin.mirror or ARCHIVES_URL).rstrip("/")
     return fetch(f"{base}/{name}", downloads / name, offline=origin.offline)
+
+
+def check_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
+    """The archive that `fetch_archive` gives; None where it would be downloaded.
+
+    Raises:
+        ImageNetSError: As `fetch_archive`, without touching the network.
+    """
+    if path := local_archive(tier, origin, downloads):
+        return path
+    if origin.offline or _archive_name(tier, origin) is None:
+        return fetch_archive(tier, origin, downloads)  # which raises
+    return None
 
 
 def _archive_name(tier: Tier, origin: Origin) -> str | None:

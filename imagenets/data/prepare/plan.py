@@ -109,23 +109,36 @@ class Plan:
         Raises:
             MissingError: Names the first ten.
         """
-        names = [f"{split}: {name}" for split, lost in self.missing.items() for name in lost]
+        names = self._missing_names()
         if not names:
             report.unlink(missing_ok=True)
             return
         write_file(report, "\n".join(names) + "\n")
+        raise MissingError(self.shortfall(f"all are listed in {report}"))
+
+    def shortfall(self, where: str) -> str:
+        """What is missing and what to do; empty if nothing is.
+
+        Args:
+            where: Where all of it can be read.
+        """
+        names = self._missing_names()
+        if not names:
+            return ""
         counts = [
             f"{split} has {len(self.splits[split]):,} of {_count(self.expected[split])}"
             for split, lost in self.missing.items()
             if lost
         ]
         more = f", and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-        raise MissingError(
+        return (
             f"tier {self.tier.name} is not complete in the given sources ({'; '.join(counts)}). "
-            f"Missing: {', '.join(names[:_SHOWN])}{more}; all are listed in {report}. Add what "
-            "holds them with one more --imagenet PATH, choose fewer --subsets, or go on without "
-            "them: --allow-missing."
+            f"Missing: {', '.join(names[:_SHOWN])}{more}; {where}. Add what holds them with one "
+            "more --imagenet PATH, choose fewer --subsets, or go on without them: --allow-missing."
         )
+
+    def _missing_names(self) -> list[str]:
+        return [f"{split}: {name}" for split, lost in self.missing.items() for name in lost]
 
 
 def _count(number: int | None) -> str:

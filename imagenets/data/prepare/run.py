@@ -18,8 +18,14 @@ from imagenets.core.files import atomic, sha256
 from imagenets.data.lists import read_lists
 from imagenets.data.prepare import archive as masks
 from imagenets.data.prepare.config import PrepareConfig
-from imagenets.data.prepare.dry_run import DryRunReport, dry_run
-from imagenets.data.prepare.fetch import fetch_archive, fetch_lists, local_archive
+from imagenets.data.prepare.dry_run import DryRunReport, SplitEstimate, dry_run, free_bytes
+from imagenets.data.prepare.fetch import (
+    check_archive,
+    fetch_archive,
+    fetch_lists,
+    lists_at_hand,
+    local_archive,
+)
 from imagenets.data.prepare.pack import pack
 from imagenets.data.prepare.pack_shard import Options
 from imagenets.data.prepare.plan import Plan
@@ -28,6 +34,7 @@ from imagenets.data.prepare.state import Finished, folder_times, signature
 from imagenets.data.prepare.tree import build_tree, planned_folders
 from imagenets.data.prepare.verify import VerifyReport
 from imagenets.data.shards import MANIFEST, Manifest
+from imagenets.errors import ImageNetSError, UsageError
 from imagenets.tiers import Tier
 
 if TYPE_CHECKING:
@@ -102,12 +109,10 @@ def prepare_tier(
         ImageNetSError: Anything that a user can mend; what was done is kept.
     """
     start = time.monotonic()
+    if before := prepared_before(name, config):
+        return before
     tier = fetch_lists(name, config.origin, config.downloads)
-    note = config.state(tier.name) / "finished.json"
     asked = _asked(tier, config)
-    finished = Finished.load(note)
-    if finished and finished.holds(config.root, asked):
-        return PrepareReport(**{**finished.report, "done_before": True, "seconds": 0.0})
     plan = plan_tier(tier, config, sources())
     if not config.allow_missing:
         plan.require_all(paths.missing_list(config.root, tier.name))
@@ -115,8 +120,17 @@ def prepare_tier(
     done.report["seconds"] = round(time.monotonic() - start, 1)
     done.request = asked
     if not any(plan.missing.values()):  # else the next run looks whether they have turned up
-        done.save(note)
+        done.save(_note(tier, config))
     return PrepareReport(**done.report)
+
+
+def prepared_before(name: str, config: PrepareConfig) -> PrepareReport | None:
+    """What was prepared, when this very thing was and all of it is there; writes nothing."""
+    tier = lists_at_hand(name, config.origin, config.downloads)
+    finished = Finished.load(_note(tier, config)) if tier else None
+    if tier and finished and finished.holds(config.root, _asked(tier, config)):
+        return PrepareReport(**{**finished.report, "done_before": True, "seconds": 0.0})
+    return None
 
 
 def dry_run_tier(
@@ -127,13 +141,27 @@ def dry_run_tier(
     Raises:
         ImageNetSError: Lists or sources are not to be had.
     """
+    if before := prepared_before(name, config):
+        splits = {
+            split: SplitEstimate(row["images"], row["images"], 0, (), 0)
+            for split, row in before.splits.items()
+        }
+        return DryRunReport(name, splits, 0, free_bytes(config.root), 0.0, None, done_before=True)
     tier = fetch_lists(name, config.origin, config.downloads)
     plan = plan_tier(tier, config, sources())
     archive = None
-    if any(split.masks is not None for split in plan.splits.values()):
-        there = local_archive(tier, config.origin, config.downloads)
-        archive = str(there) if there else f"{tier.archive or 'an archive'}, to be downloaded"
-    return dry_run(plan, sources(), config, archive)
+    stop = "" if config.allow_missing else plan.shortfall("--json has all")
+    try:
+        if _needs_archive(plan, config, sources()):
+            there = check_archive(tier, config.origin, config.downloads)
+            archive = str(there) if there else f"{tier.archive or 'an archive'}, to be downloaded"
+            if there:
+                masks.MaskArchive(there).check_names(plan.members)
+    except UsageError:
+        raise
+    except ImageNetSError as error:
+        stop = stop or str(error)
+    return dry_run(plan, sources(), config, archive, stop)
 
 
 def download_tier(name: str, config: PrepareConfig) -> list[Path]:
@@ -249,21 +277,32 @@ def _pack(
     return sizes
 
 
-def _masks(plan: Plan, config: PrepareConfig, images: RawImages) -> Masks | None:
-    """The mask archive, its content checked once; None where none is needed.
+def _note(tier: Tier, config: PrepareConfig) -> Path:
+    return config.state(tier.name) / "finished.json"
 
-    That is when no split of the plan has masks, or when the sources hold them all (the mirror of
-    the Hugging Face Hub does for validation), and no archive is at hand that would come first.
+
+def _masks(plan: Plan, config: PrepareConfig, images: RawImages) -> Masks | None:
+    """The mask archive, its content checked once; None where none is needed."""
+    if not _needs_archive(plan, config, images):
+        return None
+    return _checked_masks(plan.tier, plan.members, len(plan.classes), config)
+
+
+def _needs_archive(plan: Plan, config: PrepareConfig, images: RawImages) -> bool:
+    """Whether masks are taken from an archive.
+
+    They are not when no split of the plan has masks, or when the sources hold them all (the mirror
+    of the Hugging Face Hub does for validation) and no archive is at hand, which would come first.
     """
     masked = [split.positions for split in plan.splits.values() if split.masks is not None]
     if not masked:
-        return None
+        return False
     if local_archive(plan.tier, config.origin, config.downloads) is None:
         ends = [int(end) for found in masked if len(found) for end in (found[0], found[-1])]
         if ends and all(images.mask(end) is not None for end in ends):
             log.info("the masks are those that the sources hold; no archive is used")
-            return None
-    return _checked_masks(plan.tier, plan.members, len(plan.classes), config)
+            return False
+    return True
 
 
 def _checked_masks(

@@ -67,6 +67,16 @@ class _Photo:
     number: int
 
 
+def find(folder: Path, seed: int = 0) -> SyntheticSet | None:
+    """The set that `generate` has drawn with a seed; None unless all of it is there."""
+    marker = _read_marker(folder)
+    if marker is None or marker["seed"] != seed:
+        return None
+    found = _set_in(folder, marker["archive"])
+    whole = found.raw.is_dir() and found.index.is_dir() and found.archive.is_file()
+    return found if whole else None
+
+
 def generate(folder: Path, seed: int = 0) -> SyntheticSet:
     """Draws the set, about 500 images, unless the folder holds it already.
 
@@ -81,13 +91,10 @@ def generate(folder: Path, seed: int = 0) -> SyntheticSet:
     Raises:
         UsageError: The folder holds a `raw` or `index` that is not from here.
     """
-    marker = _read_marker(folder)
-    if marker is not None:
-        old = _set_in(folder, marker["archive"])
-        whole = old.raw.is_dir() and old.index.is_dir() and old.archive.is_file()
-        if whole and marker["seed"] == seed:
-            return old
-        _remove(folder, old)
+    if found := find(folder, seed):
+        return found
+    if marker := _read_marker(folder):
+        _remove(folder, _set_in(folder, marker["archive"]))
     taken = [path for path in (folder / "raw", folder / "index") if path.exists()]
     if taken:
         raise UsageError(

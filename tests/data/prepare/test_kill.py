@@ -31,7 +31,6 @@ import imagenets.data.prepare.download, imagenets.data.prepare.run, imagenets.da
 from imagenets.cli import prepare_options as options
 from imagenets.cli.command import add_common, execute
 from imagenets.cli.prepare_run import prepare
-from imagenets.data.prepare.state import hold
 
 parser = argparse.ArgumentParser()
 options.add_prepare(parser)
@@ -40,8 +39,7 @@ add_common(parser)
 def command(arguments):
     config = options.config(arguments)
     origin = replace(config.origin, archive="ImageNetS3-masks.zip")  # to be downloaded, too
-    with hold(config.root):
-        prepare(["3"], replace(config, origin=origin), False)
+    prepare(["3"], replace(config, origin=origin), False)
 
 for line in sys.stdin:
     delay, _, rest = line.rstrip("\\n").partition("\\t")

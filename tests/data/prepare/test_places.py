@@ -104,3 +104,27 @@ def test_a_file_system_without_flock_will_do(world: World) -> None:
     assert busy.returncode == 1
     assert "process 1 on elsewhere, since 2026-01-01 00:00:00" in busy.stderr
     assert f"delete {lock}" in busy.stderr
+
+
+@needs_unprivileged
+@pytest.mark.parametrize("layout", ["shards", "both"])
+def test_a_finished_set_on_a_root_that_is_read_only(world: World, layout: str) -> None:
+    words = ["prepare", *world.given, "--workers", "1", "--layout", layout]
+    assert run(*words).returncode == 0
+    places = [world.root, *(path for path in world.root.rglob("*") if path.is_dir())]
+    files = [path for path in world.root.rglob("*") if path.is_file()]
+    for path in [*places, *files]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        for more in ([], ["--dry-run"]):
+            done = run(*words, *more)
+            assert done.returncode == 0, done.stderr
+            assert "prepared before" in done.stdout
+            assert "error" not in done.stderr
+        other = run(*words, "--restart")
+        assert other.returncode == 1
+        assert f"error: {world.root}" in other.stderr
+        assert "Permission denied" in other.stderr
+    finally:
+        for path in places:
+            path.chmod(0o755)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from tiny import tiny
 from world import World
 
+from imagenets.cli.main import main as imagenets
 from imagenets.cli.prepare import main
 from imagenets.data.prepare.config import PrepareConfig
 from imagenets.data.prepare.run import Sources
@@ -299,7 +301,7 @@ def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_kept(
 def test_a_dry_run_tells_and_writes_nothing_of_the_set(world: World, capsys: Capture) -> None:
     lost = world.raw / "val" / f"{sorted(world.tiny.val)[0]}.JPEG"
     lost.unlink()
-    assert world.run("--dry-run", "--json", "--layout", "both") == 0
+    assert world.run("--dry-run", "--json", "--layout", "both") == 1
     report = json.loads(capsys.readouterr().out)["tiers"][0]
     missing = [name for split in report["splits"].values() for name in split["missing_names"]]
     assert [name.partition("/")[2] for name in missing] == [lost.stem]
@@ -309,10 +311,59 @@ def test_a_dry_run_tells_and_writes_nothing_of_the_set(world: World, capsys: Cap
     assert report["free"] > 0
     assert report["archive"] == str(world.archive)
     assert not list(world.root.glob("ImageNetS*"))
-    assert world.run("--dry-run", "--layout", "tree", "--link", "copy") == 0
+    more = ["--layout", "tree", "--link", "copy", "--allow-missing"]
+    assert world.run("--dry-run", *more) == 0
     out = capsys.readouterr().out
     assert f"missing: n9000000{missing[0][8]}/{lost.stem}" in out
     assert "time: about" in out
+
+
+def test_a_dry_run_of_what_is_finished_says_so(world: World, capsys: Capture) -> None:
+    assert world.run() == 0
+    before = files(world)
+    capsys.readouterr()
+    assert world.run("--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "tier 3, prepared before: nothing to do" in out
+    assert "not prepared" not in out
+    assert world.run("--dry-run", "--json") == 0
+    report = json.loads(capsys.readouterr().out)["tiers"][0]
+    assert report["done_before"]
+    assert report["bytes"] == 0
+    assert report["splits"]["train"]["found"] == 18
+    assert world.run("--dry-run", "--restart") == 0  # something else is asked for
+    assert "not prepared" in capsys.readouterr().out
+    assert files(world) == before
+
+
+def test_a_dry_run_ends_as_a_real_run_would(
+    world: World, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 1 and the same reason; what it has found is shown all the same."""
+    small = shutil.disk_usage(world.path)._replace(free=1000)
+    lost = world.raw / "val" / f"{sorted(world.tiny.val)[0]}.JPEG"
+    data = lost.read_bytes()
+    empty = world.path / "empty.zip"
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("ImageNetS3/readme", b"")
+    given = world.given[: world.given.index("--annotations")]
+
+    def dry(*words: str) -> str:
+        assert main([*words, "--workers", "1", "--dry-run"]) == 1
+        out, err = capsys.readouterr()
+        assert "ImageNet-S tier 3, not prepared (--dry-run)" in out
+        assert not list(world.root.glob("ImageNetS*"))
+        return err
+
+    assert "holds besides 1 members" in dry(*given, "--annotations", str(empty))
+    lost.unlink()
+    assert "error: a real run would stop: tier 3 is not complete" in dry(*world.given)
+    lost.write_bytes(data)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
+    assert "does not fit" in dry(*world.given)
+    monkeypatch.undo()
+    assert main([*given, "--dry-run"]) == 2  # a custom tier's archive is not published
+    assert "give it with --annotations" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -420,6 +471,26 @@ def test_ctrl_c_ends_with_130_and_another_run_finishes(world: World) -> None:
     path.write_bytes(data)
     assert world.run() == 0
     assert main(["--verify", "--root", str(world.root)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--split", "50"], "--split 50: the sample is always tier 6"),
+        (["--imagenet", "raw"], "--imagenet: the sample is generated"),
+        (["--index", "lists"], "--index: the sample is generated"),
+        (["--annotations", "a.zip"], "--annotations: the sample is generated"),
+        (["--offline"], "--offline: the sample is generated"),
+    ],
+)
+def test_what_the_sample_cannot_follow_is_refused(
+    tmp_path: Path, capsys: Capture, words: list[str], named: str
+) -> None:
+    for verb in (["--sample"], ["sample"]):
+        call = main if verb == ["--sample"] else imagenets
+        assert call([*verb, "--root", str(tmp_path / "root"), *words]) == 2
+        assert named in capsys.readouterr().err
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.slow
