@@ -24,7 +24,7 @@ def jpeg(width: int = 16, height: int = 32, **settings: object) -> bytes:
 
 
 def sampled_1x4() -> bytes:
-    """A JPEG whose brightness is sampled 1 x 4: as many blocks a unit as 2 x 2, in another order."""
+    """A JPEG whose brightness is sampled 1 x 4: its units have the blocks of 2 x 2."""
     data = bytearray(jpeg(subsampling=2))
     frame = data.index(b"\xff\xc0")
     assert data[frame + 11] == 0x22
