@@ -99,6 +99,7 @@ def _transfer(job: Job, retries: int) -> None:
     from urllib3.exceptions import MaxRetryError
     from urllib3.util import Retry
 
+    log.info("fetching %s", job.url)
     fresh = Retry(retries, backoff_factor=1.0, backoff_jitter=1.0, backoff_max=_LONGEST_WAIT)
     tries, furthest = fresh, length(job.part)
     while True:
@@ -118,4 +119,9 @@ def _transfer(job: Job, retries: int) -> None:
                     f"{job.target}."
                 ) from error
             wait = tries.get_backoff_time() if error.wait is None else error.wait
-            time.sleep(min(wait, _LONGEST_WAIT))
+            wait = min(wait, _LONGEST_WAIT)
+            log.warning(
+                "%s: %s (try %d of %d); the next one in %.0f s",
+                *(job.url, error, len(tries.history), retries + 1, wait),
+            )
+            time.sleep(wait)

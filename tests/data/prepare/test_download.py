@@ -342,6 +342,24 @@ def test_it_gives_up(server: Server, tmp_path: Path, waits: list[float]) -> None
     assert len(waits) == 3
 
 
+def test_every_try_that_fails_is_told_before_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/x"
+    told: list[list[str]] = []
+    monkeypatch.setattr(
+        "imagenets.data.prepare.download.time.sleep", lambda _: told.append(list(caplog.messages))
+    )
+    with caplog.at_level("INFO"), pytest.raises(DownloadError, match=r"no connection \(3 tries\)"):
+        fetch(url, tmp_path / "x", retries=2)
+    assert [len(lines) for lines in told] == [2, 3]
+    assert told[0][0] == f"fetching {url}"
+    assert told[0][1].startswith(f"{url}: no connection (try 1 of 3); the next one in ")
+    assert told[1][2].startswith(f"{url}: no connection (try 2 of 3); the next one in ")
+
+
 def test_no_server(tmp_path: Path, waits: list[float], server: Server) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
