@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.extending import typeof_impl
 
 from imagenets.core.lock import FileLock
 
@@ -26,6 +28,9 @@ _given_up: set[str] = set()
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_compiling = threading.RLock()
 
 
 def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -41,7 +46,7 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 def compiled_for(
     *signatures: Any, calls: Sequence[ModuleType] = ()
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Compiles a function for these types of arguments alone, when its module is imported.
+    """Compiles a function at its first call, for these types of arguments alone.
 
     A call with others is then an error, not a new compilation. Otherwise as `compiled`.
 
@@ -50,17 +55,60 @@ def compiled_for(
         calls: Modules of compiled functions that it calls, directly or not: when one of them
             changes, it is compiled anew.
     """
-    files = (Path(module.__file__) for module in calls if module.__file__)
-    stamp = zlib.crc32(b"".join(file.read_bytes() for file in files))
 
     def wrap(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        made = _dispatcher(function, stamp)
-        for signature in signatures:
-            made.compile(signature)
-        made.disable_compile()
-        return cast(Callable[Arguments, Result], made)
+        return cast(Callable[Arguments, Result], _Loop(function, signatures, calls))
 
     return wrap
+
+
+def inlined(**options: Any) -> Callable[[Function], Function]:
+    """Marks what only compiled functions call: it is compiled into them, and kept with them.
+
+    Args:
+        options: Of `numba.njit`, such as `fastmath`, `error_model`, `inline`, `forceinline`.
+    """
+
+    def wrap(function: Function) -> Function:
+        return cast(Function, numba.njit(nogil=True, **options)(function))
+
+    return wrap
+
+
+class _Loop:
+    """A compiled function for fixed types; compiled functions call it as one of their own."""
+
+    def __init__(
+        self, function: Callable[..., Any], signatures: Sequence[Any], calls: Sequence[ModuleType]
+    ) -> None:
+        update_wrapper(self, function)
+        self._function, self._signatures, self._calls = function, signatures, calls
+        self._ready = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self._ready:
+            self._compile()
+        return self.dispatcher(*arguments)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's own object."""
+        files = (Path(module.__file__) for module in self._calls if module.__file__)
+        stamp = zlib.crc32(b"".join(file.read_bytes() for file in files))
+        return _dispatcher(self._function, stamp)
+
+    def _compile(self) -> None:
+        with _compiling:  # threads that come together wait for the first
+            if not self._ready:
+                for signature in self._signatures:
+                    self.dispatcher.compile(signature)
+                self.dispatcher.disable_compile()
+                self._ready = True
+
+
+@typeof_impl.register(_Loop)
+def _type_of_loop(loop: _Loop, context: Any) -> Any:
+    return typeof_impl(loop.dispatcher, context)  # what Numba makes of its own object
 
 
 def _dispatcher(function: Callable[..., Any], stamp: int) -> Any:

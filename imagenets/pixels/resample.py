@@ -15,11 +15,11 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from imagenets.core import simd as lanes
-from imagenets.core.jit import compiled_for
+from imagenets.core.jit import compiled_for, inlined
 from imagenets.core.simd import PRECISION, pointer, transpose_16, weigh_16, weigh_32
 
 Filter = Literal["bilinear", "bicubic", "plain-bilinear"]
@@ -36,7 +36,7 @@ _ONE = float(1 << PRECISION)
 _LONG = types.int64
 
 
-@njit(nogil=True)
+@inlined()
 def _bicubic(x: float) -> float:
     """Keys' cubic with a = -0.5 (IEEE Trans. ASSP 29(6), 1981) of a distance x >= 0."""
     if x < 1.0:
@@ -72,13 +72,13 @@ def _weights(
             weights[o, k] = int(fixed - 0.5) if fixed < 0.0 else int(fixed + 0.5)
 
 
-@njit(nogil=True)
+@inlined()
 def _most_taps(length: int, outputs: int, kind: int) -> int:
     stretch = 1.0 if kind == 2 else max(1.0, length / outputs)
     return math.ceil((2.0 if kind == 1 else 1.0) * stretch) * 2 + 1
 
 
-@njit(nogil=True)
+@inlined()
 def _rows_at(address: int, stride: int, width: int, height: int) -> Any:
     """The rows of an image in memory; a copy with room for one block if it is smaller."""
     rows = carray(pointer(address), (height, stride), np.uint8)
@@ -91,7 +91,7 @@ def _rows_at(address: int, stride: int, width: int, height: int) -> Any:
     return room
 
 
-@njit(nogil=True)
+@inlined()
 def _turn(source: Any, width: int, top: int, rows: int, first: int, last: int, turned: Any) -> None:
     """Transposes bytes `first` to `last` of 16 or 32 image rows: turned[byte x rows]."""
     stride = source.shape[1]
@@ -104,7 +104,7 @@ def _turn(source: Any, width: int, top: int, rows: int, first: int, last: int, t
             transpose_16(target, rows, base + here, stride)
 
 
-@njit(nogil=True)
+@inlined()
 def _sum_columns(
     turned: Any, rows: int, flip: bool, first: Any, taps: Any, weights: Any, across: Any
 ) -> None:
@@ -123,7 +123,7 @@ def _sum_columns(
                 weigh_16(target + part, source + part, group, weight, taps[o])
 
 
-@njit(nogil=True)
+@inlined()
 def _turn_back(across: Any, rows: int, planes: bool, width: int, middle: Any, top: int) -> None:
     """Transposes the horizontal pass back into rows, interleaved or channel after channel."""
     stride = middle.shape[1]
@@ -141,7 +141,7 @@ def _turn_back(across: Any, rows: int, planes: bool, width: int, middle: Any, to
                 transpose_16(target + o, stride, source + o * rows, rows)
 
 
-@njit(nogil=True)
+@inlined()
 def _sum_rows(middle: Any, first: int, taps: int, weights: Any, row: Any) -> None:
     """One row of the vertical pass."""
     stride = middle.shape[1]
@@ -150,7 +150,7 @@ def _sum_rows(middle: Any, first: int, taps: int, weights: Any, row: Any) -> Non
         weigh_32(row.ctypes.data + part, source + part, stride, weights.ctypes.data, taps)
 
 
-@njit(nogil=True)
+@inlined()
 def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
     """Writes one finished row into the result."""
     lines, length = out.shape[0] // 3, out.shape[1]

@@ -51,8 +51,30 @@ def test_what_it_calls_in_other_files_counts(folder: Path) -> None:
         module.__file__ = str(other)
         function: Any = compiled_for((numba.types.int64,), calls=[module])(double)
         assert function(21) == 42
-        assert not function.stats.cache_hits
-    assert compiled_for((numba.types.int64,), calls=[module])(double).stats.cache_hits  # type: ignore[attr-defined]
+        assert not function.dispatcher.stats.cache_hits
+    again: Any = compiled_for((numba.types.int64,), calls=[module])(double)
+    assert again(4) == 8
+    assert again.dispatcher.stats.cache_hits
+
+
+def test_nothing_is_compiled_before_the_first_call(folder: Path) -> None:
+    function: Any = compiled_for((numba.types.int64,))(double)
+    assert "dispatcher" not in vars(function)
+    assert not list(folder.rglob("*.nbc"))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(function, range(8))) == [2 * i for i in range(8)]
+    with pytest.raises(TypeError):
+        function("a")
+
+
+def test_compiled_functions_call_those_of_fixed_types(folder: Path) -> None:
+    callee: Any = compiled_for((numba.types.int64,))(double)
+
+    def quadruple(x: int) -> int:
+        return callee(callee(x))
+
+    caller: Any = compiled_for((numba.types.int64,))(quadruple)
+    assert caller(3) == 12
 
 
 def test_whoever_keeps_code_waits_for_the_others(folder: Path) -> None:

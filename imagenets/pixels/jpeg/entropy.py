@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from numba import types
 
-from imagenets.pixels.jpeg.compiled import BYTES, COUNTS, INT, OUT, Array, compiled, i64, u16, u64
+from imagenets.core.jit import compiled_for
+from imagenets.pixels.jpeg.types import BYTES, COUNTS, INT, OUT, Array, i64, u16, u64
 
 TABLES = types.Array(types.uint16, 1, "C")
 """For each Huffman table, what the next 16 bits begin with (see `fill_table`)."""
@@ -27,7 +28,14 @@ END, BAD = 256, 512
 """Steps no run can have: the end of a block, and a code that is none."""
 
 
-@compiled(BYTES, INT, types.boolean, TABLES)
+@compiled_for(
+    (
+        BYTES,
+        INT,
+        types.boolean,
+        TABLES,
+    )
+)
 def fill_table(data: Array, at: int, ac: bool, table: Array) -> int:
     """Reads a Huffman table into a look-up by the next 16 bits.
 
@@ -83,7 +91,15 @@ def fill_table(data: Array, at: int, ac: bool, table: Array) -> int:
     return first_long
 
 
-@compiled(BYTES, INT, COUNTS, OUT, COUNTS)
+@compiled_for(
+    (
+        BYTES,
+        INT,
+        COUNTS,
+        OUT,
+        COUNTS,
+    )
+)
 def unstuff(data: Array, at: int, stops: Array, out: Array, starts: Array) -> int:
     """Takes the stuffed zeros and the restart markers out of a scan.
 
@@ -123,7 +139,14 @@ def unstuff(data: Array, at: int, stops: Array, out: Array, starts: Array) -> in
     return 0
 
 
-@compiled(OUT, COUNTS, OUT, LENGTHS_OUT)
+@compiled_for(
+    (
+        OUT,
+        COUNTS,
+        OUT,
+        LENGTHS_OUT,
+    )
+)
 def stuff(bits: Array, ends: Array, out: Array, lengths: Array) -> int:
     """Puts stuffed zeros and restart markers into a scan, EOI at its end.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from imagenets.pixels.jpeg.compiled import BYTES, Array, compiled, i64, inlined
+from imagenets.core.jit import compiled_for, inlined
+from imagenets.pixels.jpeg.types import BYTES, Array, i64
 
 SOI, EOI, SOS, DHT, DRI, COM = 0xD8, 0xD9, 0xDA, 0xC4, 0xDD, 0xFE
 RST0, APP0 = 0xD0, 0xE0
@@ -51,13 +52,13 @@ class Layout(NamedTuple):
 NONE = Layout(OTHER, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-@inlined
+@inlined(forceinline=True)
 def _pair(data: Array, at: int) -> int:
     """Two bytes, the high one first."""
     return int(i64(data[at]) << 8 | i64(data[at + 1]))
 
 
-@inlined
+@inlined(forceinline=True)
 def _whole(data: Array, frame: int, scan: int, after: int, count: int) -> bool:
     """Whether a scan holds all components, in the frame's order, and all coefficients."""
     if after - scan != 2 + 6 + 2 * count or data[scan + 4] != count:
@@ -69,7 +70,7 @@ def _whole(data: Array, frame: int, scan: int, after: int, count: int) -> bool:
     return bool(data[tail] == 0 and data[tail + 1] == 63 and data[tail + 2] == 0)
 
 
-@inlined
+@inlined(forceinline=True)
 def _measure(data: Array, kind: int, frame: int, scan: int, after: int, interval: int) -> Layout:
     """The layout from a frame header whose length is right and the first scan header."""
     height = _pair(data, frame + 5)
@@ -91,7 +92,7 @@ def _measure(data: Array, kind: int, frame: int, scan: int, after: int, interval
     )
 
 
-@compiled(BYTES)
+@compiled_for((BYTES,))
 def layout(data: Array) -> Layout:
     """Reads the header of a JPEG file.
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from imagenets.pixels.jpeg.compiled import COUNTS, INT, Array, compiled, i64, inlined, u64
+from imagenets.core.jit import compiled_for, inlined
 from imagenets.pixels.jpeg.entropy import DC_SIZES, END, ROW, SHORT, TABLES
+from imagenets.pixels.jpeg.types import COUNTS, INT, Array, i64, u64
 
 WORDS = types.Array(types.uint64, 1, "C")
 HALVES = types.Array(types.uint32, 1, "C")
@@ -34,7 +35,7 @@ MCU_ROOM = 1024
 DONE, CORRUPT, FULL, LACKING = 0, 1, 2, 3
 
 
-@inlined
+@inlined(forceinline=True)
 def _peek(words: Array, position: int) -> int:
     """The next 64 bits."""
     at, shift = position >> u64(6), position & u64(63)
@@ -43,7 +44,7 @@ def _peek(words: Array, position: int) -> int:
     return bits
 
 
-@inlined
+@inlined(forceinline=True)
 def _put(
     out: Array, at: int, pending: int, held: int, word: int, count: int
 ) -> tuple[int, int, int]:
@@ -58,7 +59,7 @@ def _put(
     return at + full, pending << (full << u64(5)), held & u64(31)
 
 
-@inlined
+@inlined(forceinline=True)
 def _look(tables: Array, row: int, first_long: int, window: int) -> int:
     """The entry for what a window begins with."""
     ahead = window >> u64(48)
@@ -69,8 +70,23 @@ def _look(tables: Array, row: int, first_long: int, window: int) -> int:
     return entry
 
 
-@compiled(
-    WORDS, COUNTS, INT, INT, TABLES, FIRSTS, COUNTS, COUNTS, INT, CODES, COUNTS, INT, HALVES, COUNTS
+@compiled_for(
+    (
+        WORDS,
+        COUNTS,
+        INT,
+        INT,
+        TABLES,
+        FIRSTS,
+        COUNTS,
+        COUNTS,
+        INT,
+        CODES,
+        COUNTS,
+        INT,
+        HALVES,
+        COUNTS,
+    )
 )
 def recode(
     words: Array,

@@ -15,18 +15,17 @@ from typing import NamedTuple
 
 from numba import types
 
-from imagenets.pixels.jpeg.compiled import (
+from imagenets.core.jit import compiled_for, inlined
+from imagenets.pixels.jpeg.header import Layout
+from imagenets.pixels.jpeg.types import (
     BYTES,
     INT,
     LENGTHS,
     OUT,
     Array,
-    compiled,
     i64,
-    inlined,
     u64,
 )
-from imagenets.pixels.jpeg.header import Layout
 
 # the rule is switched off since Numba leaves this class untyped
 LAYOUT = types.NamedUniTuple(INT, len(Layout._fields), Layout)  # type: ignore[no-untyped-call]
@@ -73,7 +72,7 @@ class Splice(NamedTuple):
     clean: bool
 
 
-@inlined
+@inlined(forceinline=True)
 def window(columns: int, interval: int, left: int, right: int, top: int, bottom: int) -> Window:
     """The fewest MCUs from which the given ones can be decoded.
 
@@ -114,7 +113,7 @@ def window(columns: int, interval: int, left: int, right: int, top: int, bottom:
     return best
 
 
-@inlined
+@inlined(forceinline=True)
 def _move(data: Array, at: int, size: int, out: Array, to: int) -> int:
     """Copies bytes; returns the offset behind them."""
     source, target = u64(at), u64(to)
@@ -123,7 +122,7 @@ def _move(data: Array, at: int, size: int, out: Array, to: int) -> int:
     return to + size
 
 
-@inlined
+@inlined(forceinline=True)
 def _copy_header(data: Array, end: int, out: Array) -> int:
     """Copies the header without ICC profile and the like, which no decoder reads for pixels.
 
@@ -144,7 +143,7 @@ def _copy_header(data: Array, end: int, out: Array) -> int:
     return filled
 
 
-@inlined
+@inlined(forceinline=True)
 def _resize(out: Array, end: int, width: int, height: int) -> None:
     """Writes another size into the frame header."""
     here = 2
@@ -160,7 +159,15 @@ def _resize(out: Array, end: int, width: int, height: int) -> None:
 FAILED = Splice(0, 0, 0, 0, 0, False)
 
 
-@compiled(BYTES, LENGTHS, LAYOUT, *[INT] * 5, OUT)
+@compiled_for(
+    (
+        BYTES,
+        LENGTHS,
+        LAYOUT,
+        *[INT] * 5,
+        OUT,
+    )
+)
 def splice(
     data: Array,
     lengths: Array,

@@ -6,15 +6,15 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from imagenets.core.jit import inlined
 from imagenets.core.simd import PRECISION, weigh_32
 
 REACH = 3.0
 """Where a Gaussian is cut off, in standard deviations; what is left is scaled to sum to one."""
 
 
-@njit(nogil=True)
+@inlined()
 def gaussian(sigma: float) -> Any:
     """The weights of -R..R with `PRECISION` bits behind the point, int32, R = ceil(3 sigma)."""
     radius = math.ceil(REACH * sigma)
@@ -29,7 +29,7 @@ def gaussian(sigma: float) -> Any:
     return weights
 
 
-@njit(nogil=True)
+@inlined()
 def blur(view: Any, sigma: float) -> None:
     """Blurs (3 x H) x W bytes in place, borders replicated; columns first, then rows.
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from imagenets.core.jit import inlined
 from imagenets.data.augment.params import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 # no contraction: a fused multiply-add would round once where Pillow rounds twice
@@ -18,21 +18,21 @@ _EXACT = {"nnan", "nsz"}
 _F = np.float32
 
 
-@njit(inline="always")
+@inlined(inline="always")
 def _luma(red: Any, green: Any, blue: Any) -> Any:
     """Pillow's `L` of float32 bytes: ITU-R 601 in 16 bits behind the point, rounded."""
     weighted = red * _F(19595) + green * _F(38470) + blue * _F(7471) + _F(32768)
     return np.floor(weighted * _F(1 / 65536))
 
 
-@njit(inline="always")
+@inlined(inline="always")
 def _towards(grey: Any, value: Any, factor: Any) -> Any:
     """`Image.blend`: from grey (factor 0) over value (1) and beyond, cut off, not rounded."""
     blended = grey + factor * (value - grey)
     return min(max(blended, _F(0)), _F(255))
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_EXACT)
+@inlined(error_model="numpy", fastmath=_EXACT)
 def blend(view: Any, grey: Any, factor: Any) -> None:
     """Blends 3 x P bytes with one grey: brightness (black) and contrast (the mean)."""
     for channel in range(3):
@@ -40,7 +40,7 @@ def blend(view: Any, grey: Any, factor: Any) -> None:
             view[channel, i] = _towards(grey, _F(view[channel, i]), factor)
 
 
-@njit(nogil=True, fastmath=_EXACT | {"reassoc"})
+@inlined(fastmath=_EXACT | {"reassoc"})
 def mean_luma(view: Any) -> Any:
     """The mean grey of 3 x P bytes as `ImageEnhance.Contrast` takes it, rounded."""
     total = 0.0
@@ -52,7 +52,7 @@ def mean_luma(view: Any) -> Any:
     return _F(int(total / view.shape[1] + 0.5))
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_EXACT)
+@inlined(error_model="numpy", fastmath=_EXACT)
 def saturate(view: Any, factor: Any) -> None:
     """Blends each pixel of 3 x P bytes with its own grey (`ImageEnhance.Color`)."""
     for i in range(view.shape[1]):
@@ -63,7 +63,7 @@ def saturate(view: Any, factor: Any) -> None:
         view[2, i] = _towards(grey, blue, factor)
 
 
-@njit(inline="always")
+@inlined(inline="always")
 def _hue_byte(red: Any, green: Any, blue: Any, high: Any, low: Any) -> Any:
     """Pillow's `H` of HSV: a turn in 255 steps, cut off.
 
@@ -84,7 +84,7 @@ def _hue_byte(red: Any, green: Any, blue: Any, high: Any, low: Any) -> Any:
     return byte if high > low else _F(0)
 
 
-@njit(inline="always")
+@inlined(inline="always")
 def _channel(hue: Any, peak: float, high: Any, spread: Any) -> Any:
     """One channel as a trapezoid of the hue in 1/1530 turns, highest around its peak.
 
@@ -97,7 +97,7 @@ def _channel(hue: Any, peak: float, high: Any, spread: Any) -> Any:
     return high - np.floor((spread * share + _F(32512)) / _F(65025))
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_EXACT)
+@inlined(error_model="numpy", fastmath=_EXACT)
 def turn_hue(view: Any, shift: Any) -> None:
     """Adds a shift in 0..255 to the hue of 3 x P bytes, by way of Pillow's 8-bit HSV."""
     for i in range(view.shape[1]):
@@ -111,7 +111,7 @@ def turn_hue(view: Any, shift: Any) -> None:
         view[2, i] = _channel(hue, 1020, high, spread)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_EXACT)
+@inlined(error_model="numpy", fastmath=_EXACT)
 def jitter(view: Any, factors: Any, order: Any) -> None:
     """Changes brightness, contrast, saturation and hue of 3 x P bytes in the given order.
 
@@ -132,7 +132,7 @@ def jitter(view: Any, factors: Any, order: Any) -> None:
             turn_hue(view, _F(int(factor * 255) % 256))
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_EXACT)
+@inlined(error_model="numpy", fastmath=_EXACT)
 def grey(view: Any) -> None:
     """Makes 3 x P bytes grey: three equal channels."""
     for i in range(view.shape[1]):
@@ -142,7 +142,7 @@ def grey(view: Any) -> None:
         view[2, i] = value
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_EXACT)
+@inlined(error_model="numpy", fastmath=_EXACT)
 def solarise(view: Any) -> None:
     """Inverts the values of 3 x P bytes from 128 up (`ImageOps.solarize`)."""
     for channel in range(3):

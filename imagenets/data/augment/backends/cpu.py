@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 from torch import Tensor
 
 from imagenets.core import simd as lanes
-from imagenets.core.jit import compiled_for
+from imagenets.core.jit import compiled_for, inlined
 from imagenets.data.augment.backends import Target, blur
 from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.params import Params
@@ -25,7 +25,7 @@ SHARE = 4
 """Views that a thread takes at a time."""
 
 
-@njit(nogil=True)
+@inlined()
 def _normalise(view: Any, scale: Any, bias: Any, interleave: bool, out: Any) -> None:
     """Writes 3 x P bytes as float32, as planes or interleaved."""
     pixels = view.shape[1]
