@@ -21,11 +21,31 @@ from numpy.typing import NDArray
 from imagenets.core import simd as lanes
 from imagenets.core.jit import compiled_for, inlined
 from imagenets.core.simd import PRECISION, pointer, transpose_16, weigh_16, weigh_32
+from imagenets.errors import UsageError
 
-Filter = Literal["bilinear", "bicubic", "plain-bilinear"]
-FILTERS = {"bilinear": 0, "bicubic": 1, "plain-bilinear": 2}
-"""Antialiased bilinear and bicubic (a = -0.5) as Pillow's; `plain-bilinear` takes two pixels a
-side whatever the scale, as `cv2.INTER_LINEAR` does, and aliases where it shrinks."""
+Mode = Literal["bilinear", "bicubic"]
+
+_CODES = {("bilinear", True): 0, ("bicubic", True): 1, ("bilinear", False): 2}
+
+
+def filter_code(mode: Mode, antialias: bool = True) -> int:
+    """The number by which compiled loops and kernels know a filter.
+
+    Args:
+        mode: Bilinear, or bicubic with a = -0.5, as in Pillow.
+        antialias: Whether the filter widens where it shrinks. False takes the nearest pixels
+            whatever the scale, as OpenCV does; there is no such bicubic.
+
+    Raises:
+        UsageError: There is no such filter.
+    """
+    if (mode, antialias) not in _CODES:
+        raise UsageError(
+            f"there is no filter mode={mode!r} with antialias={antialias}: choose bilinear, or "
+            "bicubic with antialias=True."
+        )
+    return _CODES[mode, antialias]
+
 
 Box = tuple[int, int, int, int]
 
@@ -191,7 +211,7 @@ def resize_at(
         width: See left.
         height: See left.
         flip: Mirror the result horizontally.
-        kind: See `FILTERS`.
+        kind: See `filter_code`.
         planes: Whether the result is planes, (3 x h) x w, or interleaved, h x (w x 3).
         out: uint8; written.
     """
@@ -232,7 +252,8 @@ def resize_crop_into(
     box: Box,
     flip: bool,
     out: NDArray[np.uint8],
-    kind: Filter = "bilinear",
+    mode: Mode = "bilinear",
+    antialias: bool = True,
 ) -> None:
     """Cuts a box out of an image, resizes it, and mirrors it if asked to.
 
@@ -246,13 +267,14 @@ def resize_crop_into(
         box: Left, top, width, height, inside the image.
         flip: Mirror the result horizontally.
         out: h x w x 3 or 3 x h x w, contiguous; written.
-        kind: The filter.
+        mode: The filter, see `filter_code`.
+        antialias: Whether it widens where it shrinks.
     """
     rows, columns = source.shape[:2]
     if source.strides[1:] != (3, 1) or source.strides[0] < 3 * columns:
         source = np.ascontiguousarray(source)
     place = source.__array_interface__["data"][0], source.strides[0], columns, rows
-    resize_at(*place, *box, flip, FILTERS[kind], out.shape[2] != 3, _rows(out))
+    resize_at(*place, *box, flip, filter_code(mode, antialias), out.shape[2] != 3, _rows(out))
 
 
 def _rows(out: NDArray[Any]) -> NDArray[Any]:
@@ -269,7 +291,8 @@ def crop_normalised_into(
     out: NDArray[np.float32],
     scale: NDArray[np.float32],
     bias: NDArray[np.float32],
-    kind: Filter = "bilinear",
+    mode: Mode = "bilinear",
+    antialias: bool = True,
 ) -> None:
     """Writes the crop of `resize_crop_into`, times scale plus bias of its channel.
 
@@ -280,7 +303,8 @@ def crop_normalised_into(
         out: float32, h x w x 3 or 3 x h x w, contiguous; written.
         scale: 3 float32, 1 / (255 std).
         bias: 3 float32, -mean / std.
-        kind: The filter.
+        mode: The filter, see `filter_code`.
+        antialias: Whether it widens where it shrinks.
     """
     crop = np.empty(out.shape, np.uint8)
     resize_crop_into(source, box, flip, crop, kind)

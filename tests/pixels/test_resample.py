@@ -7,10 +7,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from imagenets.errors import UsageError
 from imagenets.pixels import resample
-from imagenets.pixels.resample import Box, Filter
+from imagenets.pixels.resample import Box, Mode
 
-PILLOW: dict[Filter, Image.Resampling] = {
+PILLOW: dict[Mode, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
@@ -28,32 +29,32 @@ def photo(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def pillow(
-    image: NDArray[np.uint8], box: Box, size: tuple[int, int], kind: Filter
+    image: NDArray[np.uint8], box: Box, size: tuple[int, int], mode: Mode
 ) -> NDArray[np.uint8]:
     """Rows first, then columns, whichever order this release of Pillow would choose."""
     left, top, width, height = box
     rows = image.shape[0]
     across = Image.fromarray(image).resize(
-        (size[0], rows), PILLOW[kind], (left, 0, left + width, rows)
+        (size[0], rows), PILLOW[mode], (left, 0, left + width, rows)
     )
-    return np.asarray(across.resize(size, PILLOW[kind], (0, top, size[0], top + height)))
+    return np.asarray(across.resize(size, PILLOW[mode], (0, top, size[0], top + height)))
 
 
-@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [(224, 224), (96, 96), (33, 17)])
-def test_crops_equal_pillow_bit_by_bit(kind: Filter, size: tuple[int, int]) -> None:
+def test_crops_equal_pillow_bit_by_bit(mode: Mode, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
     for seed, (width, height) in enumerate([(500, 375), (97, 71), (40, 33), (18, 200), (6, 16)]):
         image = photo(width, height, seed)
         for _ in range(8):
             left, top = rng.integers(0, width), rng.integers(0, height)
             box = (left, top, rng.integers(1, width - left + 1), rng.integers(1, height - top + 1))
-            truth = pillow(image, box, size, kind)
+            truth = pillow(image, box, size, mode)
             flat = np.empty((size[1], size[0], 3), np.uint8)
-            resample.resize_crop_into(image, box, False, flat, kind)
+            resample.resize_crop_into(image, box, False, flat, mode)
             assert np.array_equal(flat, truth), (width, height, box)
             planes = np.empty((3, size[1], size[0]), np.uint8)
-            resample.resize_crop_into(image, box, True, planes, kind)
+            resample.resize_crop_into(image, box, True, planes, mode)
             assert np.array_equal(planes.transpose(1, 2, 0)[:, ::-1], truth), (width, height, box)
 
 
@@ -100,13 +101,13 @@ def test_nothing_is_written_beyond_the_result() -> None:
 def test_plain_bilinear_takes_two_pixels_a_side() -> None:
     image = photo(64, 64)
     out = np.empty((16, 16, 3), np.uint8)
-    resample.resize_crop_into(image, (0, 0, 64, 64), False, out, "plain-bilinear")
+    resample.resize_crop_into(image, (0, 0, 64, 64), False, out, antialias=False)
     corners = [image[1 + y :: 4, 1 + x :: 4].astype(float) for y in (0, 1) for x in (0, 1)]
     assert np.abs(out - np.mean(corners, 0)).max() <= 1
     antialiased = out.copy()
     resample.resize_crop_into(image, (0, 0, 64, 64), False, antialiased)
     assert not np.array_equal(out, antialiased)
-    resample.resize_crop_into(image, (3, 4, 9, 9), False, out, "plain-bilinear")
+    resample.resize_crop_into(image, (3, 4, 9, 9), False, out, antialias=False)
     resample.resize_crop_into(image, (3, 4, 9, 9), False, antialiased)
     assert np.array_equal(out, antialiased)  # nothing to filter where an image grows
 
@@ -138,3 +139,8 @@ def test_masks_equal_pillow_nearest(kind: type) -> None:
             corners = (left, top, left + box[2], top + box[3])
             truth = np.asarray(whole.resize((size, size), Image.Resampling.NEAREST, corners))
             assert np.array_equal(out, truth[:, ::-1])
+
+
+def test_there_is_no_bicubic_without_antialiasing() -> None:
+    with pytest.raises(UsageError, match=r"mode='bicubic' with antialias=False"):
+        resample.filter_code("bicubic", antialias=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from imagenets.pixels.resample import Filter
+from imagenets.pixels.resample import Mode
 
 TRIES = 10
 """How often a crop is drawn before the central one is taken."""
@@ -34,7 +34,8 @@ class ViewGroup:
         blur: Probability of a Gaussian blur.
         sigma: Range of its standard deviation, output pixels.
         solarise: Probability of inverting all values from 128 up.
-        kind: The filter that crops are resized with.
+        mode: The filter that crops are resized with.
+        antialias: Whether the filter widens where it shrinks.
     """
 
     views: int = 2
@@ -48,7 +49,8 @@ class ViewGroup:
     blur: float = 0.5
     sigma: tuple[float, float] = (0.1, 2.0)
     solarise: float = 0.0
-    kind: Filter = "bilinear"
+    mode: Mode = "bilinear"
+    antialias: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Params:
         solarises: bool.
         sigmas: float32, output pixels, 0 = no blur.
         size: Side of the output, pixels.
-        kind: The filter of the resampling.
+        mode: The filter of the resampling.
+        antialias: Whether the filter widens where it shrinks.
     """
 
     boxes: Tensor
@@ -81,7 +84,8 @@ class Params:
     solarises: Tensor
     sigmas: Tensor
     size: int
-    kind: Filter = "bilinear"
+    mode: Mode = "bilinear"
+    antialias: bool = True
 
 
 def draw(sizes: Tensor, group: ViewGroup, generator: torch.Generator) -> Params:
@@ -116,7 +120,8 @@ def draw(sizes: Tensor, group: ViewGroup, generator: torch.Generator) -> Params:
         sigmas=torch.where(uniform() < group.blur, sigmas, 0.0),
         solarises=uniform() < group.solarise,
         size=group.size,
-        kind=group.kind,
+        mode=group.mode,
+        antialias=group.antialias,
     )
 
 

@@ -17,7 +17,6 @@ from imagenets.errors import CorruptError, ImageNetSError
 from imagenets.pixels.image import decode_into
 from imagenets.pixels.jpeg import Scratch, decode_crop
 from imagenets.pixels.resample import (
-    Filter,
     crop_normalised_into,
     nearest_crop_into,
     resize_crop_into,
@@ -118,12 +117,13 @@ class Decoder:
             scratch=self._scratch,
         )
         whole = (0, 0, width, height)
-        kind: Filter = "bilinear" if crop.antialias else "plain-bilinear"
         if crop.output == "uint8":
-            resize_crop_into(pixels, whole, flip, out.reshape(*shape, 3), kind)
+            resize_crop_into(pixels, whole, flip, out.reshape(*shape, 3), antialias=crop.antialias)
         else:
             floats = out.view(np.float32).reshape(*shape, 3)
-            crop_normalised_into(pixels, whole, flip, floats, self._scale, self._bias, kind)
+            crop_normalised_into(
+                pixels, whole, flip, floats, self._scale, self._bias, antialias=crop.antialias
+            )
 
     def _mask(
         self,

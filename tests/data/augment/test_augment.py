@@ -311,7 +311,7 @@ def test_apply_replays_and_flips() -> None:
     torch.testing.assert_close(views[1, 0], augment.normalize(straight[None])[0].flip(-1))
 
 
-GROUPS = (ViewGroup(2, 40, solarise=0.3), ViewGroup(3, 17, (0.05, 0.14), kind="bicubic"))
+GROUPS = (ViewGroup(2, 40, solarise=0.3), ViewGroup(3, 17, (0.05, 0.14), mode="bicubic"))
 
 
 def some_batch() -> tuple[list[torch.Tensor], list[Params]]:

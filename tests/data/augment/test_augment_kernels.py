@@ -22,8 +22,8 @@ images = [torch.from_numpy(rng.integers(0, 256, (3, *s), np.uint8)) for s in ((2
 batch = RaggedBatch.from_images(images)
 groups = [
     ViewGroup(2, 12, jitter_probability=1, solarise=0.5),
-    ViewGroup(1, 9, kind="bicubic", jitter_probability=0, blur=0),
-    ViewGroup(1, 8, kind="plain-bilinear", grey=0.5, blur=1),
+    ViewGroup(1, 9, mode="bicubic", jitter_probability=0, blur=0),
+    ViewGroup(1, 8, antialias=False, grey=0.5, blur=1),
 ]
 for seed, last, dtype in ((0, False, torch.float32), (1, True, torch.float16)):
     drawn = augment.draw_groups(batch.sizes, groups, torch.Generator().manual_seed(seed))

@@ -19,7 +19,7 @@ from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.params import Params
 from imagenets.pixels import resample
 from imagenets.pixels.ragged import RaggedBatch
-from imagenets.pixels.resample import FILTERS, resize_at
+from imagenets.pixels.resample import filter_code, resize_at
 
 SHARE = 4
 """Views that a thread takes at a time."""
@@ -134,7 +134,12 @@ def views(
         result = target.out[group] if target.out else _empty((*params.flips.shape, *shape))
         flat = result.permute(0, 1, 3, 4, 2) if target.out and last else result
         linear = target.scale.numpy(), target.bias.numpy()
-        rest = (FILTERS[params.kind], *linear, last, flat.view(count, -1).numpy())
+        rest = (
+            filter_code(params.mode, params.antialias),
+            *linear,
+            last,
+            flat.view(count, -1).numpy(),
+        )
         arguments = (places, *_rows(params), *rest)
         starts = range(0, count, SHARE)
         work += [(first, min(first + SHARE, count), arguments, size) for first in starts]

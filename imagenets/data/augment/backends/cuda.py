@@ -18,7 +18,7 @@ from imagenets.data.augment.backends import Target, kernels
 from imagenets.data.augment.backends.blur import REACH
 from imagenets.data.augment.params import Params
 from imagenets.pixels.ragged import RaggedBatch
-from imagenets.pixels.resample import FILTERS
+from imagenets.pixels.resample import filter_code
 
 BLOCK = 1024
 """Pixels a program works on."""
@@ -53,7 +53,7 @@ def rows(images: RaggedBatch, params: Params) -> Tensor:
 def _group(images: RaggedBatch, params: Params, linear: Tensor, target: Target) -> Tensor:
     device, size, count = images.data.device, params.size, params.flips.numel()
     table = _send(rows(images, params), device)
-    kind = FILTERS[params.kind]
+    kind = filter_code(params.mode, params.antialias)
     taps = _most_taps(params)
     first = torch.empty(2, count, size, dtype=torch.int32, device=device)
     weights = torch.empty(2, count, size, taps, dtype=torch.int32, device=device)
@@ -84,5 +84,5 @@ def _group(images: RaggedBatch, params: Params, linear: Tensor, target: Target) 
 def _most_taps(params: Params) -> int:
     """A bound on the taps of any view, known on the CPU."""
     scale = float(params.boxes[..., 2:].max()) / params.size
-    stretch = 1.0 if params.kind == "plain-bilinear" else max(1.0, scale)
-    return math.ceil((2 if params.kind == "bicubic" else 1) * stretch) * 2 + 1
+    stretch = max(1.0, scale) if params.antialias else 1.0
+    return math.ceil((2 if params.mode == "bicubic" else 1) * stretch) * 2 + 1

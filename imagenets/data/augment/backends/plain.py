@@ -21,6 +21,7 @@ from imagenets.data.augment.backends import Target
 from imagenets.data.augment.backends.blur import REACH
 from imagenets.data.augment.params import BRIGHTNESS, CONTRAST, HUE, SATURATION, Params
 from imagenets.pixels.ragged import RaggedBatch
+from imagenets.pixels.resample import Mode
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """Some views and, on the CPU, their numbers -> the same views, changed."""
@@ -82,18 +83,18 @@ def _where(x: Tensor, on: Tensor, change: Change) -> Tensor:
 
 
 def tables(
-    limit: Tensor, start: Tensor, length: Tensor, size: int, kind: str
+    limit: Tensor, start: Tensor, length: Tensor, size: int, mode: Mode, antialias: bool
 ) -> tuple[Tensor, Tensor]:
     """First input pixel (B x S) and weights (B x S x K, int32) of the taps along one axis."""
     scale = (length.double() / size)[:, None]
-    stretch = torch.ones_like(scale) if kind == "plain-bilinear" else scale.clamp(min=1)
-    reach = (2 if kind == "bicubic" else 1) * stretch
+    stretch = scale.clamp(min=1) if antialias else torch.ones_like(scale)
+    reach = (2 if mode == "bicubic" else 1) * stretch
     centre = start[:, None] + (torch.arange(size) + 0.5) * scale
     first = (centre - reach + 0.5).clamp(min=0).long()
     last = torch.minimum((centre + reach + 0.5).long(), limit[:, None])
     taps = torch.arange(int((last - first).max()))
     x = ((taps + first[..., None] - centre[..., None] + 0.5) * (1 / stretch[..., None])).abs()
-    weights = _keys(x) if kind == "bicubic" else (1 - x).clamp(min=0)
+    weights = _keys(x) if mode == "bicubic" else (1 - x).clamp(min=0)
     weights = torch.where(taps < (last - first)[..., None], weights, 0.0)
     weights = weights / weights.sum(-1, keepdim=True) * (1 << PRECISION)
     return first, (weights + weights.sign() * 0.5).int()
@@ -111,8 +112,9 @@ def crops(images: RaggedBatch, owner: Tensor, params: Params) -> Tensor:
     device, size = images.data.device, params.size
     wide, high = images.sizes[owner].unbind(1)
     left, top, width, height = params.boxes.unbind(1)
-    columns, across = tables(wide, left, width, size, params.kind)
-    lines, down = tables(high, top, height, size, params.kind)
+    how = size, params.mode, params.antialias
+    columns, across = tables(wide, left, width, *how)
+    lines, down = tables(high, top, height, *how)
     turned = params.flips[:, None]
     columns = torch.where(turned, columns.flip(1), columns)
     across = torch.where(turned[..., None], across.flip(1), across)
