@@ -307,7 +307,7 @@ def crop_normalised_into(
         antialias: Whether it widens where it shrinks.
     """
     crop = np.empty(out.shape, np.uint8)
-    resize_crop_into(source, box, flip, crop, kind)
+    resize_crop_into(source, box, flip, crop, mode, antialias)
     _scale(_rows(crop), out.shape[2] != 3, scale, bias, _rows(out))
 
 

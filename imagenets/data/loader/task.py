@@ -118,12 +118,12 @@ class Decoder:
         )
         whole = (0, 0, width, height)
         if crop.output == "uint8":
-            resize_crop_into(pixels, whole, flip, out.reshape(*shape, 3), antialias=crop.antialias)
+            bytes_ = out.reshape(*shape, 3)
+            resize_crop_into(pixels, whole, flip, bytes_, antialias=crop.antialias)
         else:
             floats = out.view(np.float32).reshape(*shape, 3)
-            crop_normalised_into(
-                pixels, whole, flip, floats, self._scale, self._bias, antialias=crop.antialias
-            )
+            linear = self._scale, self._bias
+            crop_normalised_into(pixels, whole, flip, floats, *linear, antialias=crop.antialias)
 
     def _mask(
         self,
