@@ -44,3 +44,7 @@ class DependencyError(ImageNetSError, ImportError):
 
 class TrainingError(ImageNetSError, RuntimeError):
     """Training cannot go on: its loss is no longer a number."""
+
+
+class WorkerError(ImageNetSError, RuntimeError):
+    """A worker process has died: killed for memory, or by a fault of a library."""

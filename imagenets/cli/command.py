@@ -6,9 +6,12 @@ import argparse
 import errno
 import logging
 import os
+import signal
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,17 +94,26 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments: Of a parser of `set_up`.
 
     Returns:
-        0, or the error's own code (2 usage, 1 failure), or 130 after Ctrl-C.
+        0, or the error's own code (2 usage, 1 failure), or 130 after Ctrl-C, 143 after SIGTERM.
     """
+    from imagenets.core.pool import dismiss
+
     try:
-        _set_up_log(arguments)
-        arguments.run(arguments)
+        with _terminable():
+            _set_up_log(arguments)
+            try:
+                arguments.run(arguments)
+            finally:
+                dismiss()
     except ImageNetSError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)
         return 130
+    except _TerminatedError:
+        print("terminated: run the same command again to continue", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except BrokenPipeError:  # `| head` closed stdout: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
@@ -110,6 +122,32 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"error: {where}{error.strerror or error}{_remedy(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came; like KeyboardInterrupt nothing catches it on the way but what cleans up."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the work of a block as Ctrl-C does: workers and temporary files go, too."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        if os.getpid() != owner:  # a forked worker: it has nothing to clean up
+            os.kill(os.getpid(), number)
+            return
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _set_up_log(arguments: argparse.Namespace) -> None:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from imagenets.core.lock import share
 from imagenets.core.log import bar
-from imagenets.errors import DependencyError, MissingError, UsageError
+from imagenets.errors import DependencyError, MissingError, UsageError, WorkerError
 
 _CHUNK = 128
 """Small items in a task: enough to hide its dispatch, few enough for the progress bar to move."""
 
 _LOOK = 0.2
 """Seconds between two looks of a worker at whether its master is still there."""
+
+_ARRIVAL = 60.0
+"""Seconds that the first worker of a Dask cluster is waited for."""
+
+log = logging.getLogger(__name__)
+
+_started = threading.Event()
+"""Whether joblib has worker processes."""
 
 Task = TypeVar("Task")
 Item = TypeVar("Item")
@@ -89,6 +99,8 @@ class Pool:
         Raises:
             UsageError: `dask` without a scheduler's address.
             DependencyError: Dask is not installed.
+            MissingError: No scheduler answers there, or no worker comes.
+            WorkerError: A worker died.
         """
         sizes = weights or [1] * len(tasks)
         with bar(title, sum(sizes)) if title is not None else nullcontext() as shown:
@@ -100,7 +112,7 @@ class Pool:
     def _results(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], ordered: bool
     ) -> Iterator[tuple[int, Result]]:
-        if self.backend == "loky" and min(self.workers, len(tasks)) <= 1:
+        if not tasks or (self.backend == "loky" and min(self.workers, len(tasks)) <= 1):
             for number, task in enumerate(tasks):
                 yield number, function(task)
             return
@@ -112,7 +124,13 @@ class Pool:
             parallel = Parallel(return_as=form, pre_dispatch="2*n_jobs")
             with _shielded_children():
                 results = parallel(delayed(call)(number, task) for number, task in enumerate(tasks))
-            yield from results
+            try:
+                yield from results
+            except BrokenExecutor as error:
+                raise WorkerError(
+                    "a worker process has died, perhaps killed for memory: try again with fewer "
+                    f"--workers ({str(error).splitlines()[0]})"
+                ) from None
 
     @contextmanager
     def _processes(self, tasks: int) -> Iterator[None]:
@@ -121,6 +139,7 @@ class Pool:
 
         if self.backend == "loky":
             jobs = min(self.workers, tasks)
+            _started.set()
             with parallel_config("loky", n_jobs=jobs, initializer=_serve, initargs=(os.getpid(),)):
                 yield
             return
@@ -132,12 +151,15 @@ class Pool:
             raise DependencyError(
                 "--backend dask needs Dask: pip install 'imagenets[dask]'."
             ) from None
+        log.info("%s: connecting to the Dask scheduler", self.scheduler)
         try:
             client = connect(self.scheduler)
         except (OSError, ValueError) as error:
             raise MissingError(f"{self.scheduler}: no Dask scheduler answers ({error}).") from None
-        with client, parallel_config("dask"):
-            yield
+        with client:
+            _wait_for_workers(client, self.scheduler)
+            with parallel_config("dask"):
+                yield
 
 
 def in_chunks(
@@ -164,6 +186,30 @@ def in_chunks(
     pool = Pool(min(worker_count(workers), max(1, len(chunks) // 4)))
     for _, result in pool.map(function, chunks, title, [len(it) for it in chunks], ordered=True):
         yield result
+
+
+def dismiss() -> None:
+    """Lets joblib's worker processes go, which else wait for more work until Python ends."""
+    if _started.is_set():
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor(reuse=True).shutdown(wait=True)
+        _started.clear()
+
+
+def _wait_for_workers(client: Any, scheduler: str) -> None:
+    """Waits until a Dask cluster has a worker: they may be started after the command."""
+    if client.ncores():
+        return
+    start = f"start one with `dask worker {scheduler}`"
+    log.info("%s: has no worker yet; waiting up to %.0f s (%s)", scheduler, _ARRIVAL, start)
+    try:
+        client.wait_for_workers(1, timeout=_ARRIVAL)
+    except TimeoutError:
+        raise MissingError(
+            f"{scheduler}: no worker has come within {_ARRIVAL:.0f} s: {start}, then run the same "
+            "command again."
+        ) from None
 
 
 def _call(

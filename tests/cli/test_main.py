@@ -115,3 +115,29 @@ def test_a_log_file_gets_everything_and_quiet_shows_warnings_alone(
     assert "INFO imagenets.tests: of interest" in file.read_text()
     assert main([*call[:-1], str(tmp_path / "no" / "all.log")]) == 1
     assert "there is no folder" in capsys.readouterr().err
+
+
+_TERMINATED = """
+import argparse, os, signal
+from imagenets.cli.command import execute
+
+def run(_):
+    if os.fork() == 0:  # a forked worker ends as any process does, without a word
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGTERM
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("not reached")
+
+before = signal.getsignal(signal.SIGTERM)
+print(execute(argparse.Namespace(run=run, quiet=False, verbose=False, log_file=None)))
+assert signal.getsignal(signal.SIGTERM) is before
+"""
+
+
+def test_sigterm_ends_with_143_and_is_as_before_afterwards() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TERMINATED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "143\n"
+    assert done.stderr == "terminated: run the same command again to continue\n"

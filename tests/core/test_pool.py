@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from joblib import Parallel, delayed
@@ -17,10 +20,17 @@ from imagenets.core.pool import (
     Pool,
     _shielded_children,
     available_cpus,
+    dismiss,
     in_chunks,
     worker_count,
 )
-from imagenets.errors import CorruptError, DependencyError, MissingError, UsageError
+from imagenets.errors import (
+    CorruptError,
+    DependencyError,
+    MissingError,
+    UsageError,
+    WorkerError,
+)
 
 
 def power(base: int, task: int) -> tuple[int, int]:
@@ -53,6 +63,58 @@ def test_dask_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(DependencyError, match=r"pip install 'imagenets\[dask\]'"):
         list(Pool(backend="dask", scheduler="tcp://x").map(partial(power, 2), [1], "test"))
+
+
+def die(task: int) -> int:
+    if task == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with pytest.raises(WorkerError, match=r"a worker process has died.*fewer --workers"):
+        list(Pool(2).map(die, [0, 1, 2, 3], "test"))
+    dismiss()
+    dismiss()
+    assert sorted(Pool(2).map(abs, [-1, 2], "test")) == [(0, 1), (1, 2)]
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Any]:
+    """A Dask cluster without workers."""
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, dashboard_address=None, processes=False
+    ) as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_dask_workers_that_come_later_are_waited_for(
+    scheduler: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = scheduler.scheduler_address
+    later = threading.Timer(3, lambda: scheduler.scale(1))
+    later.start()
+    with caplog.at_level(logging.INFO, "imagenets"):
+        spread = dict(Pool(backend="dask", scheduler=address).map(abs, [-3, 4], "test"))
+    later.join()
+    assert spread == {0: 3, 1: 4}
+    assert f"{address}: has no worker yet; waiting up to 60 s" in caplog.text
+    assert f"`dask worker {address}`" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_dask_without_workers_says_how_to_start_one(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagenets.core.pool._ARRIVAL", 0.5)  # rather than a minute
+    address = scheduler.scheduler_address
+    with pytest.raises(MissingError, match=f"start one with `dask worker {address}`"):
+        list(Pool(backend="dask", scheduler=address).map(abs, [1], "test"))
+    assert list(Pool(backend="dask", scheduler=address).map(abs, [], "test")) == []
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -459,14 +459,29 @@ def hang(world: World) -> tuple[Path, bytes]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_with_130_and_another_run_finishes(world: World) -> None:
+@pytest.mark.parametrize(
+    ("send", "number", "code", "text"),
+    [
+        (os.killpg, signal.SIGINT, 130, "interrupted: run the same command again"),
+        (os.kill, signal.SIGTERM, 143, "terminated: run the same command again"),
+        (os.killpg, signal.SIGTERM, 143, "terminated: run the same command again"),
+    ],
+)
+def test_a_run_that_is_stopped_says_so_and_another_run_finishes(
+    world: World,
+    send: Callable[[int, int], None],
+    number: signal.Signals,
+    code: int,
+    text: str,
+) -> None:
     path, data = hang(world)
     with started(world, "--workers", "2") as process:
-        os.killpg(process.pid, signal.SIGINT)
+        send(process.pid, number)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted: run the same command again" in err
+    assert process.returncode == code
+    assert text in err
     assert "Traceback" not in err
+    assert "leaked" not in err
     path.unlink()
     path.write_bytes(data)
     assert world.run() == 0
