@@ -560,6 +560,7 @@ def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
     assert model.seen[:6] != model.seen[6:]
 
 
+@pytest.mark.slow
 def test_a_loader_pickles_without_what_it_has_open(root: Path) -> None:
     data = ImageNetS(root, "train", 3)
     loader = Loader(data, 5, crop=RandomResizedCrop(8), shuffle=True, workers=2)
