@@ -9,6 +9,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from imagenets.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class RaggedBatch(Sequence[Tensor]):
@@ -41,6 +43,29 @@ class RaggedBatch(Sequence[Tensor]):
         if isinstance(index, slice):
             return [self.image(i) for i in range(len(self))[index]]
         return self.image(range(len(self))[index])
+
+    def check(self) -> None:
+        """Refuses a batch whose images do not lie inside its data.
+
+        Raises:
+            UsageError: Sizes or offsets do not fit.
+        """
+        shapes = self.offsets.ndim == 1 and self.sizes.shape == (len(self.offsets), 2)
+        if not shapes or self.data.ndim != 1 or not self.data.is_contiguous():
+            raise UsageError(
+                "a ragged batch has flat contiguous data, N offsets and N x 2 sizes, not "
+                f"{tuple(self.data.shape)}, {tuple(self.offsets.shape)}, {tuple(self.sizes.shape)}."
+            )
+        count = len(self.data)
+        elements = self.sizes.double().prod(1) * self.channels  # whole numbers would overflow
+        wrong = (self.offsets < 0) | (self.sizes < 1).any(1)
+        wrong |= elements > count - self.offsets.double()
+        if bool(wrong.any()):
+            index = int(wrong.nonzero()[0])
+            raise UsageError(
+                f"image {index} of the batch, {self.sizes[index].tolist()} pixels from element "
+                f"{int(self.offsets[index])} on, does not lie inside its {count} elements."
+            )
 
     def image(self, index: int) -> Tensor:
         """A view of one image: 3 x H x W, or H x W where there is one channel."""

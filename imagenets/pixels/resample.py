@@ -1,27 +1,21 @@
 """Crops of one image on the CPU: Pillow's antialiased resampling, several times as fast.
 
 The arithmetic is Pillow's (weights of 22 bits behind the point, rows first, then columns, bytes
-between), so results are equal bit by bit; the way there is not. A sum over neighbouring columns
-does not vectorise where channels are interleaved, so 32 rows at a time are transposed, and then
-both passes are the same weighted sum of rows.
+between), so results are equal bit by bit; the way there is not (`resample_loops.py`).
 
-Nothing here imports torch, and nothing holds the interpreter's lock while it computes. Compiled
-code is kept beside the module (numba's cache), so that only the first import ever compiles.
+Nothing here imports torch, and nothing holds the interpreter's lock while it computes.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
-from imagenets.core import simd as lanes
-from imagenets.core.jit import compiled_for, inlined
-from imagenets.core.simd import PRECISION, pointer, transpose_16, weigh_16, weigh_32
 from imagenets.errors import UsageError
+from imagenets.pixels.resample_loops import nearest_at, resize_at, scale_at
 
 Mode = Literal["bilinear", "bicubic"]
 
@@ -49,203 +43,6 @@ def filter_code(mode: Mode, antialias: bool = True) -> int:
 
 Box = tuple[int, int, int, int]
 
-BLOCK = 16
-"""Side of the blocks that are transposed, bytes."""
-
-_ONE = float(1 << PRECISION)
-_LONG = types.int64
-
-
-@inlined()
-def _bicubic(x: float) -> float:
-    """Keys' cubic with a = -0.5 (IEEE Trans. ASSP 29(6), 1981) of a distance x >= 0."""
-    if x < 1.0:
-        return (1.5 * x - 2.5) * x * x + 1.0
-    return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5 if x < 2.0 else 0.0
-
-
-@compiled_for(
-    types.void(_LONG, _LONG, _LONG, _LONG, _LONG[::1], _LONG[::1], types.int32[:, ::1]),
-)
-def _weights(
-    size: int, start: int, length: int, kind: int, first: Any, taps: Any, weights: Any
-) -> None:
-    """Fills, for each output pixel, its first input pixel, their number and their weights."""
-    outputs = first.shape[0]
-    scale = length / outputs
-    stretch = 1.0 if kind == 2 else max(scale, 1.0)
-    support = (2.0 if kind == 1 else 1.0) * stretch
-    row = np.empty(weights.shape[1])
-    for o in range(outputs):
-        centre = start + (o + 0.5) * scale
-        low = max(0, int(centre - support + 0.5))
-        count = min(size, int(centre + support + 0.5)) - low
-        total = 0.0
-        for k in range(count):
-            x = abs((k + low - centre + 0.5) * (1.0 / stretch))
-            row[k] = _bicubic(x) if kind == 1 else max(0.0, 1.0 - x)
-            total += row[k]
-        first[o] = low
-        taps[o] = count
-        for k in range(count):
-            fixed = row[k] / total * _ONE
-            weights[o, k] = int(fixed - 0.5) if fixed < 0.0 else int(fixed + 0.5)
-
-
-@inlined()
-def _most_taps(length: int, outputs: int, kind: int) -> int:
-    stretch = 1.0 if kind == 2 else max(1.0, length / outputs)
-    return math.ceil((2.0 if kind == 1 else 1.0) * stretch) * 2 + 1
-
-
-@inlined()
-def _rows_at(address: int, stride: int, width: int, height: int) -> Any:
-    """The rows of an image in memory; a copy with room for one block if it is smaller."""
-    rows = carray(pointer(address), (height, stride), np.uint8)
-    if height >= BLOCK and 3 * width >= BLOCK:
-        return rows
-    room = np.zeros((max(height, BLOCK), max(3 * width, BLOCK)), np.uint8)
-    for y in range(height):
-        for x in range(3 * width):
-            room[y, x] = rows[y, x]
-    return room
-
-
-@inlined()
-def _turn(source: Any, width: int, top: int, rows: int, first: int, last: int, turned: Any) -> None:
-    """Transposes bytes `first` to `last` of 16 or 32 image rows: turned[byte x rows]."""
-    stride = source.shape[1]
-    origin = source.ctypes.data + top * stride
-    for block in range(0, rows, 16):
-        base = origin + block * stride
-        for byte in range(first, last, 16):
-            here = min(byte, width - 16)  # the last block overlaps the one before
-            target = turned.ctypes.data + here * rows + block
-            transpose_16(target, rows, base + here, stride)
-
-
-@inlined()
-def _sum_columns(
-    turned: Any, rows: int, flip: bool, first: Any, taps: Any, weights: Any, across: Any
-) -> None:
-    """The horizontal pass: across[(output x channel) x rows] from turned."""
-    group = 3 * rows
-    outputs = first.shape[0]
-    for o in range(outputs):
-        source = turned.ctypes.data + first[o] * group
-        target = across.ctypes.data + (outputs - 1 - o if flip else o) * group
-        weight = weights.ctypes.data + o * weights.strides[0]
-        if rows == 32:
-            for part in range(0, group, 32):
-                weigh_32(target + part, source + part, group, weight, taps[o])
-        else:
-            for part in range(0, group, 16):
-                weigh_16(target + part, source + part, group, weight, taps[o])
-
-
-@inlined()
-def _turn_back(across: Any, rows: int, planes: bool, width: int, middle: Any, top: int) -> None:
-    """Transposes the horizontal pass back into rows, interleaved or channel after channel."""
-    stride = middle.shape[1]
-    pitch = -(-width // 16) * 16
-    for block in range(0, rows, 16):
-        target = middle.ctypes.data + (top + block) * stride
-        source = across.ctypes.data + block
-        if planes:
-            for channel in range(3):
-                for o in range(0, width, 16):
-                    place = source + (o * 3 + channel) * rows
-                    transpose_16(target + channel * pitch + o, stride, place, 3 * rows)
-        else:
-            for o in range(0, width * 3, 16):
-                transpose_16(target + o, stride, source + o * rows, rows)
-
-
-@inlined()
-def _sum_rows(middle: Any, first: int, taps: int, weights: Any, row: Any) -> None:
-    """One row of the vertical pass."""
-    stride = middle.shape[1]
-    source = middle.ctypes.data + first * stride
-    for part in range(0, stride, 32):
-        weigh_32(row.ctypes.data + part, source + part, stride, weights.ctypes.data, taps)
-
-
-@inlined()
-def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
-    """Writes one finished row into the result."""
-    lines, length = out.shape[0] // 3, out.shape[1]
-    for channel in range(3 if planes else 1):
-        source = row[channel * pitch :]
-        target = out[channel * lines + line]
-        for x in range(length):
-            target[x] = source[x]
-
-
-@compiled_for(
-    types.void(*[_LONG] * 8, types.boolean, _LONG, types.boolean, types.uint8[:, ::1]),
-    calls=[lanes],
-)
-def resize_at(
-    address: int,
-    stride: int,
-    image_width: int,
-    image_height: int,
-    left: int,
-    top: int,
-    width: int,
-    height: int,
-    flip: bool,
-    kind: int,
-    planes: bool,
-    out: Any,
-) -> None:
-    """`resize_crop_into` for numba functions: an image by its address, unchecked.
-
-    Args:
-        address: Of the first byte of the image.
-        stride: Bytes from row to row.
-        image_width: Pixels.
-        image_height: Pixels.
-        left: Of the box, pixels; so are top, width and height.
-        top: See left.
-        width: See left.
-        height: See left.
-        flip: Mirror the result horizontally.
-        kind: See `filter_code`.
-        planes: Whether the result is planes, (3 x h) x w, or interleaved, h x (w x 3).
-        out: uint8; written.
-    """
-    source = _rows_at(address, stride, image_width, image_height)
-    columns = out.shape[1] if planes else out.shape[1] // 3
-    lines = out.shape[0] // 3 if planes else out.shape[0]
-    x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
-    y_first, y_taps = np.empty(lines, np.int64), np.empty(lines, np.int64)
-    x_weights = np.empty((columns, _most_taps(width, columns, kind)), np.int32)
-    y_weights = np.empty((lines, _most_taps(height, lines, kind)), np.int32)
-    _weights(image_width, left, width, kind, x_first, x_taps, x_weights)
-    _weights(image_height, top, height, kind, y_first, y_taps, y_weights)
-    begin, end = y_first[0], y_first[-1] + y_taps[-1]
-    first_byte, last_byte = 3 * x_first[0], 3 * (x_first[-1] + x_taps[-1])
-    padded = -(-columns // 16) * 16
-    stride = -(-padded * 3 // 32) * 32
-    base = min(begin, max(0, source.shape[0] - 32))
-    turned = np.empty((last_byte + 16) * 32, np.uint8)
-    across = np.empty(padded * 3 * 32, np.uint8)
-    middle = np.empty((end - base + 32, stride), np.uint8)
-    row = np.empty(stride, np.uint8)
-    done, o = begin, 0
-    while done < end:
-        rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
-        here = min(done, source.shape[0] - rows)  # the last strip overlaps the one before
-        _turn(source, max(3 * image_width, BLOCK), here, rows, first_byte, last_byte, turned)
-        _sum_columns(turned, rows, flip, x_first, x_taps, x_weights, across)
-        _turn_back(across, rows, planes, columns, middle, here - base)
-        done = here + rows
-        while o < lines and y_first[o] + y_taps[o] <= done:  # while the rows are in the cache
-            _sum_rows(middle, y_first[o] - base, y_taps[o], y_weights[o], row)
-            _store(row, o, planes, padded, out)
-            o += 1
-
 
 def resize_crop_into(
     source: NDArray[np.uint8],
@@ -270,17 +67,50 @@ def resize_crop_into(
         mode: The filter, see `filter_code`.
         antialias: Whether it widens where it shrinks.
     """
+    _check(source, box, out, np.uint8, 3)
     rows, columns = source.shape[:2]
     if source.strides[1:] != (3, 1) or source.strides[0] < 3 * columns:
         source = np.ascontiguousarray(source)
     place = source.__array_interface__["data"][0], source.strides[0], columns, rows
-    resize_at(*place, *box, flip, filter_code(mode, antialias), out.shape[2] != 3, _rows(out))
+    left, top, width, height = map(int, box)
+    code, planes = filter_code(mode, antialias), out.shape[2] != 3
+    resize_at(*place, left, top, width, height, bool(flip), code, planes, _rows(out))
+
+
+def check_box(box: Sequence[int], width: int, height: int) -> None:
+    """Refuses a box that reaches out of an image: compiled code would read what lies there.
+
+    Raises:
+        UsageError: With box and image.
+    """
+    left, top, wide, high = box
+    if left < 0 or top < 0 or wide < 1 or high < 1 or left + wide > width or top + high > height:
+        raise UsageError(
+            f"box {tuple(map(int, box))} (left, top, width, height) is not inside an image of "
+            f"{width} x {height} pixels."
+        )
+
+
+def _check(
+    source: NDArray[Any], box: Box, out: NDArray[Any], dtype: type[np.generic], channels: int
+) -> None:
+    """Refuses what compiled code would take at its word."""
+    if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
+        raise UsageError(
+            f"the image must be uint8, H x W x 3, not {source.dtype} of shape {source.shape}."
+        )
+    if out.dtype != dtype or out.ndim != 3 or channels not in (out.shape[0], out.shape[2]):
+        raise UsageError(
+            f"the result must be {np.dtype(dtype)}, h x w x 3 or 3 x h x w, not {out.dtype} of "
+            f"shape {out.shape}."
+        )
+    if not out.size or not out.flags.c_contiguous or not out.flags.writeable:
+        raise UsageError("the result must be contiguous, writeable and not empty.")
+    check_box(box, source.shape[1], source.shape[0])
 
 
 def _rows(out: NDArray[Any]) -> NDArray[Any]:
     """A view: h x (w x 3) of an interleaved image, (3 x h) x w of planes."""
-    if not out.flags.c_contiguous:
-        raise ValueError(f"the result must be contiguous, got strides {out.strides}")
     return out.reshape(-1, out.shape[2]) if out.shape[2] != 3 else out.reshape(len(out), -1)
 
 
@@ -306,57 +136,14 @@ def crop_normalised_into(
         mode: The filter, see `filter_code`.
         antialias: Whether it widens where it shrinks.
     """
+    _check(source, box, out, np.float32, 3)
+    for name, values in (("scale", scale), ("bias", bias)):
+        if values.shape != (3,) or values.dtype != np.float32:
+            raise UsageError(f"{name} must be 3 float32, not {values.dtype} of {values.shape}.")
+    scale, bias = np.ascontiguousarray(scale), np.ascontiguousarray(bias)
     crop = np.empty(out.shape, np.uint8)
     resize_crop_into(source, box, flip, crop, mode, antialias)
-    _scale(_rows(crop), out.shape[2] != 3, scale, bias, _rows(out))
-
-
-@compiled_for(
-    types.void(
-        *(types.uint8[:, ::1], types.boolean),
-        *(types.float32[::1], types.float32[::1], types.float32[:, ::1]),
-    ),
-)
-def _scale(crop: Any, planes: bool, scale: Any, bias: Any, out: Any) -> None:
-    lines, length = crop.shape
-    factors, shifts = np.empty(length, np.float32), np.empty(length, np.float32)
-    change = lines // 3 if planes else lines  # after so many rows the channels are others
-    for line in range(lines):
-        if line % change == 0:
-            for i in range(length):
-                channel = 3 * line // lines if planes else i % 3
-                factors[i], shifts[i] = scale[channel], bias[channel]
-        for i in range(length):
-            out[line, i] = crop[line, i] * factors[i] + shifts[i]
-
-
-@compiled_for(
-    *(
-        types.void(
-            types.Array(kind, 2, "A", readonly=True),
-            *(_LONG, _LONG, _LONG, _LONG, types.boolean),
-            kind[:, ::1],
-        )
-        for kind in (types.int16, types.int64)
-    ),
-)
-def _nearest(
-    source: Any, left: int, top: int, width: int, height: int, flip: bool, out: Any
-) -> None:
-    lines, columns = out.shape
-    places = np.empty(columns, np.int64)
-    step = width / columns
-    x = left + step * 0.5  # summed step by step, as Pillow does: ties fall the same way
-    for o in range(columns):
-        places[columns - 1 - o if flip else o] = int(x)
-        x += step
-    step = height / lines
-    y = top + step * 0.5
-    for o in range(lines):
-        line = source[int(y)]
-        for i in range(columns):
-            out[o, i] = line[places[i]]
-        y += step
+    scale_at(_rows(crop), out.shape[2] != 3, scale, bias, _rows(out))
 
 
 def nearest_crop_into(source: NDArray[Any], box: Box, flip: bool, out: NDArray[Any]) -> None:
@@ -368,4 +155,16 @@ def nearest_crop_into(source: NDArray[Any], box: Box, flip: bool, out: NDArray[A
         flip: Mirror the result horizontally.
         out: h x w of the same type, contiguous; written.
     """
-    _nearest(source, *box, flip, out)
+    if source.dtype not in (np.int16, np.int64) or source.ndim != 2 or not source.size:
+        raise UsageError(
+            f"a label map must be int16 or int64, H x W, not {source.dtype} of {source.shape}."
+        )
+    if out.dtype != source.dtype or out.ndim != 2 or not out.size or not out.flags.writeable:
+        raise UsageError(
+            f"the result must be {source.dtype}, h x w, not {out.dtype} of {out.shape}."
+        )
+    if not out.flags.c_contiguous:
+        raise UsageError("the result must be contiguous.")
+    check_box(box, source.shape[1], source.shape[0])
+    left, top, width, height = map(int, box)
+    nearest_at(source, left, top, width, height, bool(flip), out)

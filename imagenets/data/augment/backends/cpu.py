@@ -12,14 +12,15 @@ from numba import types
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imagenets.core import simd as lanes
+from imagenets.core import simd
 from imagenets.core.jit import compiled_for, inlined
 from imagenets.data.augment.backends import Target, blur
 from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.params import Params
-from imagenets.pixels import resample
+from imagenets.pixels import resample_loops
 from imagenets.pixels.ragged import RaggedBatch
-from imagenets.pixels.resample import filter_code, resize_at
+from imagenets.pixels.resample import filter_code
+from imagenets.pixels.resample_loops import resize_at
 
 SHARE = 4
 """Views that a thread takes at a time."""
@@ -55,7 +56,7 @@ def _normalise(view: Any, scale: Any, bias: Any, interleave: bool, out: Any) -> 
         *(types.float32[::1], types.boolean, types.float32[:, ::1]),
         *(types.uint8[:, ::1], types.uint8[:, ::1]),
     ),
-    calls=[lanes, resample, colour, blur],
+    calls=[simd, resample_loops, colour, blur],
 )
 def _make(
     start: int,
