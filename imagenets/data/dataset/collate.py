@@ -8,7 +8,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from imagenets.data.dataset.imagenets import Sample
+from imagenets.data.dataset.sample import Sample
 
 
 class Samples(TypedDict, total=False):

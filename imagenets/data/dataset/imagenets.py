@@ -6,86 +6,25 @@ import copy
 import hashlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypedDict, overload
+from typing import Any, Generic, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import TypeVar
 
 from imagenets import masks
 from imagenets.data.dataset.opening import open_store
+from imagenets.data.dataset.sample import Encoded, Names, Sample, StoredMask
 from imagenets.data.dataset.store import Store
-from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.errors import CorruptError, UsageError
 from imagenets.palette import overlay
 from imagenets.pixels.image import DecodeError, decode
 
-
-class Sample(TypedDict, total=False):
-    """One sample.
-
-    Attributes:
-        image: uint8, 3 x H x W, RGB.
-        mask: int64, H x W: class ids, 0 other, 1000 ignored; only where the split has masks.
-        class_id: The class it is filed under, 1..K; 0 for train-full's classes outside the tier.
-        ilsvrc: The image's own ILSVRC class, 0..999 (ImageNet-1k's label) for the published tiers.
-        name: `<class folder>/<stem>`.
-    """
-
-    image: Tensor
-    mask: Tensor
-    class_id: int
-    ilsvrc: int
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A sample as it is stored.
-
-    Attributes:
-        image: The image file, a JPEG mostly.
-        segments: uint16, bytes of each restart segment of the JPEG; None without an index.
-        mask: The mask, a PNG; None where there is none.
-    """
-
-    image: bytes | memoryview
-    segments: npt.NDArray[np.uint16] | None
-    mask: bytes | memoryview | None
-
-
-_SHOWN = 3
-"""Names that are shown of many."""
-
 T = TypeVar("T", covariant=True, default=Sample)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMask:
-    """The encoded mask of one sample, to be read where it is needed, in another process too."""
-
-    dataset: ImageNetS[Any]
-    index: int
-
-    def read(self) -> bytes | memoryview:
-        """The PNG, checked against its checksum where it lies in a shard.
-
-        Raises:
-            CorruptError: It is missing or damaged.
-        """
-        row = self.dataset._row(self.index)
-        data = self.dataset._mask_file(row)
-        if data is None:
-            raise CorruptError(f"{self}: this sample has no mask. Run imagenets-prepare again.")
-        return data
-
-    def __str__(self) -> str:
-        return f"{self.dataset.where(self.index)}"
 
 
 class ImageNetS(Dataset[T], Generic[T]):
@@ -203,7 +142,7 @@ class ImageNetS(Dataset[T], Generic[T]):
     @property
     def names(self) -> Sequence[str]:
         """The name of every sample, `<class folder>/<stem>`, made when asked for."""
-        return _Names(self)
+        return Names(self._store, self._all_rows())
 
     @property
     def sizes(self) -> npt.NDArray[np.int32]:
@@ -217,7 +156,7 @@ class ImageNetS(Dataset[T], Generic[T]):
     def encoded(self, index: int) -> Encoded:
         """The sample's files as they are stored, for those who decode themselves."""
         row = self._row(index)
-        mask = self._mask_file(row) if self.has_masks else None
+        mask = self._stored_mask(row).read() if self.has_masks else None
         return Encoded(self._store.image(row), self._store.segments(row), mask)
 
     def mask(self, index: int) -> masks.Ids:
@@ -238,7 +177,8 @@ class ImageNetS(Dataset[T], Generic[T]):
             UsageError: The split has no masks.
         """
         self._need_masks()
-        return {name: StoredMask(self, index) for index, name in enumerate(self.names)}
+        rows = self._all_rows().tolist()
+        return {self._store.name(row): self._stored_mask(row) for row in rows}
 
     @property
     def digest(self) -> str:
@@ -342,19 +282,10 @@ class ImageNetS(Dataset[T], Generic[T]):
 
     def _read_mask(self, row: int) -> masks.Ids:
         where = f"{self._store.where(row)} ({self._store.name(row)})"
-        data = self._mask_file(row)
-        if data is None:
-            raise CorruptError(f"{where}: has no mask. Prepare it again.")
-        return masks.decode(data, f"{where}: mask")
+        return masks.decode(self._stored_mask(row).read(), f"{where}: mask")
 
-    def _mask_file(self, row: int) -> bytes | memoryview | None:
-        if self._labels is None:
-            return self._store.mask(row)
-        path = self._labels / f"{self._store.name(row)}.png"
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
+    def _stored_mask(self, row: int) -> StoredMask:
+        return StoredMask(self._store, row, self._labels)
 
     def _row(self, index: int) -> int:
         if isinstance(index, bool):
@@ -386,29 +317,6 @@ class ImageNetS(Dataset[T], Generic[T]):
             f"{one!r} is no class of tier {self.tier}: give ids from 1 to {len(self.classes)}, "
             f"or WordNet ids such as {self.classes[0]!r}."
         )
-
-
-class _Names(Sequence[str]):
-    def __init__(self, dataset: ImageNetS[Any]) -> None:
-        self._dataset = dataset
-
-    def __repr__(self) -> str:
-        more = ", ..." if len(self) > _SHOWN else ""
-        return f"{len(self)} names: {', '.join(self[:_SHOWN])}{more}"
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return _Names(self._dataset[index])
-        return self._dataset._store.name(self._dataset._row(index))
 
 
 def _decode(data: bytes | memoryview, store: Store, row: int) -> npt.NDArray[np.uint8]:

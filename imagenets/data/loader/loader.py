@@ -15,8 +15,8 @@ from imagenets.data.loader.batch import Batch
 from imagenets.data.loader.buffers import SharedBuffer, SharedBuffers
 from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout, lay_out, tensors
-from imagenets.data.loader.order import Given, Order, Sampler, Share, Shuffle
-from imagenets.data.loader.readable import Readable, check_readable
+from imagenets.data.loader.order import Given, Order, Sampler, Share, Shuffle, check_rows
+from imagenets.data.loader.readable import Readable, check_arguments, check_readable
 from imagenets.data.loader.task import Decoder, Done, Task
 from imagenets.data.loader.workers import WorkerPool, make_pool
 from imagenets.errors import UsageError
@@ -95,7 +95,7 @@ class Loader:
         start_method: str | None = None,
     ) -> None:
         check_readable(dataset)
-        _check(crop, workers, prefetch, backend, sampler)
+        check_arguments(crop, workers, prefetch, backend, sampler)
         self.dataset = dataset
         self.crop = crop
         self.sampler = sampler
@@ -157,17 +157,11 @@ class Loader:
 
         It is the same on all ranks, and plain numbers and strings.
         """
-        order = self.order
-        formed = isinstance(order, Order)
         return {
             "epoch": self.epoch,
             "batches": self._given,
-            "seed": order.seed,
-            "samples": order.length,
-            "global_batch": order.global_batch,
-            "shuffle": order.shuffle if isinstance(order, Order) else None,
-            "drop_last": order.drop_last if isinstance(order, Order) else False,
-            "order": "sampler" if self.sampler is not None else "own" if formed else "batches",
+            **self.order.state(),
+            "sampler": self.sampler is not None,
             "crop": repr(self.crop),
             "data": getattr(self.dataset, "digest", None),
         }
@@ -211,7 +205,7 @@ class Loader:
                 f"{self._on_ranks()}: give a smaller batch_size, or drop_last=False."
             )
         if not isinstance(self.order, Order) or self.sampler is not None:
-            _check_rows(batches, len(self.dataset))
+            check_rows(batches, len(self.dataset))
         underway: list[int] = []
         coming = iter(range(first, len(batches)))
         try:
@@ -320,34 +314,3 @@ def _shuffle(shuffle: bool | Shuffle) -> Shuffle | None:
     if isinstance(shuffle, bool):
         return "exact" if shuffle else None
     return shuffle
-
-
-def _check(
-    crop: object, workers: int, prefetch: int, backend: str, sampler: Sampler | None
-) -> None:
-    """Refuses arguments that would only fail in a worker.
-
-    Raises:
-        UsageError: An argument is out of range.
-        TypeError: The crop is none.
-    """
-    if crop is not None and not (hasattr(crop, "draw") and hasattr(crop, "shape")):
-        raise TypeError(
-            f"crop is {crop!r}: give a crop such as RandomResizedCrop(224), CenterCrop(224) or "
-            "ShortSide(256), or None for whole images."
-        )
-    if workers < 0 or prefetch < 1 or backend not in ("processes", "threads"):
-        raise UsageError(
-            f"workers={workers}, prefetch={prefetch}, backend={backend!r}: give workers >= 0, "
-            "prefetch >= 1, and 'processes' or 'threads'."
-        )
-    if sampler is not None and not hasattr(sampler, "__len__"):
-        raise UsageError("the sampler has no length: give one that has, or a list of indices.")
-
-
-def _check_rows(batches: Sequence[Share], length: int) -> None:
-    """Refuses indices that are not there; negative ones would quietly count from the end."""
-    for share in batches:
-        odd = share.rows[(share.rows < 0) | (share.rows >= length)]
-        if len(odd):
-            raise UsageError(f"there is no sample {odd[0]}: the data set has {length} samples.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -120,6 +121,16 @@ class Order:
         starts = range(0, len(order) - step + 1 if self.drop_last else len(order), step)
         return [self._share(i, order[start : start + step]) for i, start in enumerate(starts)]
 
+    def state(self) -> dict[str, Any]:
+        """What decides the batches, whatever the rank."""
+        return {
+            "seed": self.seed,
+            "samples": self.length,
+            "global_batch": self.global_batch,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+        }
+
     def _share(self, number: int, rows: Indices) -> Share:
         filled = -(-len(rows) // self.world) * self.world  # the same number on all ranks
         own = np.arange(self.rank, filled, self.world)
@@ -174,6 +185,13 @@ class Given:
     def __len__(self) -> int:
         return len(self.batches[self.rank :: self.world])
 
+    def state(self) -> dict[str, Any]:
+        """What decides the batches, whatever the rank."""
+        digest = 0
+        for batch in self.batches:
+            digest = zlib.crc32(np.asarray(batch, "<i8").tobytes(), digest)
+        return {"seed": self.seed, "samples": self.length, "batches given": digest}
+
     def of(self, epoch: int, given: Sampler | None = None) -> list[Share]:
         """This rank's batches, whatever the epoch."""
         numbers = range(self.rank, len(self.batches), self.world)
@@ -193,6 +211,18 @@ def integers(given: Iterable[Any], what: str) -> Indices:
             "whole number."
         )
     return array.astype(np.int64)
+
+
+def check_rows(batches: Sequence[Share], length: int) -> None:
+    """Refuses indices that are not there; negative ones would quietly count from the end.
+
+    Raises:
+        UsageError: Names one.
+    """
+    for share in batches:
+        odd = share.rows[(share.rows < 0) | (share.rows >= length)]
+        if len(odd):
+            raise UsageError(f"there is no sample {odd[0]}: the data set has {length} samples.")
 
 
 def by_shape(shapes: npt.NDArray[np.integer], batch_size: int) -> list[Indices]:

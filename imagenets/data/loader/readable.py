@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.data.dataset.imagenets import Encoded
+from imagenets.data.dataset.sample import Encoded
+from imagenets.data.loader.order import Sampler
 from imagenets.errors import UsageError
 
 
@@ -59,3 +60,26 @@ def check_readable(dataset: Readable) -> None:
             f"a Loader reads an ImageNetS without a transform ({why}): give the data set itself, "
             "and `crop`, or transform the batches. For other data sets there is torch's DataLoader."
         )
+
+
+def check_arguments(
+    crop: object, workers: int, prefetch: int, backend: str, sampler: Sampler | None
+) -> None:
+    """Refuses arguments that would only fail in a worker.
+
+    Raises:
+        UsageError: An argument is out of range.
+        TypeError: The crop is none.
+    """
+    if crop is not None and not (hasattr(crop, "draw") and hasattr(crop, "shape")):
+        raise TypeError(
+            f"crop is {crop!r}: give a crop such as RandomResizedCrop(224), CenterCrop(224) or "
+            "ShortSide(256), or None for whole images."
+        )
+    if workers < 0 or prefetch < 1 or backend not in ("processes", "threads"):
+        raise UsageError(
+            f"workers={workers}, prefetch={prefetch}, backend={backend!r}: give workers >= 0, "
+            "prefetch >= 1, and 'processes' or 'threads'."
+        )
+    if sampler is not None and not hasattr(sampler, "__len__"):
+        raise UsageError("the sampler has no length: give one that has, or a list of indices.")

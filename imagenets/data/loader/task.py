@@ -23,7 +23,7 @@ from imagenets.pixels.resample import (
 )
 
 if TYPE_CHECKING:
-    from imagenets.data.dataset.imagenets import Encoded
+    from imagenets.data.dataset.sample import Encoded
     from imagenets.data.loader.readable import Readable
 
 

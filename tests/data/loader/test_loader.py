@@ -176,7 +176,7 @@ def test_a_state_of_another_loader_is_refused(root: Path) -> None:
         "drop_last False": Loader(data, 4, crop=crop, drop_last=True),
         "data": Loader(data.subset(range(23, -1, -1)), 4, crop=crop),
         "samples 24": Loader(data[:20], 4, crop=crop),
-        "order own": Loader(data, 4, crop=crop, sampler=SequentialSampler(data)),
+        "sampler False": Loader(data, 4, crop=crop, sampler=SequentialSampler(data)),
     }
     for what, other in others.items():
         with pytest.raises(UsageError, match=what):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from imagenets import ImageNetS, Loader, RandomResizedCrop
-from imagenets.data.dataset.imagenets import Encoded
+from imagenets.data.dataset.sample import Encoded
 from imagenets.errors import UsageError
 
 

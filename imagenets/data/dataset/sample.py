@@ -1,0 +1,114 @@
+"""One sample of a data set: decoded, as it is stored, its mask alone, its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, overload
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from imagenets.data.dataset.store import Store
+from imagenets.errors import CorruptError, MissingError
+
+_SHOWN = 3
+"""Names that are shown of many."""
+
+
+class Sample(TypedDict, total=False):
+    """One sample.
+
+    Attributes:
+        image: uint8, 3 x H x W, RGB.
+        mask: int64, H x W: class ids, 0 other, 1000 ignored; only where the split has masks.
+        class_id: The class it is filed under, 1..K; 0 for train-full's classes outside the tier.
+        ilsvrc: The image's own ILSVRC class, 0..999 (ImageNet-1k's label) for the published tiers.
+        name: `<class folder>/<stem>`.
+    """
+
+    image: Tensor
+    mask: Tensor
+    class_id: int
+    ilsvrc: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A sample as it is stored.
+
+    Attributes:
+        image: The image file, a JPEG mostly.
+        segments: uint16, bytes of each restart segment of the JPEG; None without an index.
+        mask: The mask, a PNG; None where there is none.
+    """
+
+    image: bytes | memoryview
+    segments: npt.NDArray[np.uint16] | None
+    mask: bytes | memoryview | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMask:
+    """The encoded mask of one sample, to be read where it is needed, in another process too.
+
+    Attributes:
+        store: Where the samples lie.
+        row: Which of them.
+        labels: Folder of masks of another make, `<name>.png`; None: the store's own.
+    """
+
+    store: Store
+    row: int
+    labels: Path | None = None
+
+    def read(self) -> bytes | memoryview:
+        """The PNG, checked against its checksum where it lies in a shard.
+
+        Raises:
+            CorruptError: It is missing or damaged.
+            MissingError: A mask of another make is not there.
+        """
+        if self.labels is not None:
+            path = self.labels / f"{self.store.name(self.row)}.png"
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                raise MissingError(
+                    f"{path}: not there. Write the mask of this image first."
+                ) from None
+        data = self.store.mask(self.row)
+        if data is None:
+            raise CorruptError(f"{self}: has no mask. Prepare it again.")
+        return data
+
+    def __str__(self) -> str:
+        return f"{self.store.where(self.row)} ({self.store.name(self.row)})"
+
+
+class Names(Sequence[str]):
+    """The names of some rows of a store, made when they are asked for."""
+
+    def __init__(self, store: Store, rows: npt.NDArray[np.int64]) -> None:
+        self._store, self._rows = store, rows
+
+    def __repr__(self) -> str:
+        more = ", ..." if len(self) > _SHOWN else ""
+        return f"{len(self)} names: {', '.join(self[:_SHOWN])}{more}"
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return Names(self._store, self._rows[index])
+        return self._store.name(int(self._rows[index]))
