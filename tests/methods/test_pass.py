@@ -272,6 +272,20 @@ def test_large_images_are_labelled_at_a_smaller_size() -> None:
     assert torch.equal(centres, small[25:26, 50:51])
 
 
+def test_the_smaller_size_of_large_images_is_rounded_down() -> None:
+    logits = torch.zeros(1, 2, 4, 8)
+    seen: list[tuple[int, int]] = []
+
+    def note(x: torch.Tensor, size: tuple[int, int], **_: Any) -> torch.Tensor:
+        seen.append(size)
+        return torch.zeros(1, x.shape[1], *size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict.F, "interpolate", note)
+        predict._full_size(logits, 1100, 1650 + 1)
+    assert seen[0] == (1000, 1500)  # 1500.9
+
+
 def test_presets_hold_the_published_numbers() -> None:
     assert PRESETS["pass50"].pretrain == Schedule(200, 0.6, queue=2048, queue_from=15, freeze=1001)
     assert [(v.views, v.size) for v in PRESETS["pass50"].views] == [(2, 224), (6, 96)]

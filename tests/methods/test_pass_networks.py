@@ -10,6 +10,7 @@ import torch
 from beside import GOLDEN, needs_shared
 from regenerated import SIZES, attention, grids, logits, pretraining
 
+from imagenets.data.augment import center_crop
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
 from imagenets.methods.pass_.losses import Queue, sinkhorn
 from imagenets.models.checkpoints import plain_name, plain_state
@@ -121,3 +122,30 @@ def test_the_queue_joins_only_when_full_and_shifts_at_its_front() -> None:
     assert len(queue.join(0, scores, prototypes)) == 2
     queue.push(0, torch.full((2, 128), 2.0))
     assert queue.join(0, scores, prototypes)[:, 0].tolist() == [256, 256, 128, 128, 0, 0]
+
+
+def test_half_precision_ends_with_the_projection_heads() -> None:
+    """Under autocast, what follows the heads is what float32 makes of the same embeddings."""
+    torch.manual_seed(0)
+    crops = [torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64)]
+    pretrain, attention = PretrainNet("resnet18w05", 16, 8), AttentionNet("resnet18w05", 16, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = pretrain(crops, grids())
+        embedding, scores = attention(crops)
+    for name in ("embedding", "scores", "shallow_scores", "projection", "prediction"):
+        assert getattr(out, name).dtype == torch.float32, name
+    weight = pretrain.prototypes.weight
+    torch.testing.assert_close(out.scores, out.embedding @ weight.t(), rtol=1e-5, atol=1e-6)
+    again = out.shallow_embedding @ weight.t()
+    torch.testing.assert_close(out.shallow_scores, again, rtol=1e-5, atol=1e-6)
+    pretrain.eval()
+    expected = embedding @ attention.prototypes.weight.t()
+    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("side", "offset"), [(224, 0), (225, 0), (226, 1), (227, 2), (229, 2), (231, 4), (341, 58)]
+)
+def test_central_crops_lie_where_torchvisions_do(side: int, offset: int) -> None:
+    image = torch.arange(side).expand(3, 224, side)
+    assert center_crop(image, 224)[0, 0, 0] == offset == int(round((side - 224) / 2.0))

@@ -84,6 +84,9 @@ def short_side(image: Tensor, side: int) -> Tensor:
 
 
 def center_crop(image: Tensor, size: int) -> Tensor:
-    """Cuts the middle size x size pixels out of (... x) H x W images at least as large."""
-    top, left = ((side - size + 1) // 2 for side in image.shape[-2:])
+    """Cuts the middle size x size pixels out of (... x) H x W images at least as large.
+
+    Where the middle lies between two pixels, the even offset is taken, as torchvision does.
+    """
+    top, left = (round((side - size) / 2) for side in image.shape[-2:])
     return image[..., top : top + size, left : left + size]

@@ -7,8 +7,9 @@ The published checkpoints name the weights of the backbone without a prefix; see
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,11 @@ def _by_size(crops: Sequence[Tensor]) -> list[Tensor]:
             groups.append([])
         groups[-1].append(crop)
     return [torch.cat(group) for group in groups]
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """float32 within autocast: half precision has no digits for normalised scores."""
+    return torch.autocast(x.device.type, enabled=False)
 
 
 class _WithPrototypes(nn.Module):
@@ -132,17 +138,18 @@ class PretrainNet(_WithPrototypes):
             if i == 0:
                 shallow = self._shallow(third)
                 pixels = self.projection_head_pixel(fourth)
-        # float32 from here: half precision has no digits for normalised scores and grid points
-        projection = F.grid_sample(pixels.float(), torch.cat(grids), align_corners=False)
-        embedding = F.normalize(self.projection_head(torch.cat(pooled)).float())
-        return PretrainOutput(
-            embedding=embedding,
-            scores=self.prototypes(embedding),
-            shallow_embedding=shallow,
-            shallow_scores=F.linear(shallow, self.prototypes.weight.detach()),
-            projection=projection,
-            prediction=self.predictor_head_pixel(projection),
-        )
+        embedding = self.projection_head(torch.cat(pooled)).float()
+        with _full_precision(embedding):
+            embedding = F.normalize(embedding)
+            projection = F.grid_sample(pixels.float(), torch.cat(grids), align_corners=False)
+            return PretrainOutput(
+                embedding=embedding,
+                scores=self.prototypes(embedding),
+                shallow_embedding=shallow,
+                shallow_scores=F.linear(shallow, self.prototypes.weight.detach()),
+                projection=projection,
+                prediction=self.predictor_head_pixel(projection),
+            )
 
     def _shallow(self, third: Tensor) -> Tensor:
         pixels = self.projection_head_pixel_shallow["projection_head_pixel3"](third)
@@ -199,8 +206,10 @@ class AttentionNet(_WithPrototypes):
             _pool(normalised * attention)
             for _, normalised, attention in map(self.gated, _by_size(crops))
         ]
-        embedding = F.normalize(self.projection_head(torch.cat(pooled)).float())
-        return embedding, self.prototypes(embedding)
+        embedding = self.projection_head(torch.cat(pooled)).float()
+        with _full_precision(embedding):
+            embedding = F.normalize(embedding)
+            return embedding, self.prototypes(embedding)
 
     def cluster_features(self, images: Tensor) -> Tensor:
         """Pools the map before normalisation under its attention: N x F, not normalised."""

@@ -69,7 +69,7 @@ def segment(
 def _full_size(logits: Tensor, height: int, width: int) -> Tensor:
     """Turns 1 x (K + 1) x h x w logits into H x W ids."""
     large = height * width > LARGE
-    size = (LARGE_HEIGHT, round(width * LARGE_HEIGHT / height)) if large else (height, width)
+    size = (LARGE_HEIGHT, int(width * LARGE_HEIGHT / height)) if large else (height, width)
     scaled = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     ids = scaled.argmax(1)
     if large:
@@ -82,7 +82,7 @@ STAGE = Stage(
     needs=("finetune",),
     settings=("arch", "batch", "side"),
     splits=lambda config: (SPLIT,),
-    version=1,
+    version=2,
     run=predict,
     result=masks_result,
 )
