@@ -72,7 +72,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _dry_run(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
-    from imagenets.data.prepare.run import Sources, dry_run_tier
+    from imagenets.data.prepare.dry_run import dry_run_tier
+    from imagenets.data.prepare.run import Sources
 
     sources = Sources(config)
     with hold_unless_done(names, config):  # lists and indexes of archives are kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import paths
+from imagenets.data.prepare.archive import MaskArchive
 from imagenets.data.prepare.config import Layout, PrepareConfig
+from imagenets.data.prepare.fetch import check_archive, fetch_lists
 from imagenets.data.prepare.inspect import check_decodes, inspect, shrink
 from imagenets.data.prepare.pack_shard import Options
 from imagenets.data.prepare.plan import Plan, SplitPlan
+from imagenets.data.prepare.run import needs_archive, plan_tier, prepared_before
+from imagenets.errors import ImageNetSError, UsageError
 
 if TYPE_CHECKING:
     from imagenets.data.raw import RawImages
@@ -69,6 +73,37 @@ class DryRunReport:
     done_before: bool = False
 
 
+def dry_run_tier(
+    name: str, config: PrepareConfig, sources: Callable[[], RawImages]
+) -> DryRunReport:
+    """Says what preparing a tier would take; fetches its lists, but no masks.
+
+    Raises:
+        ImageNetSError: Lists or sources are not to be had.
+    """
+    if before := prepared_before(name, config):
+        splits = {
+            split: SplitEstimate(row["images"], row["images"], 0, (), 0)
+            for split, row in before.splits.items()
+        }
+        return DryRunReport(name, splits, 0, _free(config.root), 0.0, None, done_before=True)
+    tier = fetch_lists(name, config.origin, config.downloads)
+    plan = plan_tier(tier, config, sources())
+    archive = None
+    stop = "" if config.allow_missing else plan.shortfall("--json has all")
+    try:
+        if needs_archive(plan, config, sources()):
+            there = check_archive(tier, config.origin, config.downloads)
+            archive = str(there) if there else f"{tier.archive or 'an archive'}, to be downloaded"
+            if there:
+                MaskArchive(there).check_names(plan.members)
+    except UsageError:
+        raise
+    except ImageNetSError as error:
+        stop = stop or str(error)
+    return dry_run(plan, sources(), config, archive, stop)
+
+
 def dry_run(
     plan: Plan, images: RawImages, config: PrepareConfig, archive: str | None, stop: str = ""
 ) -> DryRunReport:
@@ -103,13 +138,8 @@ def dry_run(
             seconds += len(split) * _LINK_SECONDS
         rows[name] = _estimate(plan, split, size + _mask_bytes(split, config.layout))
     total = sum(row.bytes for row in rows.values())
-    free = free_bytes(config.root)
-    there = paths.shards(config.root, plan.tier.name).glob("*.h5")
-    if not stop and total - sum(path.stat().st_size for path in there) > free:
-        stop = (
-            f"{config.root}: what is to be written does not fit. Choose another --root, fewer "
-            "--subsets, or --resize."
-        )
+    free = _free(config.root)
+    stop = stop or _shortage(paths.shards(config.root, plan.tier.name), total, free)
     return DryRunReport(plan.tier.name, rows, total, free, round(seconds, 1), archive, stop)
 
 
@@ -164,7 +194,17 @@ def _try(images: RawImages, groups: list[SplitPlan], options: Options) -> tuple[
     return after / max(before, 1), (time.perf_counter() - start) / max(len(tried), 1)
 
 
-def free_bytes(root: Path) -> int:
+def _shortage(shards: Path, total: int, free: int) -> str:
+    """What to say when the bytes to be written, without shards that are there, do not fit."""
+    if total - sum(path.stat().st_size for path in shards.glob("*.h5")) <= free:
+        return ""
+    return (
+        f"{shards.parent}: what is to be written does not fit. Choose another --root, fewer "
+        "--subsets, or --resize."
+    )
+
+
+def _free(root: Path) -> int:
     """Bytes free where a root lies or would lie."""
     there = next(path for path in (root, *root.parents) if path.exists())
     return shutil.disk_usage(there).free

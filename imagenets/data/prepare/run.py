@@ -18,9 +18,7 @@ from imagenets.core.files import atomic, sha256
 from imagenets.data.lists import read_lists
 from imagenets.data.prepare import archive as masks
 from imagenets.data.prepare.config import PrepareConfig
-from imagenets.data.prepare.dry_run import DryRunReport, SplitEstimate, dry_run, free_bytes
 from imagenets.data.prepare.fetch import (
-    check_archive,
     fetch_archive,
     fetch_lists,
     lists_at_hand,
@@ -34,7 +32,6 @@ from imagenets.data.prepare.state import Finished, folder_times, signature
 from imagenets.data.prepare.tree import build_tree, planned_folders
 from imagenets.data.prepare.verify import VerifyReport
 from imagenets.data.shards import MANIFEST, Manifest
-from imagenets.errors import ImageNetSError, UsageError
 from imagenets.tiers import Tier
 
 if TYPE_CHECKING:
@@ -131,37 +128,6 @@ def prepared_before(name: str, config: PrepareConfig) -> PrepareReport | None:
     if tier and finished and finished.holds(config.root, _asked(tier, config)):
         return PrepareReport(**{**finished.report, "done_before": True, "seconds": 0.0})
     return None
-
-
-def dry_run_tier(
-    name: str, config: PrepareConfig, sources: Callable[[], RawImages]
-) -> DryRunReport:
-    """Says what preparing a tier would take; fetches its lists, but no masks.
-
-    Raises:
-        ImageNetSError: Lists or sources are not to be had.
-    """
-    if before := prepared_before(name, config):
-        splits = {
-            split: SplitEstimate(row["images"], row["images"], 0, (), 0)
-            for split, row in before.splits.items()
-        }
-        return DryRunReport(name, splits, 0, free_bytes(config.root), 0.0, None, done_before=True)
-    tier = fetch_lists(name, config.origin, config.downloads)
-    plan = plan_tier(tier, config, sources())
-    archive = None
-    stop = "" if config.allow_missing else plan.shortfall("--json has all")
-    try:
-        if _needs_archive(plan, config, sources()):
-            there = check_archive(tier, config.origin, config.downloads)
-            archive = str(there) if there else f"{tier.archive or 'an archive'}, to be downloaded"
-            if there:
-                masks.MaskArchive(there).check_names(plan.members)
-    except UsageError:
-        raise
-    except ImageNetSError as error:
-        stop = stop or str(error)
-    return dry_run(plan, sources(), config, archive, stop)
 
 
 def download_tier(name: str, config: PrepareConfig) -> list[Path]:
@@ -283,12 +249,12 @@ def _note(tier: Tier, config: PrepareConfig) -> Path:
 
 def _masks(plan: Plan, config: PrepareConfig, images: RawImages) -> Masks | None:
     """The mask archive, its content checked once; None where none is needed."""
-    if not _needs_archive(plan, config, images):
+    if not needs_archive(plan, config, images):
         return None
     return _checked_masks(plan.tier, plan.members, len(plan.classes), config)
 
 
-def _needs_archive(plan: Plan, config: PrepareConfig, images: RawImages) -> bool:
+def needs_archive(plan: Plan, config: PrepareConfig, images: RawImages) -> bool:
     """Whether masks are taken from an archive.
 
     They are not when no split of the plan has masks, or when the sources hold them all (the mirror
