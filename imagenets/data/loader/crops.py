@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,8 +15,31 @@ from imagenets.errors import UsageError
 Boxes = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """What all crops make of the pixels of their boxes.
+
+    Attributes:
+        antialias: Whether the bilinear filter widens where it shrinks, which equals Pillow's
+            `resize`; False takes the four nearest pixels whatever the scale, as OpenCV does:
+            faster, and aliased.
+        output: `uint8`, or `float32` normalised by `mean` and `std`.
+        exact: Decode as Pillow does: the default for evaluation, whose numbers are compared. Else
+            libjpeg-turbo's fast DCT and plain upsampling of colours are used, off by about one of
+            255 on average: the default for training, which is faster so.
+        mean: Of the channels, of pixels in 0..1.
+        std: Likewise.
+    """
+
+    antialias: bool = True
+    output: Literal["uint8", "float32"] = "uint8"
+    exact: bool = True
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+
+
 @dataclass(frozen=True, slots=True)
-class RandomResizedCrop:
+class RandomResizedCrop(Pixels):
     """RandomResizedCrop and a horizontal flip; the same box for image and mask.
 
     Attributes:
@@ -24,25 +47,13 @@ class RandomResizedCrop:
         scale: Range of the box's share of the image area.
         ratio: Range of its width / height, uniform in the logarithm.
         flip: Probability of a horizontal flip.
-        antialias: Whether the bilinear filter widens where it shrinks, which equals Pillow's
-            `resize`; False takes the four nearest pixels whatever the scale, as OpenCV does:
-            faster, and aliased.
-        output: `uint8`, or `float32` normalised by `mean` and `std`.
-        exact: Decode as Pillow does. By default libjpeg-turbo's fast DCT and plain upsampling of
-            colours are used, off by about one of 255 on average.
-        mean: Of the channels, of pixels in 0..1.
-        std: Likewise.
     """
 
     size: int = 224
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
-    antialias: bool = True
-    output: Literal["uint8", "float32"] = "uint8"
-    exact: bool = False
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
+    exact: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -70,27 +81,17 @@ class RandomResizedCrop:
 
 
 @dataclass(frozen=True, slots=True)
-class CenterCrop:
+class CenterCrop(Pixels):
     """The middle of each image: what resizing the short side to `side` and cutting out the
     central `size` x `size` pixels shows, up to half a pixel of the original, resized once.
 
     Attributes:
         size: Side of the square result, pixels.
         side: Short side that the image would be resized to.
-        antialias: See `RandomResizedCrop`, as for all that follows.
-        output: Type of the result.
-        exact: Decode as Pillow does.
-        mean: Of the channels.
-        std: Of the channels.
     """
 
     size: int = 224
     side: int = 256
-    antialias: bool = True
-    output: Literal["uint8", "float32"] = "uint8"
-    exact: bool = True
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
 
     def __post_init__(self) -> None:
         _check(self)
@@ -115,26 +116,16 @@ class CenterCrop:
 
 
 @dataclass(frozen=True, slots=True)
-class ShortSide:
+class ShortSide(Pixels):
     """Whole images, resized so that their short side has `side` pixels.
 
     All images of a batch must come out in one shape; `by_shape` forms such batches.
 
     Attributes:
         side: Short side of the result, pixels; the long one is in proportion, rounded down.
-        antialias: See `RandomResizedCrop`, as for all that follows.
-        output: Type of the result.
-        exact: Decode as Pillow does.
-        mean: Of the channels.
-        std: Of the channels.
     """
 
     side: int = 256
-    antialias: bool = True
-    output: Literal["uint8", "float32"] = "uint8"
-    exact: bool = True
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
 
     def __post_init__(self) -> None:
         _check(self)
