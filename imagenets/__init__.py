@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imagenets import masks as masks
     from imagenets.data.dataset.collate import collate as collate
     from imagenets.data.dataset.imagenets import ImageNetS as ImageNetS
     from imagenets.data.loader import Loader as Loader
@@ -48,6 +49,7 @@ __all__ = [
     "Tier",
     "__version__",
     "collate",
+    "masks",
 ]
 
 
@@ -57,6 +59,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("imagenets")
+    if name == "masks":
+        return import_module("imagenets.masks")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'imagenets' has no attribute {name!r}")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from imagenets.core.files import write_file
 from imagenets.errors import CorruptError, UsageError
 from imagenets.pixels import png
 from imagenets.pixels.image import DECODE_ERRORS
@@ -45,7 +46,7 @@ def to_rgb(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     return rgb
 
 
-def decode(data: bytes | memoryview | Path, name: str | None = None) -> Ids:
+def decode(data: bytes | memoryview | str | Path, name: str | None = None) -> Ids:
     """Reads a mask PNG.
 
     Args:
@@ -56,10 +57,12 @@ def decode(data: bytes | memoryview | Path, name: str | None = None) -> Ids:
         H x W uint16 ids.
 
     Raises:
-        CorruptError: The data is no readable RGB PNG, or claims more than MAX_PIXELS.
+        CorruptError: The data is no readable RGB PNG, has a B that is not 0, or claims more than
+            MAX_PIXELS.
+        FileNotFoundError: There is no such file.
     """
-    what = name or (str(data) if isinstance(data, Path) else "mask")
-    encoded = data.read_bytes() if isinstance(data, Path) else data
+    what = name or (str(data) if isinstance(data, str | Path) else "mask")
+    encoded = Path(data).expanduser().read_bytes() if isinstance(data, str | Path) else data
     head = png.header(encoded)
     if head is None:
         raise CorruptError(f"{what}: not a readable PNG (it does not begin like one).")
@@ -78,9 +81,15 @@ def decode(data: bytes | memoryview | Path, name: str | None = None) -> Ids:
                 raise CorruptError(
                     f"{what}: a mask must be an RGB PNG (id = R + 256 * G) of 8 bits a channel, "
                     f"this one has mode {image.mode} and {bits} bits. "
-                    "Write it with imagenets.masks.encode."
+                    "Write it with imagenets.masks.save."
                 )
-            return from_rgb(np.asarray(image))
+            rgb = np.asarray(image)
+            if rgb[..., 2].any():
+                raise CorruptError(
+                    f"{what}: B is not 0 everywhere, as it is in a mask (id = R + 256 * G). Was it "
+                    "written in B, G, R order, as OpenCV does? Write it with imagenets.masks.save."
+                )
+            return from_rgb(rgb)
     except UnidentifiedImageError:
         raise CorruptError(f"{what}: not a readable PNG (its header is broken).") from None
     except DECODE_ERRORS as error:
@@ -95,6 +104,28 @@ def encode(ids: npt.NDArray[np.integer]) -> bytes:
     Raises:
         UsageError: The array is empty, not two-dimensional or holds other ids.
     """
-    if ids.ndim != 2 or not ids.size or ids.min() < 0 or ids.max() > 0xFFFF:
-        raise UsageError(f"a mask must be H x W ids from 0 to 65535, not an array of {ids.shape}.")
+    whole = ids.dtype.kind in "iu" and ids.ndim == 2 and ids.size
+    if not whole or ids.min() < 0 or ids.max() > 0xFFFF:
+        raise UsageError(
+            f"a mask must be H x W whole numbers from 0 to 65535, not {ids.dtype} of {ids.shape}."
+        )
     return png.encode(ids)
+
+
+def load(path: str | Path) -> Ids:
+    """Reads a mask from a file; see `decode`."""
+    return decode(Path(path))
+
+
+def save(path: str | Path, ids: npt.NDArray[np.integer]) -> None:
+    """Writes a mask to a file in one step; see `encode`.
+
+    Args:
+        path: Of the PNG; an older one is replaced.
+        ids: H x W, 0..65535.
+
+    Raises:
+        UsageError: The array is no mask.
+        OSError: It cannot be written.
+    """
+    write_file(Path(path).expanduser(), encode(ids), durable=False)

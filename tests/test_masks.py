@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +31,17 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 
 def build(
-    rows: np.ndarray, pieces: int = 1, more: Sequence[bytes] = (), form: bytes = RGB
+    rows: np.ndarray,
+    pieces: int = 1,
+    more: Sequence[bytes] = (),
+    form: bytes = RGB,
+    *,
+    blue: bool = False,
 ) -> bytes:
-    """A PNG of filtered rows, H x (1 + 3 W) uint8, its data cut into some IDAT chunks."""
+    """A PNG of filtered rows, H x (1 + 3 W) uint8 without B, its data cut into some chunks."""
+    rows = rows.copy()
+    if form == RGB and not blue:
+        rows[:, 3::3] = 0
     height, width = len(rows), rows.shape[1] // 3
     header = struct.pack(">II", width, height) + form
     packed = zlib.compress(rows.tobytes())
@@ -192,3 +202,51 @@ def resealed(data: bytes) -> bytes:
 def test_what_is_no_mask_is_not_written(ids: np.ndarray) -> None:
     with pytest.raises(UsageError, match="H x W ids"):
         masks.encode(ids)
+
+
+def bgr(ids: np.ndarray) -> bytes:
+    """What OpenCV writes of the R, G, B array of a mask."""
+    buffer = io.BytesIO()
+    Image.fromarray(masks.to_rgb(ids)[..., ::-1].copy()).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("ids", [[[300]], [[0, 0], [0, 7]], [[1, 1000], [0, 0]]])
+def test_blue_is_a_fault_that_names_file_and_order(ids: list[list[int]], tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(bgr(np.array(ids, np.uint16)))
+    with pytest.raises(CorruptError, match=r"mask\.png: B is not 0.*B, G, R order.*masks\.save"):
+        masks.load(path)
+    plain = masks.encode(np.array(ids, np.uint16))
+    assert masks.decode(plain).tolist() == ids
+
+
+@pytest.mark.parametrize("filters", range(5))
+def test_blue_is_seen_through_every_row_filter(filters: int) -> None:
+    rng = np.random.default_rng(filters)
+    rows = rng.integers(0, 256, (9, 34)).astype(np.uint8)
+    rows[:, 0] = filters
+    rows[:, 3::3] = 0
+    assert masks.decode(build(rows, blue=True)).shape == (9, 11)
+    rows[4, 9] = 1
+    with pytest.raises(CorruptError, match="B is not 0"):
+        masks.decode(build(rows, blue=True))
+
+
+def test_masks_are_saved_and_loaded_by_path(tmp_path: Path) -> None:
+    ids = np.array([[0, 919], [1000, 1]])
+    for path in (tmp_path / "a.png", str(tmp_path / "b.png")):
+        masks.save(path, ids)
+        assert masks.load(path).tolist() == masks.decode(path).tolist() == ids.tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    with pytest.raises(FileNotFoundError):
+        masks.load(tmp_path / "no.png")
+    with pytest.raises(UsageError):
+        masks.save(tmp_path / "c.png", ids.astype(float))
+    assert not (tmp_path / "c.png").exists()
+
+
+def test_masks_are_there_after_importing_the_package() -> None:
+    code = "import imagenets; print(imagenets.masks.IGNORED)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1000\n"

@@ -278,5 +278,5 @@ def _check_mask(
     if highest > num_classes:
         faults.append(Fault("range", f"{name} holds {highest}; ids are 0..{num_classes}"))
     if rgb[..., 2].any():
-        faults.append(Fault("blue", f"{name} has pixels whose B is not 0"))
+        faults.append(Fault("blue", f"{name} has pixels whose B is not 0 (B, G, R order?)"))
     return faults
