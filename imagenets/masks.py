@@ -107,7 +107,7 @@ def encode(ids: npt.NDArray[np.integer]) -> bytes:
     whole = ids.dtype.kind in "iu" and ids.ndim == 2 and ids.size
     if not whole or ids.min() < 0 or ids.max() > 0xFFFF:
         raise UsageError(
-            f"a mask must be H x W whole numbers from 0 to 65535, not {ids.dtype} of {ids.shape}."
+            f"a mask must be H x W ids from 0 to 65535, not an array of {ids.dtype} {ids.shape}."
         )
     return png.encode(ids)
 

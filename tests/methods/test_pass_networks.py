@@ -148,4 +148,4 @@ def test_half_precision_ends_with_the_projection_heads() -> None:
 )
 def test_central_crops_lie_where_torchvisions_do(side: int, offset: int) -> None:
     image = torch.arange(side).expand(3, 224, side)
-    assert center_crop(image, 224)[0, 0, 0] == offset == int(round((side - 224) / 2.0))
+    assert center_crop(image, 224)[0, 0, 0] == offset == round((side - 224) / 2.0)
