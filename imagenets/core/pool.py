@@ -24,7 +24,7 @@ _CHUNK = 128
 """Small items in a task: enough to hide its dispatch, few enough for the progress bar to move."""
 
 _LOOK = 0.2
-"""Seconds between two looks of a worker at whether its master is still there."""
+"""Seconds between two checks of a worker that its main process is still there."""
 
 _ARRIVAL = 60.0
 """Seconds that the first worker of a Dask cluster is waited for."""
@@ -241,12 +241,12 @@ def _shielded_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(master: int) -> None:
-    """Begins a worker's life: it leaves Ctrl-C to its master, and goes when that is killed."""
+def _serve(parent: int) -> None:
+    """Sets a worker up: it ignores Ctrl-C, and ends when its main process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for those that joblib starts later on
 
     def watch() -> None:
-        while os.getppid() == master:
+        while os.getppid() == parent:
             time.sleep(_LOOK)
         os._exit(1)  # nobody is left to hear of an exception
 

@@ -1,7 +1,7 @@
 """The PNGs that masks are: 8-bit RGB, read and written without a detour over pixels of RGB.
 
 Several times faster than a general decoder: zlib-ng inflates, compiled loops undo the row filters
-straight into ids. Anything out of the ordinary is left to Pillow, which then has the last word.
+straight into ids. Whatever is unusual is left to Pillow, which then decides.
 """
 
 from __future__ import annotations

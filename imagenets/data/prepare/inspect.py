@@ -18,7 +18,7 @@ from imagenets.errors import CorruptError
 from imagenets.pixels.image import DECODE_ERRORS, DecodeError, decoding, open_image
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_MANY_PIXELS = 1 << 26  # Pillow has a say about larger images: what they unpack to may be a bomb
+_MANY_PIXELS = 1 << 26  # above this Pillow decides whether an image is a decompression bomb
 
 
 @dataclass(frozen=True, slots=True)
