@@ -99,7 +99,7 @@ def load_weights(
                 reshaped.append(name)
     unused = tuple(name for name in state if name not in used)
     report = LoadReport(tuple(matched), tuple(missing), unused, tuple(reshaped))
-    log.info("%s: %s", source, report)
+    log.debug("%s: %s", source, report)
     if not allow_partial:
         _refuse_gaps(network, report, source)
     return report

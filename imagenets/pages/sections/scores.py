@@ -1,0 +1,16 @@
+"""The metrics of the run in one row."""
+
+from __future__ import annotations
+
+from imagenets.pages.elements import table
+from imagenets.pages.run_files import RunFiles
+
+
+def render(run: RunFiles) -> str:
+    """The metrics in percent, with what they are of."""
+    names = [name for name in run.scores if name != "IoUs"]
+    about = (
+        f"<p>{len(run.data)} validation images, {len(run.data.classes)} classes; metrics in "
+        "percent, after image-level matching on validation.</p>"
+    )
+    return about + table(names, [[f"{run.scores[name]:.2f}" for name in names]])
