@@ -44,10 +44,10 @@ def imagenets(*words: object) -> None:
 
 def loader(facts: dict[str, str]) -> Callable[[], None]:
     """An epoch of training crops, two workers."""
-    from imagenets import ImageNetS, Loader, RandomResizedCrop
+    from imagenets import ImageNetS, Loader, RandomCrop  # a name that every version has
 
     data = ImageNetS(facts["root"], "train", facts["tier"])
-    batches = Loader(data, 64, crop=RandomResizedCrop(224), workers=2, shuffle=True, drop_last=True)
+    batches = Loader(data, 64, crop=RandomCrop(224), workers=2, shuffle=True, drop_last=True)
 
     def work() -> None:
         for _ in range(3):
@@ -89,13 +89,14 @@ def evaluation(facts: dict[str, str]) -> Callable[[], None]:
 
 
 def packing(facts: dict[str, str]) -> Callable[[], None]:
-    """Raw archives to shards, by the command."""
+    """Raw archives to shards, as a command of its own: starting and ending its workers counts."""
 
     def work() -> None:
         with tempfile.TemporaryDirectory(dir=facts["work"]) as folder:
             words = ["--imagenet", facts["raw"], "--index", facts["index"], "--restart"]
             words += ["--annotations", facts["archive"], "--root", folder, "--json"]
-            imagenets("prepare", "--split", facts["tier"], *words)
+            call = [sys.executable, "-m", "imagenets", "prepare", "--split", facts["tier"], *words]
+            subprocess.run(call, check=True, capture_output=True, cwd=folder)
 
     return work
 

@@ -62,7 +62,9 @@ def decode(data: bytes | memoryview | str | Path, name: str | None = None) -> Id
         FileNotFoundError: There is no such file.
     """
     what = name or (str(data) if isinstance(data, str | Path) else "mask")
-    encoded = Path(data).expanduser().read_bytes() if isinstance(data, str | Path) else data
+    if isinstance(data, str):
+        data = Path(data).expanduser()
+    encoded = data.read_bytes() if isinstance(data, Path) else data
     head = png.header(encoded)
     if head is None:
         raise CorruptError(f"{what}: not a readable PNG (it does not begin like one).")

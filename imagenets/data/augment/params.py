@@ -27,13 +27,13 @@ class ViewGroup:
         size: Side of the square output, pixels.
         scale: Range of the crop's share of the image area.
         ratio: Range of width / height, uniform in the logarithm.
-        flip: Probability of a horizontal flip.
+        flip_probability: Probability of a horizontal flip.
         jitter: Largest change of brightness, contrast, saturation (factors) and hue (turns).
         jitter_probability: Of all four colour operations together.
-        grey: Probability of greyscale.
-        blur: Probability of a Gaussian blur.
+        gray_probability: Probability of grayscale.
+        blur_probability: Probability of a Gaussian blur.
         sigma: Range of its standard deviation, output pixels.
-        solarise: Probability of inverting all values from 128 up.
+        solarize_probability: Probability of inverting all values from 128 up.
         mode: The filter that crops are resized with.
         antialias: Whether the filter widens where it shrinks.
     """
@@ -42,13 +42,13 @@ class ViewGroup:
     size: int = 224
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
+    flip_probability: float = 0.5
     jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
     jitter_probability: float = 0.8
-    grey: float = 0.2
-    blur: float = 0.5
+    gray_probability: float = 0.2
+    blur_probability: float = 0.5
     sigma: tuple[float, float] = (0.1, 2.0)
-    solarise: float = 0.0
+    solarize_probability: float = 0.0
     mode: Mode = "bilinear"
     antialias: bool = True
 
@@ -112,13 +112,13 @@ def draw(sizes: Tensor, group: ViewGroup, generator: torch.Generator) -> Params:
     sigmas = low_sigma + (high_sigma - low_sigma) * uniform()
     return Params(
         boxes=draw_boxes(sizes, group, generator),
-        flips=uniform() < group.flip,
+        flips=uniform() < group.flip_probability,
         jitters=uniform() < group.jitter_probability,
         factors=low + (high - low) * uniform(4),
         order=uniform(4).argsort(-1),
-        greys=uniform() < group.grey,
-        sigmas=torch.where(uniform() < group.blur, sigmas, 0.0),
-        solarises=uniform() < group.solarise,
+        greys=uniform() < group.gray_probability,
+        sigmas=torch.where(uniform() < group.blur_probability, sigmas, 0.0),
+        solarises=uniform() < group.solarize_probability,
         size=group.size,
         mode=group.mode,
         antialias=group.antialias,

@@ -46,13 +46,13 @@ class RandomResizedCrop(Pixels):
         size: Side of the square result, pixels.
         scale: Range of the box's share of the image area.
         ratio: Range of its width / height, uniform in the logarithm.
-        flip: Probability of a horizontal flip.
+        flip_probability: Probability of a horizontal flip.
     """
 
     size: int = 224
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.5
+    flip_probability: float = 0.5
     exact: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class RandomResizedCrop(Pixels):
         """
         group = ViewGroup(1, self.size, self.scale, self.ratio)
         boxes = draw_boxes(torch.from_numpy(sizes.astype(np.int64)), group, generator)[0]
-        flips = torch.rand(len(sizes), generator=generator) < self.flip
+        flips = torch.rand(len(sizes), generator=generator) < self.flip_probability
         return boxes.numpy(), flips.numpy()
 
 

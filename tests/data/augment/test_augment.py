@@ -109,7 +109,7 @@ def test_an_image_that_no_crop_fits_gives_its_central_box() -> None:
 
 
 def test_the_other_parameters_follow_their_probabilities() -> None:
-    group = ViewGroup(views=1, solarise=0.3)
+    group = ViewGroup(views=1, solarize_probability=0.3)
     params = draw(sizes(DRAWS), group, torch.Generator().manual_seed(0))
     for values, share in (
         (params.flips, 0.5),
@@ -235,7 +235,7 @@ def test_grey_and_solarise_equal_pillow() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_whole_view_without_blur_equals_the_recipe_in_pillow(seed: int) -> None:
     image = photo()
-    group = ViewGroup(1, 64, blur=0, solarise=0.5, flip=1)
+    group = ViewGroup(1, 64, blur_probability=0, solarize_probability=0.5, flip_probability=1)
     params = draw(sizes(1, *image.size), group, torch.Generator().manual_seed(seed))
     left, top, width, height = params.boxes[0, 0].tolist()
     out = augment.resize_crop(tensor(image), (left, top, width, height), 64)
@@ -301,7 +301,14 @@ def sizes_of(images: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def test_apply_replays_and_flips() -> None:
-    plain = ViewGroup(views=2, size=24, jitter_probability=0, grey=0, blur=0, flip=1)
+    plain = ViewGroup(
+        views=2,
+        size=24,
+        jitter_probability=0,
+        gray_probability=0,
+        blur_probability=0,
+        flip_probability=1,
+    )
     image = tensor(photo())
     params = draw(sizes(1, 97, 71), plain, torch.Generator().manual_seed(3))
     views = augment.apply([image], params)
@@ -311,7 +318,10 @@ def test_apply_replays_and_flips() -> None:
     torch.testing.assert_close(views[1, 0], augment.normalize(straight[None])[0].flip(-1))
 
 
-GROUPS = (ViewGroup(2, 40, solarise=0.3), ViewGroup(3, 17, (0.05, 0.14), mode="bicubic"))
+GROUPS = (
+    ViewGroup(2, 40, solarize_probability=0.3),
+    ViewGroup(3, 17, (0.05, 0.14), mode="bicubic"),
+)
 
 
 def some_batch() -> tuple[list[torch.Tensor], list[Params]]:

@@ -21,9 +21,9 @@ rng = np.random.default_rng(0)
 images = [torch.from_numpy(rng.integers(0, 256, (3, *s), np.uint8)) for s in ((20, 17), (9, 31))]
 batch = RaggedBatch.from_images(images)
 groups = [
-    ViewGroup(2, 12, jitter_probability=1, solarise=0.5),
-    ViewGroup(1, 9, mode="bicubic", jitter_probability=0, blur=0),
-    ViewGroup(1, 8, antialias=False, grey=0.5, blur=1),
+    ViewGroup(2, 12, jitter_probability=1, solarize_probability=0.5),
+    ViewGroup(1, 9, mode="bicubic", jitter_probability=0, blur_probability=0),
+    ViewGroup(1, 8, antialias=False, gray_probability=0.5, blur_probability=1),
 ]
 for seed, last, dtype in ((0, False, torch.float32), (1, True, torch.float16)):
     drawn = augment.draw_groups(batch.sizes, groups, torch.Generator().manual_seed(seed))
@@ -63,7 +63,7 @@ def test_kernels_equal_the_cpu_on_a_gpu() -> None:
 
     rng = np.random.default_rng(0)
     images = [torch.from_numpy(rng.integers(0, 256, (3, 300, 400), np.uint8)) for _ in range(4)]
-    groups = [ViewGroup(2, 224, solarise=0.2), ViewGroup(6, 96, (0.05, 0.14))]
+    groups = [ViewGroup(2, 224, solarize_probability=0.2), ViewGroup(6, 96, (0.05, 0.14))]
     sizes = torch.tensor([[400, 300]] * 4)
     drawn = augment.draw_groups(sizes, groups, torch.Generator().manual_seed(0))
     ours = augment.apply_groups(images, drawn)

@@ -171,7 +171,7 @@ def test_a_state_of_another_loader_is_refused(root: Path) -> None:
     others = {
         "global_batch 4": Loader(data, 5, crop=crop),
         "seed 0": Loader(data, 4, crop=crop, seed=1),
-        "crop RandomResizedCrop": Loader(data, 4, crop=RandomResizedCrop(8, flip=0.0)),
+        "crop RandomResizedCrop": Loader(data, 4, crop=RandomResizedCrop(8, flip_probability=0.0)),
         "shuffle None": Loader(data, 4, crop=crop, shuffle=True),
         "drop_last False": Loader(data, 4, crop=crop, drop_last=True),
         "data": Loader(data.subset(range(23, -1, -1)), 4, crop=crop),
