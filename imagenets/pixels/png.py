@@ -52,7 +52,7 @@ def decode(data: bytes | memoryview) -> npt.NDArray[np.uint16] | None:
         return None
     filtered = np.frombuffer(rows, np.uint8).reshape(height, -1)
     used = np.bitwise_or.reduce(filtered, axis=0)
-    if used[3::3].any():  # some B is not 0 (filtered zeros are zeros): no mask, as Pillow will show
+    if used.tobytes()[3::3].strip(b"\0"):  # some B is not 0 (filtered zeros are zeros): no mask
         return None
     if not used[0]:  # as `encode` writes them: R and G lie there as 16 bits already
         return np.ndarray((height, width), "<u2", rows, 1, (1 + 3 * width, 3)).astype(np.uint16)
