@@ -92,6 +92,8 @@ def decode(data: bytes | memoryview | str | Path, name: str | None = None) -> Id
                     "written in B, G, R order, as OpenCV does? Write it with imagenets.masks.save."
                 )
             return from_rgb(rgb)
+    except CorruptError:
+        raise
     except UnidentifiedImageError:
         raise CorruptError(f"{what}: not a readable PNG (its header is broken).") from None
     except DECODE_ERRORS as error:
