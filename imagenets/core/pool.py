@@ -221,6 +221,26 @@ def _call(
 
 
 @contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Python processes that start inside do not warn of locks that others have left.
+
+    The trackers of multiprocessing and joblib remove such locks, which is their task, and warn of
+    it: after a run that was stopped while a worker began, the user would read of leaks.
+    """
+    name = "PYTHONWARNINGS"
+    before = os.environ.get(name)
+    own = "ignore:resource_tracker:UserWarning"
+    os.environ[name] = f"{before},{own}" if before else own
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextmanager
 def _shielded_children() -> Iterator[None]:
     """Processes that joblib starts inside never see Ctrl-C, not even while they import.
 
@@ -232,8 +252,9 @@ def _shielded_children() -> Iterator[None]:
     from joblib.externals.loky.backend import resource_tracker as joblib_tracker
 
     # both would start with the first worker, and unblock the signal when they do
-    resource_tracker.ensure_running()
-    joblib_tracker.ensure_running()
+    with _without_warnings():
+        resource_tracker.ensure_running()
+        joblib_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

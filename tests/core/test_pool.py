@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -190,3 +191,23 @@ def test_ctrl_c_is_raised_as_soon_as_they_are_started() -> None:
             reached.append("the end of the block")
         reached.append("what follows")
     assert reached == ["the end of the block"]
+
+
+_LEAK = """
+import os, sys
+from imagenets.core import pool
+with pool._shielded_children():
+    pass
+from joblib.externals.loky.backend import resource_tracker
+resource_tracker.register("/imagenets-no-such-lock", "semlock")
+assert "PYTHONWARNINGS" not in os.environ
+"""
+
+
+def test_trackers_do_not_warn_of_locks_that_they_remove() -> None:
+    """What a stopped run leaves is theirs to remove; the user need not read of it."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    call = [sys.executable, "-c", _LEAK]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=environment)
+    assert "leaked" not in done.stderr
+    assert "resource_tracker" not in done.stderr
