@@ -20,6 +20,7 @@ from imagenets import masks
 from imagenets.data.dataset.opening import open_store
 from imagenets.data.dataset.sample import Encoded, Names, Sample, StoredMask
 from imagenets.data.dataset.store import Store
+from imagenets.data.dataset.tv_tensors import wrapped
 from imagenets.errors import CorruptError, UsageError
 from imagenets.palette import overlay
 from imagenets.pixels.image import DecodeError, decode
@@ -39,7 +40,8 @@ class ImageNetS(Dataset[T], Generic[T]):
         root: What imagenets-prepare was given as `--root`, or the set's own folder in it.
         split: "train", "train-semi", "validation", "test", or (tier 919) "train-full".
         classes: The tier: 50, 300, 919, or the name of a custom one.
-        transform: Turns each sample into what is returned.
+        transform: Turns each sample into what is returned. Where torchvision is installed it gets
+            `tv_tensors`, so that v2 transforms move image and mask alike; see `wrapped`.
         layout: "shards", "tree", or "auto": shards where they are there.
         masks: Whether to decode masks; False leaves them out of the samples.
 
@@ -117,7 +119,7 @@ class ImageNetS(Dataset[T], Generic[T]):
         if isinstance(index, slice):
             return self._view(self._all_rows()[index])
         sample = self._sample(self._row(index))
-        return sample if self.transform is None else self.transform(sample)
+        return sample if self.transform is None else self.transform(wrapped(sample))
 
     def __getitems__(self, indices: Sequence[int]) -> list[T]:
         """Several samples at once; what DataLoader calls for a batch."""
