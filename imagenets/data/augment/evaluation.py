@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.pixels.resample import nearest_crop_into, resize_crop_into
+from imagenets.errors import UsageError
+from imagenets.pixels.resample import check_box, nearest_crop_into, resize_crop_into
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -31,9 +32,18 @@ def resize_crop(
 
     Returns:
         uint8 3 x h x w, on the image's device.
+
+    Raises:
+        UsageError: The image is of another shape or type, or the box is not inside it.
     """
     height, width = (size, size) if isinstance(size, int) else size
     left, top, wide, high = box
+    if image.dtype != torch.uint8 or image.ndim != 3 or min(height, width) < 1:
+        raise UsageError(
+            f"resizes uint8 3 x H x W to 1 x 1 pixel or more, not {image.dtype} of "
+            f"{tuple(image.shape)} to {height} x {width}."
+        )
+    check_box(box, image.shape[2], image.shape[1])
     if image.device.type == "cpu":
         out = np.empty((3, height, width), np.uint8)
         source = image.permute(1, 2, 0).numpy()
@@ -56,8 +66,13 @@ def label_crop(labels: Tensor, box: Sequence[int], flip: bool, size: int) -> Ten
 
     Returns:
         size x size of the same type, equal to Pillow's nearest.
+
+    Raises:
+        UsageError: The map is of another shape or type, or the box is not inside it.
     """
     left, top, width, height = box
+    if labels.is_floating_point() or labels.is_complex():
+        raise UsageError(f"a label map holds whole numbers, not {labels.dtype}.")
     kind = np.int16 if labels.dtype == torch.int16 else np.int64
     out = np.empty((size, size), kind)
     source = labels.numpy().astype(kind, copy=False)
@@ -74,7 +89,13 @@ def normalize(
 
 
 def short_side(image: Tensor, side: int) -> Tensor:
-    """Resizes a uint8 3 x H x W image so that its short side has `side` pixels, antialiased."""
+    """Resizes a uint8 3 x H x W image so that its short side has `side` pixels, antialiased.
+
+    Raises:
+        UsageError: The image is of another shape or type, or `side` is less than 1.
+    """
+    if side < 1:
+        raise UsageError(f"side is {side}: at least 1 pixel is needed.")
     height, width = image.shape[1:]
     short = min(height, width)
     target = (max(1, height * side // short), max(1, width * side // short))
@@ -87,6 +108,12 @@ def center_crop(image: Tensor, size: int) -> Tensor:
     """Cuts the middle size x size pixels out of (... x) H x W images at least as large.
 
     Where the middle lies between two pixels, the even offset is taken, as torchvision does.
+
+    Raises:
+        UsageError: They are smaller.
     """
-    top, left = (round((side - size) / 2) for side in image.shape[-2:])
+    height, width = image.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise UsageError(f"cannot cut {size} x {size} pixels out of {width} x {height}.")
+    top, left = (round((side - size) / 2) for side in (height, width))
     return image[..., top : top + size, left : left + size]

@@ -5,13 +5,24 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from imagenets.data.augment import ViewGroup, apply, apply_labels, draw
+from imagenets.data.augment import (
+    ViewGroup,
+    apply,
+    apply_groups,
+    apply_labels,
+    center_crop,
+    draw,
+    label_crop,
+    resize_crop,
+    short_side,
+)
 from imagenets.errors import UsageError
 from imagenets.pixels.ragged import RaggedBatch
 from imagenets.pixels.resample import crop_normalised_into, nearest_crop_into, resize_crop_into
@@ -99,6 +110,65 @@ def test_parameters_that_lie_are_refused(what: str) -> None:
         apply(images(), dataclasses.replace(drawn(), **CHANGES[what]))
 
 
+def room(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.zeros(*(shape or (2, 2, 3, 8, 8)), dtype=dtype)
+
+
+ROOMS: dict[str, Callable[[], list[torch.Tensor]]] = {
+    "none": lambda: [],
+    "two for one group": lambda: [room(), room()],
+    "too small": lambda: [room(2, 2, 3, 2, 2)],
+    "too large": lambda: [room(2, 2, 3, 16, 16)],
+    "too few views": lambda: [room(1, 2, 3, 8, 8)],
+    "flat": lambda: [room(2, 2, 3 * 8 * 8)],
+    "doubles": lambda: [room(dtype=torch.float64)],
+    "every other column": lambda: [room(2, 2, 3, 8, 16)[..., ::2]],
+    "one view in place of all": lambda: [room(1, 1, 3, 8, 8).expand(2, 2, 3, 8, 8)],
+    "interleaved": lambda: [room(2, 2, 8, 8, 3).permute(0, 1, 4, 2, 3)],
+}
+
+
+@pytest.mark.parametrize("what", ROOMS)
+def test_room_that_results_do_not_fit_into_is_refused(what: str) -> None:
+    out = ROOMS[what]()
+    with pytest.raises(UsageError, match="out "):
+        apply_groups(images(), [drawn()], out=out)
+    assert not any(tensor.any() for tensor in out)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_results_are_written_over(channels_last: bool) -> None:
+    full = [image + 255 for image in images()]
+    first = apply_groups(images(), [drawn()], channels_last=channels_last)
+    before = first[0].clone()
+    (again,) = apply_groups(full, [drawn()], channels_last=channels_last, out=first)
+    assert again.data_ptr() == first[0].data_ptr()
+    assert not torch.equal(again, before)
+    assert torch.equal(again, apply(full, drawn(), channels_last=channels_last))
+
+
+NONSENSE: dict[str, Callable[[], Any]] = {
+    "two means": lambda: apply(images(), drawn(), mean=(0.5, 0.5)),  # type: ignore[arg-type]
+    "a deviation of 0": lambda: apply(images(), drawn(), std=(0.2, 0.0, 0.2)),
+    "fewer than no threads": lambda: apply(images(), drawn(), threads=-1),
+    "no images": lambda: apply([], drawn()),
+    "no maps": lambda: apply_labels([], drawn()),
+    "maps with channels": lambda: apply_labels(images(), drawn()),
+    "a crop larger than the image": lambda: center_crop(images()[0], 21),
+    "a crop of no pixel": lambda: center_crop(images()[0], 0),
+    "a short side of no pixel": lambda: short_side(images()[0], 0),
+    "half ids": lambda: label_crop(torch.full((20, 30), 0.5), (0, 0, 5, 5), False, 4),
+    "floats": lambda: resize_crop(images()[0].float(), (0, 0, 5, 5), 4),
+    "a box outside, on a device": lambda: resize_crop(images()[0].to("meta"), (20, 0, 20, 5), 4),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_is_refused(what: str) -> None:
+    with pytest.raises(UsageError):
+        NONSENSE[what]()
+
+
 @pytest.mark.parametrize(
     ("offsets", "sizes"),
     [([0, 10**6], [[30, 20]] * 2), ([-1, 0], [[30, 20]] * 2), ([0, 0], [[30, 20], [3000, 2000]])],
@@ -114,7 +184,7 @@ _FUZZ = """
 import sys
 import numpy as np
 import torch
-from imagenets.data.augment import Params, ViewGroup, apply, apply_labels, draw
+from imagenets.data.augment import Params, ViewGroup, apply, apply_groups, apply_labels, draw
 from imagenets.errors import UsageError
 from imagenets.pixels.jpeg import decode_crop, transcode
 from imagenets.pixels.ragged import RaggedBatch
@@ -144,12 +214,16 @@ for _ in range(1500):
         torch.tensor([int(rng.choice(edge))]),
         torch.from_numpy(rng.choice(edge, (1, 2))),
     )
+    side = int(rng.choice([1, 5, 6, 6, 7]))
+    fitting = draw(torch.tensor([image.shape[1::-1]]), ViewGroup(2, 6), torch.Generator())
+    rooms = [torch.empty(2, 1, 3, side, 6)] * int(rng.choice([0, 1, 1, 1, 2]))
     calls = (
         lambda: resize_crop_into(image, box, bool(rng.random() < 0.5), out),
         lambda: nearest_crop_into(labels, box, False, out[..., 0].astype(np.int16)),
         lambda: apply([torch.from_numpy(image).permute(2, 0, 1)], params),
         lambda: apply(ragged, params),
         lambda: apply_labels([torch.from_numpy(labels)], params),
+        lambda: apply_groups([torch.from_numpy(image).permute(2, 0, 1)], [fitting], out=rooms),
         lambda: decode_crop(marked.data, marked.lengths, box),
         lambda: decode_crop(marked.data, lengths, (3, 3, 60, 50)),
         lambda: decode_crop(marked.data[:cut], marked.lengths, (3, 3, 60, 50)),
