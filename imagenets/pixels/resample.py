@@ -63,7 +63,7 @@ def resize_crop_into(
         source: H x W x 3; rows may be strided.
         box: Left, top, width, height, inside the image.
         flip: Mirror the result horizontally.
-        out: h x w x 3 or 3 x h x w, contiguous; written.
+        out: h x w x 3 or 3 x h x w, contiguous; written. One that could be either is h x w x 3.
         mode: The filter, see `filter_code`.
         antialias: Whether it widens where it shrinks.
     """

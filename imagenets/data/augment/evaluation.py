@@ -45,10 +45,10 @@ def resize_crop(
         )
     check_box(box, image.shape[2], image.shape[1])
     if image.device.type == "cpu":
-        out = np.empty((3, height, width), np.uint8)
+        out = np.empty((height, width, 3), np.uint8)
         source = image.permute(1, 2, 0).numpy()
         resize_crop_into(source, (left, top, wide, high), flip, out)
-        return torch.from_numpy(out)
+        return torch.from_numpy(np.ascontiguousarray(out.transpose(2, 0, 1)))
     crop = image[None, :, top : top + high, left : left + wide].float()
     resized = F.interpolate(crop, (height, width), mode="bilinear", antialias=True)[0]
     resized = resized.round_().clamp_(0, 255).byte()

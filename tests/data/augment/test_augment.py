@@ -410,6 +410,15 @@ def test_views_that_do_not_overlap_sample_nothing() -> None:
     assert (k == -2).all()
 
 
+@pytest.mark.parametrize("shape", [(10, 3), (3, 3), (3, 10), (1, 3)])
+def test_results_three_pixels_wide_equal_pillow(shape: tuple[int, int]) -> None:
+    image = photo(97, 71)
+    ours = augment.resize_crop(tensor(image), (0, 0, 97, 71), shape)
+    assert ours.is_contiguous()
+    theirs = tensor(image.resize(shape[::-1], Image.Resampling.BILINEAR))
+    assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
 def test_evaluation_transforms() -> None:
     image = tensor(photo(97, 71))
     small = augment.short_side(image, 32)
