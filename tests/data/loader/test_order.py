@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-from imagenets import ImageNetS, Loader, RandomResizedCrop
-from imagenets.data.loader.order import Order
+from imagenets import ImageNetS, Loader, RandomResizedCrop, ShortSide
+from imagenets.data.augment import short_side
+from imagenets.data.loader.order import Order, by_shape
+from imagenets.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,48 @@ def test_the_crops_of_an_epoch(tiny_root: Path) -> None:
         [6, 6, 14, 11],
     ]
     assert batches[1].flips.tolist() == [True, False, True, False]
+
+
+SHAPES = st.lists(st.sampled_from([(4, 6), (6, 4), (4, 4), (4, 9)]), max_size=60)
+
+
+@given(shapes=SHAPES, size=st.integers(1, 9))
+def test_batches_of_one_shape_are_full_and_hold_every_sample_once(
+    shapes: list[tuple[int, int]], size: int
+) -> None:
+    batches = by_shape(np.array(shapes, np.int64).reshape(-1, 2), size)
+    assert sorted(i for batch in batches for i in batch.tolist()) == list(range(len(shapes)))
+    left = []
+    for batch in batches:
+        (shape,) = {shapes[i] for i in batch}
+        assert batch.tolist() == sorted(batch.tolist())
+        assert 1 <= len(batch) <= size
+        if len(batch) < size:
+            left.append(shape)
+    assert len(left) == len(set(left))  # one that is not full for each shape, at most
+
+
+@pytest.mark.parametrize("side", [11, 40])
+def test_whole_images_come_resized_in_one_shape(tiny_root: Path, side: int) -> None:
+    data, crop = ImageNetS(tiny_root, "validation", 3), ShortSide(side)
+    batches = by_shape(crop.shapes(data.sizes), 3)
+    found = []
+    for batch in Loader(data, crop=crop, batches=batches):
+        assert batch.crop_masks.dtype == torch.int16
+        for place, index in enumerate(batch.indices.tolist()):
+            sample = data[index]
+            assert torch.equal(batch.crops[place], short_side(sample["image"], side))
+            height, width = batch.crops.shape[2:]
+            ids = Image.fromarray(sample["mask"].numpy().astype(np.int32), "I")
+            ids = ids.resize((width, height), Image.Resampling.NEAREST)
+            assert np.array_equal(batch.crop_masks[place].numpy(), np.asarray(ids))
+        found += batch.indices.tolist()
+    assert sorted(found) == list(range(len(data)))
+
+
+def test_images_of_several_shapes_do_not_go_into_one_batch(tiny_root: Path) -> None:
+    data = ImageNetS(tiny_root, "validation", 3)
+    shapes = np.unique(ShortSide(11).shapes(data.sizes), axis=0)
+    assert len(shapes) > 1
+    with pytest.raises(UsageError, match=rf"in {len(shapes)} shapes.*by_shape"):
+        list(Loader(data, len(data), crop=ShortSide(11)))
