@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,65 +42,80 @@ def _normalise(view: Any, scale: Any, bias: Any, interleave: bool, out: Any) -> 
                 target[i] = source[i] * factor + shift
 
 
+class Drawn(NamedTuple):
+    """The parameters of many views, a row for each; as `Params`."""
+
+    boxes: Any
+    flips: Any
+    jitters: Any
+    factors: Any
+    order: Any
+    greys: Any
+    solarises: Any
+    sigmas: Any
+
+
+class Output(NamedTuple):
+    """How views are resized and written: the filter's number, 3 scales and 3 biases, the layout."""
+
+    kind: int
+    scale: Any
+    bias: Any
+    interleave: bool
+
+
+FLAGS, BYTES, FLOATS = types.boolean[::1], types.uint8[:, ::1], types.float32[::1]
+ROWS, FLOAT_ROWS = types.int64[:, ::1], types.float32[:, ::1]
+# Numba has no types
+DRAWN = types.NamedTuple(  # type: ignore[no-untyped-call]
+    (ROWS, FLAGS, FLAGS, FLOAT_ROWS, ROWS, FLAGS, FLAGS, FLOATS), Drawn
+)
+OUTPUT = types.NamedTuple(  # type: ignore[no-untyped-call]
+    (types.int64, FLOATS, FLOATS, types.boolean), Output
+)
+
+
 @compiled_for(
-    types.void(
-        *(
-            types.int64,
-            types.int64,
-            types.int64[:, ::1],
-            types.int64[:, ::1],
-            types.boolean[::1],
-        ),
-        *(types.boolean[::1], types.float32[:, ::1], types.int64[:, ::1], types.boolean[::1]),
-        *(types.boolean[::1], types.float32[::1], types.int64, types.float32[::1]),
-        *(types.float32[::1], types.boolean, types.float32[:, ::1]),
-        *(types.uint8[:, ::1], types.uint8[:, ::1]),
-    ),
+    types.void(types.int64, types.int64, ROWS, DRAWN, OUTPUT, FLOAT_ROWS, BYTES, BYTES),
     calls=[simd, resample_loops, colour, blur],
 )
 def _make(
     start: int,
     stop: int,
     images: Any,
-    boxes: Any,
-    flips: Any,
-    jitters: Any,
-    factors: Any,
-    order: Any,
-    greys: Any,
-    solarises: Any,
-    sigmas: Any,
-    kind: int,
-    scale: Any,
-    bias: Any,
-    interleave: bool,
+    drawn: Drawn,
+    output: Output,
     out: Any,
     lines: Any,
     pixels: Any,
 ) -> None:
-    """Makes views `start` to `stop`; view v is of image v % N, each array has a row for each.
+    """Makes views `start` to `stop`; view v is of image v % N.
 
     A view is worked on in one place that stays in the cache, and written once, as float32.
     `lines` (3 S x S) and `pixels` (3 x S S) are this place, seen in two ways.
     """
     for v in range(start, stop):
         address, stride, width, height = images[v % images.shape[0]]
-        left, top, wide, high = boxes[v]
-        place = (left, top, wide, high, flips[v], kind, True, lines)
+        left, top, wide, high = drawn.boxes[v]
+        place = (left, top, wide, high, drawn.flips[v], output.kind, True, lines)
         resize_at(address, stride, width, height, *place)
-        if jitters[v]:
-            colour.jitter(pixels, factors[v], order[v])
-        if greys[v]:
+        if drawn.jitters[v]:
+            colour.jitter(pixels, drawn.factors[v], drawn.order[v])
+        if drawn.greys[v]:
             colour.grey(pixels)
-        if solarises[v]:
+        if drawn.solarises[v]:
             colour.solarise(pixels)
-        if sigmas[v] > 0:
-            blur.blur(lines, sigmas[v])
-        _normalise(pixels, scale, bias, interleave, out[v])
+        if drawn.sigmas[v] > 0:
+            blur.blur(lines, drawn.sigmas[v])
+        _normalise(pixels, output.scale, output.bias, output.interleave, out[v])
 
 
 Source = tuple[NDArray[np.int64], list[NDArray[np.uint8]]]
 """Address, row stride, width and height of each image, and the arrays that own the memory."""
+
+
+Arguments = tuple[NDArray[np.int64], Drawn, Output, NDArray[np.float32]]
+"""Images as `sources` finds them, the views of one group, and where they go, a row for each."""
 
 
 def sources(images: RaggedBatch | Sequence[Tensor]) -> Source:
@@ -134,14 +149,9 @@ def views(
         shape = (size, size, 3) if last else (3, size, size)
         result = target.out[group] if target.out else _empty((*params.flips.shape, *shape))
         flat = result.permute(0, 1, 3, 4, 2) if target.out and last else result
-        linear = target.scale.numpy(), target.bias.numpy()
-        rest = (
-            filter_code(params.mode, params.antialias),
-            *linear,
-            last,
-            flat.view(count, -1).numpy(),
-        )
-        arguments = (places, *_rows(params), *rest)
+        kind = filter_code(params.mode, params.antialias)
+        output = Output(kind, target.scale.numpy(), target.bias.numpy(), last)
+        arguments = places, _rows(params), output, flat.view(count, -1).numpy()
         starts = range(0, count, SHARE)
         work += [(first, min(first + SHARE, count), arguments, size) for first in starts]
         results.append(flat.permute(0, 1, 4, 2, 3) if last else flat)
@@ -160,17 +170,13 @@ def _empty(shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.empty(shape, np.float32))
 
 
-def _work(part: tuple[int, int, tuple[Any, ...], int]) -> None:
+def _work(part: tuple[int, int, Arguments, int]) -> None:
     start, stop, arguments, size = part
     lines = np.empty((3 * size, size), np.uint8)
-    # mypy cannot count the arguments that a tuple of unknown length stands for
-    _make(start, stop, *arguments, lines, lines.reshape(3, -1))  # type: ignore[call-arg]
+    _make(start, stop, *arguments, lines, lines.reshape(3, -1))
 
 
-def _rows(params: Params) -> list[NDArray[Any]]:
-    """The parameters with one row for each of V x N views, in the order of the loop."""
-    tensors = (
-        *(params.boxes, params.flips, params.jitters, params.factors),
-        *(params.order, params.greys, params.solarises, params.sigmas),
-    )
-    return [tensor.flatten(0, 1).contiguous().numpy() for tensor in tensors]
+def _rows(params: Params) -> Drawn:
+    """The parameters with one row for each of V x N views."""
+    tensors = (getattr(params, name) for name in Drawn._fields)
+    return Drawn(*(tensor.flatten(0, 1).contiguous().numpy() for tensor in tensors))
