@@ -532,7 +532,7 @@ def test_pillow_decodes_what_simplejpeg_does_not(root: Path) -> None:
 
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")  # Lightning's own
-def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
+def test_lightning_trains_and_validates_with_it(root: Path, tmp_path: Path) -> None:
     import lightning
 
     class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
@@ -546,11 +546,15 @@ def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
             loss: torch.Tensor = self.layer(batch.images.mean((2, 3))).mean()
             return loss
 
+        def validation_step(self, batch: Batch, index: int) -> None:
+            self.seen.append(batch.indices.tolist())
+
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), 0.1)
 
     model = Model()
-    loader = Loader(ImageNetS(root, "train", 3), 4, crop=RandomResizedCrop(8, output="float32"))
+    crop = RandomResizedCrop(8, output="float32")
+    loader = Loader(ImageNetS(root, "train", 3), 4, crop=crop, shuffle=True)
     trainer = lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, default_root_dir=tmp_path,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -558,6 +562,9 @@ def test_lightning_trains_with_it(root: Path, tmp_path: Path) -> None:
     trainer.fit(model, loader)
     assert len(model.seen) == 12
     assert model.seen[:6] != model.seen[6:]
+    model.seen.clear()
+    trainer.validate(model, Loader(ImageNetS(root, "train", 3), 5, crop=crop), verbose=False)
+    assert [index for indices in model.seen for index in indices] == list(range(24))
 
 
 @pytest.mark.slow
