@@ -10,7 +10,7 @@ from tiny import Tiny, tiny
 
 from imagenets.cli.prepare import main
 from imagenets.data.lists import read_lists
-from imagenets.data.prepare.archive import MaskArchive
+from imagenets.data.mask_archive import MaskArchive
 from imagenets.data.prepare.plan import Plan
 from imagenets.data.prepare.planning import make_plan
 from imagenets.data.raw import RawImages, open_sources

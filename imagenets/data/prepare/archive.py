@@ -1,96 +1,31 @@
-"""The mask archive: checked member by member, then read by name.
+"""The mask archive, checked member by member.
 
-Nothing is ever extracted by a member's own name, sizes are bounded before anything is unpacked,
-and what the content says counts for more than the digest in the file name.
+What the content says counts for more than the digest in the file name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenets import masks, paths
 from imagenets.core import files
-from imagenets.core.files import is_litter
 from imagenets.core.pool import Pool
+from imagenets.data.mask_archive import MaskArchive, members
 from imagenets.errors import CorruptError, ImageNetSError
 from imagenets.pixels import png
 
 if TYPE_CHECKING:
     from imagenets.data.raw import RawImages
 
-MAX_MEMBER = 1 << 26
-"""A mask is some kilobytes; a member that claims to unpack to more than this is refused."""
-
 _CHUNK = 256
 _SHOWN = 5
 _REMEDY = "Delete it and fetch it again, or give another copy with --annotations."
-
-
-class MaskArchive:
-    """A zip of masks; opened where it is read, so it may be sent to other processes.
-
-    Args:
-        path: The zip.
-
-    Raises:
-        CorruptError: It is no zip, or a member's name or size could do harm.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        for name, info in _members(path).items():
-            _checked(path, name, info)
-
-    def read(self, name: str) -> bytes:
-        """Returns a member's bytes.
-
-        Raises:
-            CorruptError: It is not there, or its checksum is wrong.
-        """
-        info = self._info(name)
-        try:
-            return _open(self.path)[0].read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise CorruptError(f"{self.path}: {name}: {error}. {_REMEDY}") from error
-        except (NotImplementedError, RuntimeError) as error:  # other compressions, passwords
-            raise CorruptError(f"{self.path}: {name} cannot be read ({error}). {_REMEDY}") from None
-
-    def size(self, name: str) -> int:
-        """Unpacked bytes of a member; raises like `read`."""
-        return self._info(name).file_size
-
-    def _info(self, name: str) -> zipfile.ZipInfo:
-        info = _members(self.path).get(name)
-        if info is None:
-            raise CorruptError(f"{self.path}: holds no {name}. {_REMEDY}")
-        _checked(self.path, name, info)  # again: the file may have changed since it was opened
-        return info
-
-    def check_names(self, expected: Iterable[str]) -> None:
-        """Checks that the archive has exactly the members that the lists name.
-
-        Raises:
-            CorruptError: Members are missing, or there are others.
-        """
-        wanted, found = set(expected), set(_members(self.path))
-        faults = []
-        for what, names in (("lacks", wanted - found), ("holds besides", found - wanted)):
-            if names:
-                shown = ", ".join(sorted(names)[:_SHOWN])
-                faults.append(f"it {what} {len(names):,} members, such as {shown}")
-        if faults:
-            raise CorruptError(
-                f"{self.path}: not the archive that the lists describe: {'; '.join(faults)}. "
-                f"{_REMEDY}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +58,7 @@ def tiers_of(path: Path) -> set[str]:
     Raises:
         CorruptError: There are none.
     """
-    names = _members(path)
+    names = members(path)
     found = {parsed[0] for name in names if (parsed := paths.parse_set(name.partition("/")[0]))}
     if not found:
         shown = f"{len(names):,} members such as {min(names)}" if names else "no members"
@@ -250,49 +185,3 @@ def _check_chunk(archive: MaskArchive, classes: int, names: Sequence[str]) -> li
         except ImageNetSError as error:
             bad.append(str(error))
     return bad
-
-
-_Zip = tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]
-
-
-def _open(path: Path) -> _Zip:
-    status = path.stat()
-    return _opened(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _opened(path: Path, size: int, mtime: int) -> _Zip:
-    """The archive of this process, and its members by name: 22,000 take 0.3 s, each time."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CorruptError(f"{path}: not a readable zip ({error}). {_REMEDY}") from None
-    members: dict[str, zipfile.ZipInfo] = {}
-    for info in archive.infolist():
-        # some tools write ./a/b, those of Windows a\b
-        name = info.filename.replace("\\", "/").removeprefix("./")
-        if name.endswith("/") or is_litter(name):
-            continue
-        if name in members:
-            raise CorruptError(f"{path}: holds {name} more than once. {_REMEDY}")
-        members[name] = info
-    return archive, members
-
-
-def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The members by their names, without folders and what operating systems add."""
-    return _open(path)[1]
-
-
-def _checked(path: Path, name: str, info: zipfile.ZipInfo) -> None:
-    """Checks that a member's name stays within the archive's folder, and its size within bounds."""
-    if name.startswith("/") or ".." in name.split("/") or ":" in name:
-        raise CorruptError(
-            f"{path}: the member {info.filename!r} points out of the archive's folder. This is no "
-            f"archive of masks. {_REMEDY}"
-        )
-    if info.file_size > MAX_MEMBER:
-        raise CorruptError(
-            f"{path}: the member {info.filename} claims to unpack to {info.file_size:,} bytes, no "
-            f"mask is that large. {_REMEDY}"
-        )

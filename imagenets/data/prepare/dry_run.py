@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import paths
-from imagenets.data.prepare.archive import MaskArchive
+from imagenets.data.mask_archive import MaskArchive
 from imagenets.data.prepare.config import Layout, PrepareConfig
 from imagenets.data.prepare.fetch import check_archive, fetch_lists
 from imagenets.data.prepare.inspect import check_decodes, inspect, shrink

@@ -21,7 +21,8 @@ import numpy as np
 from imagenets import paths
 from imagenets.core.files import remove_parts, write_file
 from imagenets.core.pool import Pool
-from imagenets.data.prepare.archive import Digest, MaskArchive
+from imagenets.data.mask_archive import MaskArchive
+from imagenets.data.prepare.archive import Digest
 from imagenets.data.prepare.pack_shard import Job, Options, Record, Task, pack_shard
 from imagenets.data.prepare.plan import GROUPS, Plan
 from imagenets.data.shards import FORMAT_VERSION, MANIFEST, Manifest, ShardInfo, SplitInfo

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.core.files import sha256, write_json
-from imagenets.data.prepare.archive import MaskArchive, read_mask
+from imagenets.data.mask_archive import MaskArchive
+from imagenets.data.prepare.archive import read_mask
 from imagenets.data.prepare.inspect import check_decodes, inspect, shrink, store_mask
 from imagenets.data.prepare.plan import SplitPlan
 from imagenets.data.shards import ShardInfo, ShardSample, shard_draft

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from imagenets import paths
 from imagenets.core.files import atomic, sha256
 from imagenets.data.lists import read_lists
+from imagenets.data.mask_archive import MaskArchive
 from imagenets.data.prepare import archive as masks
 from imagenets.data.prepare.config import PrepareConfig
 from imagenets.data.prepare.fetch import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Masks = tuple[masks.MaskArchive, masks.Digest]
+Masks = tuple[MaskArchive, masks.Digest]
 
 
 @dataclass
@@ -274,7 +275,7 @@ def needs_archive(plan: Plan, config: PrepareConfig, images: RawImages) -> bool:
 def _checked_masks(
     tier: Tier, members: tuple[str, ...], classes: int, config: PrepareConfig
 ) -> Masks:
-    archive = masks.MaskArchive(fetch_archive(tier, config.origin, config.downloads))
+    archive = MaskArchive(fetch_archive(tier, config.origin, config.downloads))
     state = config.state(tier.name)
     state.mkdir(parents=True, exist_ok=True)
     digest = masks.check(archive, members, classes, state / "archive.json", config.pool)

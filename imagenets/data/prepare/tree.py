@@ -19,7 +19,8 @@ import numpy as np
 from imagenets import paths
 from imagenets.core.files import PART, is_litter, is_part, sync_all, write_file
 from imagenets.core.pool import Pool
-from imagenets.data.prepare.archive import MaskArchive, read_mask
+from imagenets.data.mask_archive import MaskArchive
+from imagenets.data.prepare.archive import read_mask
 from imagenets.data.prepare.plan import Plan, SplitPlan
 from imagenets.errors import UsageError
 

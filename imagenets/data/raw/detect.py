@@ -11,7 +11,8 @@ from imagenets.classes import is_wnid
 from imagenets.core.files import is_litter
 from imagenets.data.raw import folders, parquets, tars
 from imagenets.data.raw.images import RawImages
-from imagenets.data.raw.parts import Part, split_name
+from imagenets.data.raw.parts import Part
+from imagenets.data.stems import split_name
 from imagenets.errors import MissingError, UsageError
 
 KINDS = ("folders", "flat", "tar", "kaggle", "parquet", "webdataset")

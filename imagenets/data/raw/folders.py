@@ -11,14 +11,8 @@ import numpy as np
 from imagenets.classes import is_wnid
 from imagenets.core.files import pass_over
 from imagenets.core.log import progress
-from imagenets.data.raw.parts import (
-    STEM_DTYPE,
-    Location,
-    Part,
-    is_image_name,
-    split_name,
-    split_names,
-)
+from imagenets.data.raw.parts import Location, Part
+from imagenets.data.stems import STEM_DTYPE, is_image_name, split_name, split_names
 from imagenets.errors import MissingError
 
 

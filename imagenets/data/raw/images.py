@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.data.raw.parts import STEM_DTYPE, Container, Integers, Location, Part, Stems
+from imagenets.data.raw.parts import Container, Integers, Location, Part
+from imagenets.data.stems import STEM_DTYPE, Stems
 
 _MOST_OPEN = 16
 """Archives that one process holds open at a time."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,44 +10,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.classes import WNID
-from imagenets.errors import CorruptError, MissingError
+from imagenets.data.stems import STEM_DTYPE, Stems
 
-STEM_DTYPE = np.dtype("S32")
-"""An image's identity: the stem of its ILSVRC file name, as bytes."""
-
-Stems = npt.NDArray[np.bytes_]
 Integers = npt.NDArray[np.int64]
-
-# `<stem>.JPEG`, or `<stem>_<wnid>.JPEG` as the Hugging Face archives name them.
-_IMAGE = re.compile(
-    rf"({WNID}_[0-9A-Za-z]{{1,22}}|ILSVRC2012_val_\d{{8}})((?:_{WNID})?\.(?i:jpe?g|png))".encode()
-)
-_IMAGES = re.compile(rb"(?<![^/])" + _IMAGE.pattern + rb"(?![^/])")
-_PICTURE = re.compile(rb"(?!\._).*\.(?i:jpe?g|png|webp|bmp)", re.DOTALL)
-
-
-def split_name(name: bytes) -> tuple[bytes, bytes] | None:
-    """Splits an ILSVRC file name (no folders) into stem and suffix; None when it is none."""
-    match = _IMAGE.fullmatch(name)
-    return (match[1], match[2]) if match else None
-
-
-def stem_of(path: bytes) -> bytes | None:
-    """The stem in a path or key, whose suffix may be missing; None when it holds none."""
-    name = path[path.rfind(b"/") + 1 :]
-    parts = split_name(name) or split_name(name + b".JPEG")
-    return parts[0] if parts else None
-
-
-def split_names(names: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """The stem and suffix of every ILSVRC file name among `names`, in order, fast."""
-    return _IMAGES.findall(b"/".join(names))  # no name holds a slash
-
-
-def is_image_name(name: bytes) -> bool:
-    """Whether a name looks like that of some image, whatever it is called."""
-    return _PICTURE.fullmatch(name) is not None
 
 
 class Location(NamedTuple):
@@ -86,45 +49,6 @@ class Container(Protocol):
 
     def close(self) -> None:
         """Lets go of what is open; the next read opens it again."""
-
-
-Stamp = tuple[int, int]
-"""Bytes and time of change (ns) of an archive: with others it is another one."""
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """What an archive is known by."""
-    return status.st_size, status.st_mtime_ns
-
-
-class Handle:
-    """A file descriptor that closes with its last reference.
-
-    Threads may share it (`pread` has no position), and so may a forked child.
-
-    Raises:
-        MissingError: The file cannot be opened.
-        CorruptError: It is not the one that `stamp` was taken of.
-    """
-
-    def __init__(self, path: str, stamp: Stamp) -> None:
-        self.fd = -1  # stands even when `open` raises, for `__del__`
-        try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise MissingError(
-                f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions."
-            ) from error
-        now = stamp_of(os.fstat(self.fd))
-        if now != stamp:  # positions would mean other images
-            raise CorruptError(
-                f"{path}: has changed since its images were listed ({stamp[0]:,} bytes then, "
-                f"{now[0]:,} now). Run the command again."
-            )
-
-    def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
 
 
 class Columns:

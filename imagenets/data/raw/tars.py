@@ -15,19 +15,11 @@ import numpy as np
 
 from imagenets.classes import is_wnid
 from imagenets.core.files import atomic
+from imagenets.core.handle import Handle, Stamp, stamp_of
 from imagenets.core.log import bar
-from imagenets.data.raw.parts import (
-    STEM_DTYPE,
-    Columns,
-    Handle,
-    Location,
-    Part,
-    Stamp,
-    is_image_name,
-    split_name,
-    stamp_of,
-)
+from imagenets.data.raw.parts import Columns, Location, Part
 from imagenets.data.raw.tarwalk import Member, is_tar, walk
+from imagenets.data.stems import STEM_DTYPE, is_image_name, split_name
 from imagenets.errors import CorruptError
 
 log = logging.getLogger(__name__)

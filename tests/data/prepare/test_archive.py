@@ -18,9 +18,8 @@ from tiny import Tiny, tiny
 
 from imagenets import masks
 from imagenets.core.pool import Pool
+from imagenets.data.mask_archive import MAX_MEMBER, MaskArchive
 from imagenets.data.prepare.archive import (
-    MAX_MEMBER,
-    MaskArchive,
     check,
     decode_mask,
     digest,
