@@ -7,6 +7,7 @@ stages and other machines find them in one place.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.classes import WNID, is_wnid
+from imagenets.classes import WNID, ilsvrc_classes, is_wnid
 from imagenets.core.files import sha256
 from imagenets.errors import CorruptError
-from imagenets.tiers import Tier, list_paths
+from imagenets.tiers import ListFile, Tier, list_paths
 
 Names = npt.NDArray[np.bytes_]
 
@@ -51,6 +52,48 @@ class Lists:
 def have_lists(name: str, folder: Path) -> bool:
     """Whether all lists of a tier lie in a folder, by their published paths."""
     return all((folder / path).is_file() for path in list_paths(name).values())
+
+
+def lists_folder(index: Path) -> Path:
+    """The folder in which lists lie by their published paths, of one that a user names.
+
+    That is the folder itself, or its `data` where it is a checkout of the publishers' repository.
+    """
+    if not (index / "categories").is_dir() and (index / "data" / "categories").is_dir():
+        return index / "data"
+    return index
+
+
+def check_published(path: Path, entry: ListFile, remedy: str) -> str:
+    """Checks that a list is the published one, where one is published; returns its SHA-256.
+
+    Args:
+        path: The list.
+        entry: Which one it should be.
+        remedy: What to do if it is not.
+
+    Raises:
+        CorruptError: It is another.
+    """
+    digest = sha256(path)
+    if entry.sha256 in (None, digest):
+        return digest
+    marked = path.read_bytes().startswith(BOM_UTF8)
+    raise CorruptError(
+        f"{path}: not the published list: its SHA-256 is {digest}, the published one is "
+        f"{entry.sha256}."
+        f"{' It begins with a byte order mark, which an editor has put there.' if marked else ''}"
+        f" {remedy}"
+    )
+
+
+def source_classes(lists: Lists) -> tuple[str, ...]:
+    """The classes that `ilsvrc` counts: ILSVRC's own where they hold all that occur, else those."""
+    own = {
+        wnid.decode() for records in lists.splits.values() for wnid in np.unique(records.sources)
+    }
+    own.update(lists.classes)
+    return ilsvrc_classes() if own <= set(ilsvrc_classes()) else tuple(sorted(own))
 
 
 def read_lists(tier: Tier, downloads: Path) -> Lists:

@@ -13,7 +13,7 @@ from imagenets import paths
 from imagenets.classes import class_folders, ilsvrc_classes, ranks
 from imagenets.core.files import is_litter
 from imagenets.data.dataset.store import digest
-from imagenets.data.lists import Lists, have_lists, read_lists
+from imagenets.data.lists import Lists, have_lists, read_lists, source_classes
 from imagenets.errors import CorruptError, MissingError
 from imagenets.pixels.image import DecodeError, size
 from imagenets.tiers import SPLITS, TIERS, get_tier, list_paths
@@ -93,19 +93,17 @@ class TreeStore:
         folders = np.array(self._folders, np.bytes_)[self._codes]
         training = self._split.startswith("train")
         own = self._stems.astype("S9") if training else folders  # S9: the stem's prefix
-        seen = set(self._folders) | {wnid.decode(errors="replace") for wnid in np.unique(own)}
         if lists is not None:
-            self.classes = lists.classes
+            self.classes, self.source_classes = lists.classes, source_classes(lists)
             records = lists.splits.get(self._split)
             if records is not None and not training:
                 listed = dict(zip(records.stems.tolist(), records.sources.tolist(), strict=True))
                 pairs = zip(self._stems.tolist(), folders.tolist(), strict=True)
                 own = np.array([listed.get(stem, wnid) for stem, wnid in pairs], "S9")
-            every = (np.unique(records.sources) for records in lists.splits.values())
-            seen = {wnid.decode() for part in every for wnid in part}
-        else:
-            self.classes = self._guess_classes(tier)
-        seen |= set(self.classes)
+            return own
+        self.classes = self._guess_classes(tier)
+        seen = {wnid.decode(errors="replace") for wnid in np.unique(own)}
+        seen |= {*self._folders, *self.classes}
         ilsvrc = ilsvrc_classes()
         official = tier in TIERS or seen <= set(ilsvrc)
         self.source_classes = ilsvrc if official else tuple(sorted(seen))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 
 from imagenets.core.files import sha256, write_file
-from imagenets.data.lists import have_lists
+from imagenets.data.lists import check_published, have_lists, lists_folder
 from imagenets.data.prepare.archive import tiers_of
 from imagenets.data.prepare.download import fetch
-from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.errors import MissingError, UsageError
 from imagenets.tiers import ARCHIVES_URL, LISTS_URL, TIERS, ListFile, Tier, get_tier, list_paths
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def lists_at_hand(name: str, origin: Origin, downloads: Path) -> Tier | None:
 
     Writes nothing and needs no network.
     """
-    given = None if origin.index is None else _lists_in(origin.index)
+    given = None if origin.index is None else lists_folder(origin.index)
     if not have_lists(name, downloads) or not (given is None or have_lists(name, given)):
         return None
     tier = get_tier(name, downloads)
@@ -73,7 +72,7 @@ def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
         DownloadError: A list cannot be fetched.
     """
     if origin.index is not None:
-        folder = _lists_in(origin.index)
+        folder = lists_folder(origin.index)
         tier = get_tier(name, folder)
         for entry in tier.lists:
             _take(entry, folder / entry.path, downloads / entry.path)
@@ -92,12 +91,6 @@ def fetch_lists(name: str, origin: Origin, downloads: Path) -> Tier:
             quiet=True,
         )
     return known or get_tier(name, downloads)
-
-
-def _lists_in(index: Path) -> Path:
-    if not (index / "categories").is_dir() and (index / "data" / "categories").is_dir():
-        return index / "data"  # a checkout of the publishers' repository
-    return index
 
 
 def local_archive(tier: Tier, origin: Origin, downloads: Path) -> Path | None:
@@ -161,14 +154,8 @@ def _archive_name(tier: Tier, origin: Origin) -> str | None:
 
 
 def _take(entry: ListFile, source: Path, target: Path) -> None:
-    digest, data = sha256(source), source.read_bytes()
-    if entry.sha256 not in (None, digest):
-        marked = " It begins with a byte order mark, which an editor has put there."
-        raise CorruptError(
-            f"{source}: not the published list: its SHA-256 is {digest}, the published one is "
-            f"{entry.sha256}.{marked if data.startswith(BOM_UTF8) else ''} Leave --index out to "
-            "download it, or fetch it again."
-        )
+    remedy = "Leave --index out to download it, or fetch it again."
+    digest, data = check_published(source, entry, remedy), source.read_bytes()
     if target.is_file() and (target.samefile(source) or sha256(target) == digest):
         return
     target.parent.mkdir(parents=True, exist_ok=True)

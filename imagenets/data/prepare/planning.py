@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import paths
-from imagenets.classes import ilsvrc_classes, ranks
-from imagenets.data.lists import Lists, Names, Records
+from imagenets.classes import ranks
+from imagenets.data.lists import Lists, Names, Records, source_classes
 from imagenets.data.prepare.plan import Plan, SplitPlan
 from imagenets.errors import UsageError
 from imagenets.tiers import MASKED_SPLITS, SPLITS, Tier
@@ -77,7 +77,7 @@ class _Maker:
         self.tier = tier
         self.lists = lists
         self.images = images
-        self.source_classes = _source_classes(lists)
+        self.source_classes = source_classes(lists)
 
     def add(self, plan: Plan, split: str) -> None:
         if split in self.lists.splits:
@@ -139,15 +139,6 @@ def _members(tier: Tier, split: str, records: Records) -> tuple[str, ...]:
         paths.mask_member(tier.name, split, f"{wnid.decode()}/{stem.decode()}")
         for wnid, stem in names
     )
-
-
-def _source_classes(lists: Lists) -> tuple[str, ...]:
-    """ILSVRC's own classes where they hold all that occur, else just those that occur."""
-    own = {
-        wnid.decode() for records in lists.splits.values() for wnid in np.unique(records.sources)
-    }
-    own.update(lists.classes)
-    return ilsvrc_classes() if own <= set(ilsvrc_classes()) else tuple(sorted(own))
 
 
 def _prefixes(stems: Names) -> Names:
