@@ -5,6 +5,7 @@ Names and sizes of members are checked before any is unpacked.
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -12,10 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from imagenets.core.files import is_litter
+from imagenets.core.handle import Stamp, stamp_of
 from imagenets.errors import CorruptError
 
 MAX_MEMBER = 1 << 26
 """A mask is some kilobytes; a member that claims to unpack to more than this is refused."""
+
+_MOST_OPEN = 4
+"""Archives that one process holds open: one for each tier, and one more."""
 
 _SHOWN = 5
 _REMEDY = (
@@ -53,6 +58,13 @@ class MaskArchive:
         except (NotImplementedError, RuntimeError) as error:  # other compressions, passwords
             raise CorruptError(f"{self.path}: {name} cannot be read ({error}). {_REMEDY}") from None
 
+    def __contains__(self, name: str) -> bool:
+        return name in members(self.path)
+
+    def checksum(self, name: str) -> int:
+        """CRC-32 of a member's bytes, as the archive states it; raises like `read`."""
+        return self._info(name).CRC
+
     def size(self, name: str) -> int:
         """Unpacked bytes of a member; raises like `read`."""
         return self._info(name).file_size
@@ -88,12 +100,15 @@ _Zip = tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]
 
 def _open(path: Path) -> _Zip:
     status = path.stat()
-    return _opened(path, status.st_size, status.st_mtime_ns)
+    return _opened(path, stamp_of(status), os.getpid())
 
 
-@lru_cache(maxsize=1)
-def _opened(path: Path, size: int, mtime: int) -> _Zip:
-    """The archive of this process, and its members by name: 22,000 take 0.3 s, each time."""
+@lru_cache(maxsize=_MOST_OPEN)
+def _opened(path: Path, stamp: Stamp, process: int) -> _Zip:
+    """The archive of this process, and its members by name: 22,000 take 0.3 s, each time.
+
+    A forked child opens its own: of a descriptor that is shared, one would move the other's place.
+    """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,3 +227,22 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(CorruptError, match=f"{name} cannot be read .*encrypted"):
         MaskArchive(path).read(name)
+
+
+def test_forked_processes_each_read_from_a_descriptor_of_their_own(tmp_path: Path) -> None:
+    world = tiny()
+    archive = MaskArchive(world.archive(tmp_path))
+    names = sorted(world.members)
+    assert archive.read(names[0]) == world.members[names[0]]  # open from here on
+
+    def child(queue: Any) -> None:
+        queue.put([archive.read(name) == world.members[name] for name in names * 200])
+
+    context = multiprocessing.get_context("fork")
+    queues = [context.SimpleQueue() for _ in range(2)]
+    children = [context.Process(target=child, args=(queue,)) for queue in queues]
+    for process in children:
+        process.start()
+    assert all(all(queue.get()) for queue in queues)
+    for process in children:
+        process.join()
