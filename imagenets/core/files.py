@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from imagenets.errors import MissingError
+
 log = logging.getLogger(__name__)
 
 PART = ".part"
@@ -57,6 +59,28 @@ def pass_over(folder: str, error: OSError) -> None:
 @cache
 def _tell(folder: str, why: str) -> None:
     log.warning("%s: cannot be listed (%s) and is passed over", folder, why)
+
+
+def listing(folder: bytes, *, needed: bool = True) -> list[bytes]:
+    """The sorted names in a folder, as bytes: they need not be UTF-8.
+
+    Args:
+        folder: Which one.
+        needed: Whether something is expected in it; else one that is closed to us is passed over.
+
+    Raises:
+        MissingError: It cannot be listed.
+    """
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - bytes, for a million names
+    except OSError as error:
+        if not needed and isinstance(error, PermissionError):
+            pass_over(os.fsdecode(folder), error)
+            return []
+        raise MissingError(
+            f"{os.fsdecode(folder)}: cannot be listed ({error.strerror}). "
+            "Check the path and its permissions."
+        ) from error
 
 
 def remove_parts(folder: Path) -> None:

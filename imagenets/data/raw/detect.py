@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from imagenets.classes import is_wnid
-from imagenets.core.files import is_litter
+from imagenets.core.files import is_litter, listing
 from imagenets.data.raw import folders, parquets, tars
 from imagenets.data.raw.images import RawImages
 from imagenets.data.raw.parts import Part
@@ -113,7 +113,7 @@ def _parts_of_folder(
         label: The form to report for files; None to tell by their layout.
         depth: How many folders with known names lead here from the path that was given.
     """
-    names = [n for n in folders.listing(os.fsencode(path)) if not is_litter(os.fsdecode(n))]
+    names = [n for n in listing(os.fsencode(path)) if not is_litter(os.fsdecode(n))]
     here = os.fsencode(path) + b"/"
     unlike = [n for n in names if split_name(n) is None]  # asks no image whether it is a folder
     inside = {n for n in unlike if os.path.isdir(here + n)}  # noqa: PTH112

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from imagenets.classes import is_wnid
-from imagenets.core.files import pass_over
+from imagenets.core.files import listing
 from imagenets.core.log import progress
 from imagenets.data.raw.parts import Location, Part
 from imagenets.data.stems import STEM_DTYPE, is_image_name, split_name, split_names
@@ -60,36 +60,6 @@ def _unreadable(path: str, error: OSError) -> MissingError:
     )
 
 
-def listing(folder: bytes) -> list[bytes]:
-    """The sorted names in a folder, as bytes: they need not be UTF-8.
-
-    Raises:
-        MissingError: It cannot be listed.
-    """
-    try:
-        return _names(folder)
-    except OSError as error:
-        raise MissingError(
-            f"{os.fsdecode(folder)}: cannot be listed ({error.strerror}). "
-            "Check the path and its permissions."
-        ) from error
-
-
-def _names(folder: bytes) -> list[bytes]:
-    return sorted(os.listdir(folder))  # noqa: PTH208 - bytes, for a million names
-
-
-def _class_listing(folder: bytes) -> list[bytes]:
-    """As `listing`, but a folder that names no class may be closed to us, as `lost+found` is."""
-    try:
-        return _names(folder)
-    except PermissionError as error:
-        if is_wnid(os.path.basename(folder)):  # noqa: PTH119 - bytes
-            return listing(folder)
-        pass_over(os.fsdecode(folder), error)
-        return []
-
-
 def scan(kind: str, path: Path, folders: Sequence[bytes]) -> Part:
     """Lists the images of some folders, by name alone: no file is opened or asked for its size.
 
@@ -105,7 +75,7 @@ def scan(kind: str, path: Path, folders: Sequence[bytes]) -> Part:
     stems, counts, ranks = [np.empty(0, STEM_DTYPE)], [0], [np.empty(0, np.int64)]
     unidentified: list[bytes] = []
     for folder in progress(folders, f"list {path.name}", len(folders), unit="folder"):
-        names = _class_listing(folder)
+        names = listing(folder, needed=is_wnid(os.path.basename(folder)))  # noqa: PTH119 - bytes
         images = split_names(names)
         if len(images) < len(names):
             others = (name for name in names if split_name(name) is None)

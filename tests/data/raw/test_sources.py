@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from beside import SHARED, needs_shared
 
+from imagenets.core.files import listing
 from imagenets.data.raw import RawImages, open_sources
-from imagenets.data.raw.folders import listing
 from imagenets.errors import CorruptError, DependencyError, MissingError, UsageError
 
 TRAIN = {
