@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import importlib
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -40,25 +41,34 @@ class _RowGroups:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Any, int, str], Any] = OrderedDict()
+        self._turn = threading.Lock()  # neither this table nor pyarrow's files are for two threads
 
     def column(self, file: Any, group: int, leaf: str) -> Any:
         """One column of a row group, as an Arrow column."""
         key = file, group, leaf
-        found = self._kept.pop(key, None)
-        if found is None:
-            found = file.read_row_group(group, columns=[leaf], use_threads=False).column(0)
-        self._kept[key] = found
-        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _BUDGET:
-            self._kept.popitem(last=False)
+        with self._turn:
+            found = self._kept.pop(key, None)
+            if found is None:
+                found = file.read_row_group(group, columns=[leaf], use_threads=False).column(0)
+            self._kept[key] = found
+            held = sum(kept.nbytes for kept in self._kept.values())
+            while len(self._kept) > 1 and held > _BUDGET:
+                held -= self._kept.popitem(last=False)[1].nbytes
         return found
 
     def forget(self, file: Any) -> None:
         """Lets go of what is kept of a file."""
-        for key in [key for key in self._kept if key[0] is file]:
-            del self._kept[key]
+        with self._turn:
+            for key in [key for key in self._kept if key[0] is file]:
+                del self._kept[key]
+
+    def renew(self) -> None:
+        """Makes the lock anew in a forked child: a thread of the parent may have held it."""
+        self._turn = threading.Lock()
 
 
 _row_groups = _RowGroups()
+os.register_at_fork(after_in_child=_row_groups.renew)
 
 
 class ParquetImages:
@@ -66,20 +76,21 @@ class ParquetImages:
 
     Attributes:
         path: The file.
+        stamp: Its size and time of change when it was listed: with others it is another one.
         has_masks: Whether it has a column of masks.
     """
 
     def __init__(self, path: str, stamp: Stamp, image: str, mask: str | None) -> None:
         self.path = path
         self.has_masks = mask is not None
-        self._stamp = stamp
+        self.stamp = stamp
         self._image, self._mask = image, mask
         self._file: Any = None
         self._ends: list[int] = []
         self._pid = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self._stamp, self._image, self._mask)
+        return type(self), (self.path, self.stamp, self._image, self._mask)
 
     def read_image(self, row: int, name: str) -> bytes:
         """The bytes in a row's image column.
@@ -124,7 +135,7 @@ class ParquetImages:
         return data
 
     def _open(self) -> Any:
-        Handle(self.path, self._stamp)  # checks that it is still the file that was listed
+        Handle(self.path, self.stamp)  # checks that it is still the file that was listed
         file = _pyarrow().ParquetFile(self.path)
         meta = file.metadata
         rows = (meta.row_group(i).num_rows for i in range(meta.num_row_groups))
