@@ -1,4 +1,4 @@
-"""`ImageNetS`, one sample at a time: a map-style dataset over shards or over a tree."""
+"""`ImageNetS`, one sample at a time: a map-style dataset over shards, a tree or raw folders."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from torch.utils.data import Dataset
 from typing_extensions import TypeVar
 
 from imagenets import masks
+from imagenets.data.dataset.folder_opening import open_folders
 from imagenets.data.dataset.opening import open_store
 from imagenets.data.dataset.sample import Encoded, Names, Sample, StoredMask
-from imagenets.data.dataset.store import Store
+from imagenets.data.dataset.store import REPLACE, UNLIKE, Store
 from imagenets.data.dataset.tv_tensors import wrapped
 from imagenets.errors import CorruptError, UsageError
 from imagenets.palette import overlay
 from imagenets.pixels.image import DecodeError, decode
 
 T = TypeVar("T", covariant=True, default=Sample)
+U = TypeVar("U")
 
 
 class ImageNetS(Dataset[T], Generic[T]):
@@ -91,14 +93,93 @@ class ImageNetS(Dataset[T], Generic[T]):
         layout: Literal["auto", "shards", "tree"] = "auto",
         masks: bool = True,
     ) -> None:
-        self.tier, self._store = open_store(Path(root), split, str(classes), layout)
-        self.split = split
+        tier, store = open_store(Path(root), split, str(classes), layout)
+        self._open(tier, split, store, transform, masks)
+
+    def _open(
+        self,
+        tier: str,
+        split: str,
+        store: Store,
+        transform: Callable[[Sample], Any] | None,
+        masks: bool,
+    ) -> None:
+        self.tier, self.split, self._store = tier, split, store
         self.transform = transform
-        self.classes = self._store.classes
-        self.source_classes = self._store.source_classes
-        self.has_masks = masks and self._store.has_masks
+        self.classes = store.classes
+        self.source_classes = store.source_classes
+        self.has_masks = masks and store.has_masks
         self._rows: npt.NDArray[np.int64] | None = None  # of a view; None: all of the store
         self._labels: Path | None = None  # of a view with masks of another make
+
+    @overload
+    @classmethod
+    def from_folders(
+        cls,
+        images: str | Path,
+        masks: str | Path | None = ...,
+        split: str = ...,
+        classes: int | str = ...,
+        index: str | Path | None = ...,
+        transform: None = ...,
+        allow_missing: bool = ...,
+    ) -> ImageNetS[Sample]: ...
+
+    @overload
+    @classmethod
+    def from_folders(
+        cls,
+        images: str | Path,
+        masks: str | Path | None = ...,
+        split: str = ...,
+        classes: int | str = ...,
+        index: str | Path | None = ...,
+        *,
+        transform: Callable[[Sample], U],
+        allow_missing: bool = ...,
+    ) -> ImageNetS[U]: ...
+
+    @classmethod
+    def from_folders(
+        cls,
+        images: str | Path,
+        masks: str | Path | None = None,
+        split: str = "validation",
+        classes: int | str = 919,
+        index: str | Path | None = None,
+        transform: Callable[[Sample], Any] | None = None,
+        allow_missing: bool = False,
+    ) -> ImageNetS[Any]:
+        """Reads raw images and published masks where they lie: nothing is prepared or unpacked.
+
+        The samples are those of a prepared set, in the same order. What belongs to the split and
+        how it is labelled is read from the lists; an image is known by the stem of its file name
+        (`ILSVRC2012_val_00000293`, `n01440764_10026`), whatever folder it lies in.
+
+        Args:
+            images: A folder of images, at any depth. Or parquet files of the Hugging Face Hub: the
+                folder that holds them, one of them, or a pattern with `*`.
+            masks: `ImageNetS919/validation-segmentation`, a folder above it, or the published zip.
+                None: those in the parquet files where these have a column of masks, else none.
+            split: "validation", "test" or "train-semi"; no list names the images of others.
+            classes: The tier: 50, 300, 919, or the name of a custom one.
+            index: Folder of the lists: that of a custom tier, a checkout of the publishers'
+                repository, or the root of a prepared set. None: where `imagenets-prepare` leaves
+                them, `downloads` below $IMAGENETS_ROOT or `imagenet-s`.
+            transform: As in `ImageNetS`.
+            allow_missing: Whether images of which image or mask is not there are left out, with a
+                warning.
+
+        Raises:
+            UsageError: There is no such tier or split, or the masks are those of another tier.
+            MissingError: Lists, images or masks are not there; ten of them are named.
+            CorruptError: A list, the zip, a mask or a parquet file is damaged.
+            DependencyError: pyarrow, which reads parquet files, is not installed.
+        """
+        store = open_folders(images, masks, split, str(classes), index, allow_missing)
+        data = cls.__new__(cls)
+        data._open(str(classes), split, store, transform, masks=True)
+        return data
 
     def __len__(self) -> int:
         return len(self._store.class_ids) if self._rows is None else len(self._rows)
@@ -267,7 +348,7 @@ class ImageNetS(Dataset[T], Generic[T]):
             if ids.shape != image.shape[1:]:
                 raise CorruptError(
                     f"{store.where(row)} ({name}): the mask is {ids.shape[1]} x {ids.shape[0]}, "
-                    f"the image {image.shape[2]} x {image.shape[1]}. Prepare it again."
+                    f"the image {image.shape[2]} x {image.shape[1]}. {UNLIKE}"
                 )
             sample["mask"] = torch.from_numpy(ids.astype(np.int64))
         sample["class_id"] = int(store.class_ids[row])
@@ -279,7 +360,7 @@ class ImageNetS(Dataset[T], Generic[T]):
         if not self.has_masks:
             raise UsageError(
                 f"the split {self.split} of tier {self.tier} has no masks here. Prepare it again "
-                "with the mask archive."
+                "with the mask archive, or give `masks` to from_folders."
             )
 
     def _read_mask(self, row: int) -> masks.Ids:
@@ -327,7 +408,6 @@ def _decode(data: bytes | memoryview, store: Store, row: int) -> npt.NDArray[np.
         pixels = decode(data)
     except DecodeError as error:
         raise CorruptError(
-            f"{store.where(row)} ({store.name(row)}): not a readable image ({error}). "
-            "Replace it in the raw data, delete this file and run imagenets-prepare again."
+            f"{store.where(row)} ({store.name(row)}): not a readable image ({error}). {REPLACE}"
         ) from error
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

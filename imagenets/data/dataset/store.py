@@ -9,6 +9,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+REPLACE = (
+    "Replace it in the raw data; if the set is prepared, delete this file and run "
+    "imagenets-prepare again."
+)
+"""What to do about a file that is damaged."""
+
+UNLIKE = "Take image and mask from one source; a prepared set must be prepared again."
+"""What to do about a mask that is not of its image's size."""
+
 
 class Store(Protocol):
     """The samples of one split in canonical order, as encoded bytes and columns of facts.

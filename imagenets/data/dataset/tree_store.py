@@ -12,7 +12,7 @@ import numpy.typing as npt
 from imagenets import paths
 from imagenets.classes import class_folders, ilsvrc_classes, ranks
 from imagenets.core.files import is_litter
-from imagenets.data.dataset.store import digest
+from imagenets.data.dataset.store import REPLACE, digest
 from imagenets.data.lists import Lists, have_lists, read_lists, source_classes
 from imagenets.errors import CorruptError, MissingError
 from imagenets.pixels.image import DecodeError, size
@@ -73,7 +73,9 @@ class TreeStore:
             try:
                 sizes[place] = size(Path(self.where(row)))
             except DecodeError as error:
-                raise CorruptError(f"{self.where(row)}: not a readable image ({error}).") from error
+                raise CorruptError(
+                    f"{self.where(row)}: not a readable image ({error}). {REPLACE}"
+                ) from error
         return sizes
 
     def digest(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets import masks
+from imagenets.data.dataset.store import REPLACE, UNLIKE
 from imagenets.data.loader.buffers import AttachedBuffers, Place
 from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.layout import Layout
@@ -88,8 +89,7 @@ class Decoder:
                 self._crop(encoded, layout.boxes[i], bool(layout.flips[i]), layout.shape, out)
         except ValueError as error:
             raise CorruptError(
-                f"{self.dataset.where(row)}: not a readable image ({error}). "
-                "Replace it in the raw data, delete this file and run imagenets-prepare again."
+                f"{self.dataset.where(row)}: not a readable image ({error}). {REPLACE}"
             ) from error
         if layout.masks is not None:
             self._mask(encoded.mask, row, (width, height), layout, i, memory)
@@ -141,7 +141,7 @@ class Decoder:
         if ids.shape != size[::-1]:
             raise CorruptError(
                 f"{where}: the mask is {ids.shape[1]} x {ids.shape[0]}, the image "
-                f"{size[0]} x {size[1]}. Prepare it again."
+                f"{size[0]} x {size[1]}. {UNLIKE}"
             )
         assert layout.masks is not None
         at = int(layout.masks[i])
