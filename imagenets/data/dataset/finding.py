@@ -35,11 +35,13 @@ class Found:
         originals: One a wanted stem; those that are not there must not be read.
         there: bool, one a wanted stem.
         seen: What lies there, in words, for the message about what is missing.
+        example: One of the names there; empty where there is none.
     """
 
     originals: Originals
     there: npt.NDArray[np.bool_]
     seen: str
+    example: str
 
 
 class _Taken:
@@ -118,7 +120,7 @@ class _Walk:
         if row is not None:
             taken.add(row, path)
 
-    def seen(self, folder: Path) -> str:
+    def seen(self) -> str:
         """What the folder holds, in words."""
         what = "PNGs" if self.masks else "pictures"
         if self.named:
@@ -163,7 +165,7 @@ def in_folder(folder: Path, stems: Stems, *, masks: bool = False) -> Found:
             *(folder, len(doubles), taken, left),
         )
     found = np.array(walk.taken.paths, np.bytes_)
-    return Found(Files(folder, found), found != b"", walk.seen(folder))
+    return Found(Files(folder, found), found != b"", walk.seen(), os.fsdecode(walk.example))
 
 
 def in_parquet(files: Sequence[Path], stems: Stems) -> tuple[Found, Cells | None] | None:
@@ -199,8 +201,9 @@ def in_parquet(files: Sequence[Path], stems: Stems) -> tuple[Found, Cells | None
         tables.append(table)
     if not tables:
         return None
-    such = f"rows such as {os.fsdecode(example)}" if example else "rows without file names"
-    found = Found(Cells(tables, file, cell), file >= 0, f"Its {count:,} {such}.")
+    shown = os.fsdecode(example)
+    seen = f"It has {count:,} rows {f'such as {shown}' if shown else 'without file names'}."
+    found = Found(Cells(tables, file, cell), file >= 0, seen, shown)
     used = np.unique(file[file >= 0])
     masked = len(used) and all(tables[rank].has_masks for rank in used.tolist())
     return found, Cells(tables, file, cell, masks=True) if masked else None
@@ -219,5 +222,6 @@ def in_archive(path: Path, wanted: Sequence[str]) -> Found:
     archive = MaskArchive(path)
     held: Mapping[str, object] = members(path)
     there = np.array([name in held for name in wanted], np.bool_)
-    example = f" such as {min(held)}" if held else ""
-    return Found(Members(archive, wanted), there, f"It holds {len(held):,} members{example}.")
+    example = min(held, default="")
+    seen = f"It holds {len(held):,} members{f' such as {example}' if example else ''}."
+    return Found(Members(archive, wanted), there, seen, example)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,29 +168,34 @@ def _parquet_files(path: Path, split: str) -> list[Path]:
 
 
 def _find_masks(path: Path, wanted: _Wanted) -> Found:
-    tier, split, records = wanted.tier, wanted.split, wanted.records
+    tier, records = wanted.tier, wanted.records
     if path.is_file():
         names = _names(records, np.arange(len(records.stems)))
-        return in_archive(path, [paths.mask_member(tier, split, name) for name in names])
+        members = [paths.mask_member(tier, wanted.split, name) for name in names]
+        found = in_archive(path, members)
+        _check_tier(path, [] if found.there.any() else found.example.split("/")[:1], tier)
+        return found
     if not path.is_dir():
         raise MissingError(
             f"{path}: no such file or folder. Give the folder of the masks, or the zip of them."
         )
-    name = paths.segmentation(split)
+    name = paths.segmentation(wanted.split)
     places = (path / paths.set_name(tier) / name, path / name)
     folder = next((place for place in places if place.is_dir()), path)
     found = in_folder(folder, records.stems, masks=True)
-    around = [folder.absolute().name, folder.absolute().parent.name]
-    if found.there.any():
-        first = found.originals.where(int(np.argmax(found.there)))
-        around.append(Path(first).relative_to(folder).parts[0])
-    for parsed in map(paths.parse_set, around):
+    around = [folder.absolute().parent.name, folder.absolute().name]
+    _check_tier(folder, [*around, *found.example.split("/")[:1]], tier)
+    return found
+
+
+def _check_tier(place: Path, names: Sequence[str], tier: str) -> None:
+    """Refuses masks that lie in the published folder of another tier."""
+    for parsed in map(paths.parse_set, names):
         if parsed and parsed[0] != tier:
             raise UsageError(
-                f"{folder}: these are the masks of tier {parsed[0]}, whose ids are not those of "
+                f"{place}: these are the masks of tier {parsed[0]}, whose ids are not those of "
                 f"tier {tier}. Give the masks of tier {tier}, or classes={parsed[0]}."
             )
-    return found
 
 
 def _there(found: Found, rows: Rows, wanted: _Wanted, kind: str, place: str | Path) -> Rows:

@@ -374,6 +374,17 @@ def test_masks_of_another_tier_are_told_by_their_folder(
         opened(root, (images, (renamed_tier(drawn) / below).resolve()))
 
 
+def test_masks_of_another_tier_are_told_by_the_names_in_their_zip(
+    plain: tuple[Path, Given], tmp_path: Path
+) -> None:
+    root, (images, _) = plain
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        for name, data in WORLD.members.items():
+            file.writestr(name.replace("ImageNetS3", "ImageNetS50"), data)
+    with pytest.raises(UsageError, match=r"x\.zip: these are the masks of tier 50"):
+        opened(root, (images, tmp_path / "x.zip"))
+
+
 @pytest.mark.parametrize("form", ["folder", "parquet"])
 def test_masks_of_another_tier_are_told_by_their_ids(
     tiny_root: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
@@ -533,11 +544,13 @@ def test_parquet_files_that_do_not_serve(
     parquet = pytest.importorskip("pyarrow.parquet")
     hub = mirror(tmp_path / "hub", "validation")
     first = hub / "validation-00000-of-00002.parquet"
-    with pytest.raises(MissingError, match=r"of the 12 images .* Its \d+ rows such as ILSVRC2012"):
+    with pytest.raises(
+        MissingError, match=r"of the 12 images .* It has \d+ rows such as ILSVRC2012"
+    ):
         opened(tiny_root, (first, None))
     nameless = tmp_path / "nameless.parquet"
     parquet.write_table(pyarrow.table({"image": [b"?"], "label": [0]}), nameless)
-    with pytest.raises(MissingError, match=r"none of the 12 .* Its 1 rows without file names"):
+    with pytest.raises(MissingError, match=r"none of the 12 .* It has 1 rows without file names"):
         opened(tiny_root, (nameless, None))
     labels = tmp_path / "labels.parquet"
     parquet.write_table(pyarrow.table({"label": [0]}), labels)
