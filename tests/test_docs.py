@@ -38,6 +38,8 @@ PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 # what stands for a real set in the documents, and what the tests have in its place
 STAND_INS = {
     ", classes=50": ", classes=3",
+    ", classes=919": ", classes=3",
+    "imagenet-s/downloads/ImageNetS50-": "downloads/ImageNetS50-",
     '"n01443537"': '"n90000001"',
     "n01440764_10026": "n90000001_5",
     "ILSVRC2012_val_00000293": min(tiny(8, val=4).val),
@@ -68,11 +70,15 @@ def fill(folder: Path, root: Path) -> None:
     (folder / "raw" / "train").rename(folder / "train")
     world.tars(folder / "tars")
     (folder / "tars" / "ILSVRC2012_img_val.tar").rename(folder / "ILSVRC2012_img_val.tar")
-    stem, mask = next((Path(m).stem, m) for m in sorted(world.members) if "ILSVRC2012" in m)
-    row = {"image": {"bytes": world.val[stem]}, "filename": f"{stem}.JPEG"}
-    row["mask"] = {"bytes": world.members[mask]}
+    (folder / "val").symlink_to(folder / "raw" / "val")
+    world.archive(folder / "downloads", "ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip")
+    masks = {Path(name).stem: data for name, data in world.members.items() if "ILSVRC2012" in name}
+    rows: list[dict[str, Any]] = [
+        {"image": {"bytes": world.val[stem]}, "mask": {"bytes": mask}, "filename": f"{stem}.JPEG"}
+        for stem, mask in masks.items()
+    ]
     (folder / "imagenet-s-mirror").mkdir()
-    table = pyarrow.Table.from_pylist([row])
+    table = pyarrow.Table.from_pylist(rows)
     pyarrow.parquet.write_table(table, folder / "imagenet-s-mirror" / "validation.parquet")
     (folder / "photo.jpg").write_bytes(photographs.plain()["4:2:0 163x122"])
 
@@ -93,6 +99,9 @@ def check(page: str, names: dict[str, Any]) -> None:
             Path("photo.jpg").read_bytes(), fastdct=True, fastupsample=True
         )
         assert np.array_equal(names["pixels"], whole[30:110, 40:130])
+    elif page == "explain.md":
+        assert list(names["mirror"].names) == list(names["data"].names)
+        assert names["mirror"][3]["mask"].equal(names["data"][3]["mask"])
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
