@@ -24,6 +24,8 @@ for batch in Loader(data, 4, crop=RandomResizedCrop(224)):
     labels: Tensor = batch.crop_masks.long()
 first: Tensor = collate([data[0]])["image"][0]
 view: ImageNetS = data.subset(data.class_ids == 2)
+raw: Tensor = ImageNetS.from_folders("val", "masks.zip")[0]["image"]
+long: int = ImageNetS.from_folders("val", transform=lambda sample: len(sample["name"]))[0]
 """
 
 

@@ -169,7 +169,7 @@ def in_folder(folder: Path, stems: Stems, *, masks: bool = False) -> Found:
 
 
 def in_parquet(files: Sequence[Path], stems: Stems) -> tuple[Found, Cells | None] | None:
-    """Finds images by the names of rows of parquet files.
+    """Finds images by the names of rows of parquet files; of two of a name the first counts.
 
     Args:
         files: The files.
@@ -187,7 +187,7 @@ def in_parquet(files: Sequence[Path], stems: Stems) -> tuple[Found, Cells | None
     tables: list[ParquetImages] = []
     file = np.full(len(stems), -1, np.int16)
     cell = np.zeros(len(stems), np.int64)
-    count, example = 0, b""
+    count, doubles, example = 0, 0, b""
     for path in progress(files, "list parquet files", len(files), unit="file"):
         if (listed := list_images(path)) is None:
             continue
@@ -196,9 +196,16 @@ def in_parquet(files: Sequence[Path], stems: Stems) -> tuple[Found, Cells | None
             row = row_of.get(stem_of(name) or b"")
             if row is not None and file[row] < 0:
                 file[row], cell[row] = len(tables), at
+            elif row is not None:
+                doubles += 1
         count += len(names)
         example = example or next(filter(None, names), b"")
         tables.append(table)
+    if doubles:
+        log.warning(
+            "%s: %d rows are there more than once by name; the first is taken",
+            *(files[0].parent, doubles),
+        )
     if not tables:
         return None
     shown = os.fsdecode(example)

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from imagenets import CenterCrop, ImageNetS, Loader, masks
 from imagenets.cli import prepare
+from imagenets.data.dataset.originals import Cells
 from imagenets.errors import CorruptError, DependencyError, MissingError, UsageError
 from imagenets.tiers import list_paths
 
@@ -68,9 +69,10 @@ def littered(folder: Path, split: str) -> Path:
         old = path.parent / ".ipynb_checkpoints" / path.name
         old.parent.mkdir(exist_ok=True)
         old.write_bytes(b"an old copy")
-        other = folder / f"{split}-segmentation" / path.name
-        other.parent.mkdir(exist_ok=True)
-        other.write_bytes(b"a drawing")
+        for name in (f"{split}-segmentation", "$RECYCLE.BIN", "__MACOSX"):
+            other = folder / name / path.name
+            other.parent.mkdir(exist_ok=True)
+            other.write_bytes(b"a drawing, or thrown away")
     for name in (".DS_Store", "Thumbs.db", "readme.txt"):
         (folder / name).write_bytes(b"litter")
     (folder / "data" / "again").symlink_to(folder, target_is_directory=True)
@@ -420,6 +422,32 @@ def test_of_two_copies_the_first_counts_and_is_told(
     (line,) = caplog.messages
     assert line.startswith(f"{images}: 12 files are there more than once by name; the first is ")
     assert re.search(r"such as (ILSVRC\w+\.JPEG), not old/\1$", line)
+
+
+def test_of_two_rows_the_first_counts_and_is_told(
+    tiny_root: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub = mirror(tmp_path / "hub", "validation")
+    with monkeypatch.context() as patched:
+        patched.setattr(WORLD, "val", dict.fromkeys(WORLD.val, b"not this one"))
+        for path in mirror(tmp_path / "other", "validation").iterdir():
+            path.rename(hub / f"z{path.name}")
+    for one, other in zip(
+        opened(tiny_root, (hub, None)), ImageNetS(tiny_root, "validation", 3), strict=True
+    ):
+        same(one, other)
+    assert caplog.messages == [
+        f"{hub}: 12 rows are there more than once by name; the first is taken"
+    ]
+
+
+def test_cells_are_read_file_by_file_and_front_to_back() -> None:
+    file, row = np.array([1, 0, 1, 0], np.int16), np.array([5, 9, 2, 3])
+    order = Cells([], file, row).storage_order(np.array([0, 1, 2, 3]))
+    assert order.tolist() == [3, 1, 2, 0]
 
 
 def test_png_images(tiny_root: Path, tmp_path: Path) -> None:
