@@ -42,10 +42,15 @@ def _run(arguments: argparse.Namespace) -> None:
     config = make_config(arguments.preset or preset_for(tier), changes)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
     device, workers = pick_device(arguments.device), _workers(arguments.workers)
-    Stages(STAGES, Run(arguments.root, tier, out, config, device, workers)).run(names)
+    stages = Stages(STAGES, Run(arguments.root, tier, out, config, device, workers))
+    stages.run(names)
     print(f"done: {', '.join(names)}. Everything lies in {out}")
     place = shlex.join(["--root", str(arguments.root), "--split", tier, "--out", str(out)])
-    print(f"next: imagenets-baseline score {place}")
+    left = [name for name in STAGES if not stages.is_done(name)]
+    if left:
+        print(f"next: the same command without --stages, for {', '.join(left)}")
+    else:
+        print(f"next: imagenets-baseline score {place}")
 
 
 def _epochs(text: str | None) -> dict[str, int]:

@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from imagenets.core import lock
 from imagenets.core.files import write_json
-from imagenets.errors import MissingError, UsageError
+from imagenets.errors import MissingError, TrainingError, UsageError
 from imagenets.training.ledger import Entry, Key, Ledger, changes
 from imagenets.training.run import Run
 
@@ -105,11 +107,22 @@ class Stages:
         elif found is not None:  # whole, but not what this stage left
             self._begin(stage, key, entry)
         self._results.pop(stage.name, None)
-        reports = dict(stage.run(self._run))
+        reports = self._work(stage)
         result = self._result(stage)
         if result is None:
             raise MissingError(f"{folder}: something that {stage.name!r} wrote is gone. Run again.")
         self._ledger.put(stage.name, Entry(key, result, reports))
+
+    def _work(self, stage: Stage) -> dict[str, float]:
+        try:
+            return dict(stage.run(self._run))
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{stage.name}: the memory of {self._run.device} does not suffice for batches of "
+                f"{self._run.config.batch} images ({str(error).splitlines()[0]}). Give a smaller "
+                "--batch-size and another --out, since it is a setting of the run; or free memory "
+                "on the device and run the same command again."
+            ) from error
 
     def _begin(self, stage: Stage, key: Key, entry: Entry | None) -> None:
         """Makes a clean place: nothing that was made from something else is mixed in."""

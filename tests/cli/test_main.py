@@ -141,3 +141,14 @@ def test_sigterm_ends_with_143_and_is_as_before_afterwards() -> None:
     )
     assert done.stdout == "143\n"
     assert done.stderr == "terminated: run the same command again to continue\n"
+
+
+def test_what_comes_next_is_what_is_left(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After one stage of six there is nothing to score."""
+    words = ["--root", str(tiny_root), "--out", str(tmp_path), "--workers", "0"]
+    words += ["--preset", "sample", "--epochs", "0", "--batch-size", "4"]
+    assert main(["train", *words, "--stages", "pretrain"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("next: the same command without --stages, for attention, cluster")

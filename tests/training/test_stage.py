@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from imagenets.core.lock import hold
-from imagenets.errors import BusyError, CorruptError, MissingError, UsageError
+from imagenets.errors import BusyError, CorruptError, MissingError, TrainingError, UsageError
 from imagenets.training import stage as stages
 from imagenets.training.ledger import changes
 from imagenets.training.run import Run
@@ -212,6 +212,17 @@ def test_one_run_at_a_time_and_a_killed_one_lets_go(run: FakeRun) -> None:
             work(run)
         other.kill()
     assert work(run) == ["first", "second", "third"]
+
+
+def test_too_little_memory_names_the_batch(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(run: Any) -> Mapping[str, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore")
+
+    monkeypatch.setattr(f"{__name__}.SECOND", replace(SECOND, run=full))
+    with pytest.raises(TrainingError, match=r"batches of 4 images .*9 GiB.*--batch-size"):
+        work(run)
+    monkeypatch.undo()
+    assert work(run) == ["second", "third"]
 
 
 def test_ranks_of_one_run_share_its_lock(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
