@@ -13,7 +13,7 @@ _FOLDER = re.compile(rf"{_SET}(?P<tier>.+?)(?P<shards>{re.escape(_SHARDS)})?")
 
 def default_root() -> Path:
     """The prepared folder when none is given: IMAGENETS_ROOT, then ./imagenet-s."""
-    return Path(os.environ.get("IMAGENETS_ROOT") or "imagenet-s")
+    return Path(os.environ.get("IMAGENETS_ROOT") or "imagenet-s").expanduser()
 
 
 def downloads(root: Path) -> Path:

@@ -316,7 +316,7 @@ class ImageNetS(Dataset[T], Generic[T]):
     def with_masks(self, folder: str | Path) -> ImageNetS[T]:
         """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
         view = self._view(self._all_rows())
-        view._labels, view.has_masks = Path(folder), True
+        view._labels, view.has_masks = Path(folder).expanduser(), True
         return view
 
     def plot(self, index: int, path: str | Path | None = None) -> Image.Image:
@@ -336,7 +336,7 @@ class ImageNetS(Dataset[T], Generic[T]):
             halves.append(overlay(photo, sample["mask"].numpy()))
         picture = Image.fromarray(np.concatenate(halves, axis=1))
         if path is not None:
-            picture.save(path)
+            picture.save(Path(path).expanduser())
         return picture
 
     def _sample(self, row: int) -> Sample:
