@@ -5,6 +5,9 @@ Each error is also the builtin that fits, for those who catch that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 
 class ImageNetSError(Exception):
     """Base of every error that a user can cause or mend; the command line prints it and exits.
@@ -48,3 +51,51 @@ class TrainingError(ImageNetSError, RuntimeError):
 
 class WorkerError(ImageNetSError, RuntimeError):
     """A worker process has died: killed for memory, or by a fault of a library."""
+
+
+class Fault(NamedTuple):
+    """One of many faults: `kind` is a word that groups them, `text` says which and where."""
+
+    kind: str
+    text: str
+
+
+SHOWN_FAULTS = 10
+"""Faults of each kind that a message shows."""
+
+
+class FaultsError(CorruptError):
+    """Many faults at once: the message shows some of each kind and how many there are.
+
+    Attributes:
+        faults: All of them.
+        every: The message with all of them, as long as it may be.
+    """
+
+    def __init__(
+        self, title: str, faults: Sequence[Fault], remedies: Mapping[str, str], found: str = ""
+    ) -> None:
+        """Words both messages.
+
+        Args:
+            title: The first line.
+            faults: At least one.
+            remedies: What to do, by kind.
+            found: What was found instead.
+        """
+        self.faults = list(faults)
+        groups: dict[str, list[str]] = {}
+        for kind, text in faults:
+            groups.setdefault(kind, []).append(text)
+        parts: tuple[list[str], list[str]] = [title], [title]
+        for lines, shown in zip(parts, (SHOWN_FAULTS, len(self.faults)), strict=True):
+            for kind, texts in groups.items():
+                lines += [f"  {kind}: {text}" for text in texts[:shown]]
+                if len(texts) > shown:
+                    lines.append(f"  ... and {len(texts) - shown:,} more (--all lists them)")
+            lines += [found] if found else []
+            lines += [
+                f"{kind} ({len(texts):,}): {remedies[kind]}" for kind, texts in groups.items()
+            ]
+        self.every = "\n".join(parts[1])
+        super().__init__("\n".join(parts[0]))

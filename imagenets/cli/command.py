@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenets.errors import ImageNetSError, MissingError
+from imagenets.errors import FaultsError, ImageNetSError, MissingError
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def execute(arguments: argparse.Namespace) -> int:
             finally:
                 dismiss()
     except ImageNetSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_text(error, getattr(arguments, 'all', False))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)
@@ -122,6 +122,10 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"error: {where}{error.strerror or error}{_remedy(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _text(error: ImageNetSError, every: bool) -> str:
+    return error.every if every and isinstance(error, FaultsError) else str(error)
 
 
 class _TerminatedError(BaseException):

@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING
 
 from imagenets.cli import scoring
 from imagenets.cli.command import Verb
-from imagenets.cli.options import number_of_classes
 
 if TYPE_CHECKING:
     from imagenets.evaluation.score import Matching
-
-if TYPE_CHECKING:
-    pass
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,13 +34,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.ground_truth import ground_truth_masks
+    from imagenets.cli.ground_truth import ground_truth_masks, number_of_classes
     from imagenets.evaluation import matching
     from imagenets.evaluation.bootstrap import compare
     from imagenets.evaluation.score import score
     from imagenets.evaluation.tables import difference_text
 
-    num_classes = number_of_classes(arguments.split)
+    num_classes = number_of_classes(arguments.split, arguments.root)
     scoring.check(arguments)
     ground_truth = ground_truth_masks(arguments.gt, arguments.root, arguments.split)
     both = []
@@ -54,14 +50,14 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.find_match and given is None:
             match = "image"
         scores = score(folder, ground_truth, num_classes, match=match, workers=arguments.workers)
-        scoring.warn_extra(scores.extra, folder)
-        both.append(scores.counts)
-    a, b = both
+        scoring.warn(scores, folder)
+        both.append(scores)
+    a, b = (scores.counts for scores in both)
     found = compare(a, b, arguments.bootstrap, arguments.level, arguments.seed)
     if arguments.json:
         print(json.dumps(scoring.plain(found)))
     else:
-        print(difference_text(found, arguments.level))
+        print(difference_text(found, arguments.level, both[0].empty))
 
 
 VERB = Verb(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from imagenets.cli import compare, scoring, submit
 from imagenets.cli.command import Verb, run_verb
-from imagenets.cli.options import number_of_classes
 
 MATCHINGS = ("image", "pixel", "majority")  # as evaluation.score has them; a test compares
 SORT_KEYS = ("id", "name", "iou", "biou", "pixels", "predicted", "images")
@@ -68,12 +67,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.ground_truth import class_names, ground_truth_masks
+    from imagenets.cli.ground_truth import class_names, ground_truth_masks, number_of_classes
     from imagenets.evaluation import matching, tables
     from imagenets.evaluation.bootstrap import intervals
     from imagenets.evaluation.score import score
 
-    num_classes = number_of_classes(arguments.split)
+    num_classes = number_of_classes(arguments.split, arguments.root)
     scoring.check(arguments, arguments.csv, arguments.per_image, arguments.find_match)
     ground_truth = ground_truth_masks(arguments.gt, arguments.root, arguments.split)
     given = matching.load(arguments.match, num_classes) if arguments.match else None
@@ -85,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> None:
         published=arguments.published,
         workers=arguments.workers,
     )
-    scoring.warn_extra(scores.extra, arguments.pred)
+    scoring.warn(scores, arguments.pred)
     if arguments.find_match and scores.matched is not None:
         _say_matching(arguments.matching)
         matching.save(scores.matched, arguments.find_match)
@@ -99,11 +98,11 @@ def _run(arguments: argparse.Namespace) -> None:
         found = intervals(scores.counts, arguments.bootstrap, arguments.level, arguments.seed)
     if arguments.json:
         extra = {"intervals": scoring.plain(found)} if found else {}
-        print(json.dumps({**scores.metrics, **extra}))
+        print(json.dumps({**scores.document(), **extra}))
         return
-    print(tables.metrics_text(scores.metrics, scores.counts.images, rows))
+    print(tables.metrics_text(scores.metrics, scores.counts.images, rows, scores.empty))
     if found:
-        print("\n" + tables.interval_text(found, arguments.level))
+        print("\n" + tables.interval_text(found, arguments.level, scores.empty))
     if arguments.per_class:
         print("\n" + tables.class_text(rows, arguments.sort, arguments.descending))
 

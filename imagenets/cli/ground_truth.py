@@ -9,7 +9,7 @@ import numpy as np
 
 from imagenets import paths
 from imagenets.data.shards import MANIFEST, Manifest
-from imagenets.errors import MissingError
+from imagenets.errors import MissingError, UsageError
 from imagenets.evaluation.mask_folders import Masks, list_masks
 
 
@@ -90,3 +90,38 @@ def class_names(masks: Iterable[str], num_classes: int) -> list[str] | None:
     """The class folders, sorted, where there is exactly one for each class; else None."""
     folders = {name.rpartition("/")[0] for name in masks}
     return sorted(folders) if len(folders) == num_classes and "" not in folders else None
+
+
+def number_of_classes(tier: str, root: Path, index: Path | None = None) -> int:
+    """K: of the published tier, of the lists, of the prepared set; else the number that was given.
+
+    Args:
+        tier: The tier's name, or a number of classes.
+        root: Root of the prepared sets.
+        index: Folder with the lists, if given.
+
+    Raises:
+        UsageError: No such set is prepared, and it is not a number of 1 to 999 (1000 is the
+            ignored id).
+        CorruptError: The set or the lists are damaged.
+    """
+    from imagenets.data.dataset.tree_store import TreeStore
+    from imagenets.data.lists import read_lists
+    from imagenets.tiers import SPLITS, TIERS, get_tier
+
+    if tier in TIERS:
+        return int(tier)
+    if index is not None:
+        return len(read_lists(get_tier(tier, index), index).classes)
+    if (shards := paths.shards(root, tier) / MANIFEST).is_file():
+        return len(Manifest.load(shards.parent).classes)
+    for split in SPLITS:
+        if (paths.tree(root, tier) / split).is_dir():
+            return len(TreeStore(root, tier, split).classes)
+    if tier.isdecimal() and 1 <= int(tier) < 1000:
+        return int(tier)
+    here = ", ".join(paths.prepared(root)) or "none"
+    raise UsageError(
+        f"--split {tier}: no such set is prepared in {root} (there: {here}). Give its --root, or "
+        "the number of classes, 1 to 999."
+    )

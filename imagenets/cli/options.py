@@ -33,6 +33,13 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_all(parser: argparse.ArgumentParser) -> None:
+    """Adds `--all`, which `command.execute` looks at."""
+    parser.add_argument(
+        "--all", action="store_true", help="list all faults, not just some of each kind"
+    )
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds what says which run of training is meant: `--root`, `--split`, `--out`."""
     add_root(parser)
@@ -69,20 +76,6 @@ def only_tier(root: Path) -> str:
         f"--root {root}`, or `imagenets-prepare --sample --root {root}` to try with generated "
         "images."
     )
-
-
-def number_of_classes(split: str) -> int:
-    """K, from `--split`.
-
-    Raises:
-        UsageError: Not a number of 1 to 999 (1000 is the ignored id).
-    """
-    if not split.isdecimal() or not 1 <= int(split) < 1000:
-        raise UsageError(
-            f"--split {split}: give the number of classes, 1 to 999 (50, 300 and 919 are the "
-            "published tiers)."
-        )
-    return int(split)
 
 
 def absolute(path: Path) -> Path:

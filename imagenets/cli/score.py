@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_json, add_run, add_workers, tier_and_run
+
+log = logging.getLogger(__name__)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +25,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
     tier, out = tier_and_run(arguments)
     scores = score_run(ImageNetS(arguments.root, "validation", tier), out, arguments.workers)
+    for text in scores.warnings:
+        log.warning("%s", text)
     if arguments.json:
-        print(json.dumps(scores.metrics, indent=1))
+        print(json.dumps(scores.document(), indent=1))
     else:
-        print(metrics_text(scores.metrics, scores.counts.images))
+        print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
 
 
 VERB = Verb(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imagenets.cli.options import add_json, add_root, add_workers
+from imagenets.cli.options import add_all, add_json, add_root, add_workers
 from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from imagenets.evaluation.score import Scores
+
+SHOWN = 10
+"""Names that are shown of many."""
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +30,13 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="folder of ground truth masks (default: the validation masks of the prepared set)",
     )
     parser.add_argument(
-        "--split", required=True, metavar="N", help="number of classes: 50, 300, 919 or any other"
+        "--split",
+        required=True,
+        metavar="N",
+        help="tier: 50, 300, 919, a custom one that is prepared, or else the number of classes",
     )
     add_json(parser)
+    add_all(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     parser.add_argument(
         "--level", type=float, default=0.95, help="of the intervals (default: 0.95)"
@@ -55,7 +64,17 @@ def plain(found: Any) -> Any:
     return [plain(item) for item in found] if isinstance(found, list) else asdict(found)
 
 
-def warn_extra(extra: Sequence[str], pred: Path) -> None:
-    """Warns of predictions that no ground truth asks for."""
-    for name in extra:
-        log.warning("%s.png has no ground truth and is left out", pred / name)
+def warn(scores: Scores, pred: Path) -> None:
+    """Warns of predictions that no ground truth asks for, and of scores that look misread."""
+    if scores.extra:
+        shown = ", ".join(f"{name}.png" for name in scores.extra[:SHOWN])
+        more = ", ..." if len(scores.extra) > SHOWN else ""
+        log.warning(
+            "%s: %d masks have no ground truth and are left out: %s%s",
+            pred,
+            len(scores.extra),
+            shown,
+            more,
+        )
+    for text in scores.warnings:
+        log.warning("%s: %s", pred, text)

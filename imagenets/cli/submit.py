@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_root, add_workers, number_of_classes
+from imagenets.cli.options import add_all, add_root, add_workers
 from imagenets.core.pool import worker_count
 from imagenets.errors import MissingError, UsageError
 from imagenets.protocols import PROTOCOLS
@@ -46,16 +47,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folder with the lists, instead of a prepared set",
     )
+    add_all(parser)
     add_workers(parser)
     add_root(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.cli.ground_truth import image_sizes
+    from imagenets.cli.ground_truth import image_sizes, number_of_classes
     from imagenets.evaluation import matching
     from imagenets.evaluation.submission import BadSubmissionError, Method, build, check
 
-    num_classes = number_of_classes(arguments.split)
+    num_classes = number_of_classes(arguments.split, arguments.root, arguments.index)
     protocol = PROTOCOLS[arguments.protocol] if arguments.protocol else None
     workers = worker_count(arguments.workers)
     if arguments.pred and (protocol is None or not (arguments.method_name or "").strip()):
@@ -73,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if not arguments.out.parent.is_dir():
             raise MissingError(f"{arguments.out}: there is no folder {arguments.out.parent}.")
         fields = [getattr(arguments, name.replace("-", "_")) for name in METHOD_OPTIONS]
+        _check_subset(arguments, images)
         extra = build(
             arguments.pred,
             images,
@@ -83,11 +86,35 @@ def _run(arguments: argparse.Namespace) -> None:
             matched=matching.load(arguments.match, num_classes) if arguments.match else None,
             workers=workers,
         )
-        for name in extra:
-            log.warning("%s.png is of no image of the split, left out", name)
+        if extra:
+            log.warning(
+                "%d masks such as %s.png are of no image of the split, left out",
+                len(extra),
+                extra[0],
+            )
         print(f"{arguments.out}: a valid submission of {len(images)} masks")
     if protocol:
         print(protocol.text())
+
+
+def _check_subset(arguments: argparse.Namespace, images: Collection[str]) -> None:
+    """Refuses masks of which none is of the split, but which are of the other one."""
+    from imagenets.cli.ground_truth import image_sizes
+    from imagenets.evaluation.mask_folders import list_masks, pair, what_is_there
+
+    preds = list_masks(arguments.pred)
+    if any(pair(preds, images)[0].values()):
+        return
+    other = "validation" if arguments.subset == "test" else "test"
+    try:
+        others = image_sizes(arguments.root, arguments.split, other, arguments.index)
+    except MissingError:
+        return
+    if any(pair(preds, others)[0].values()):
+        raise UsageError(
+            f"no mask is of an image of the split {arguments.subset}; "
+            f"{what_is_there(preds, arguments.pred)}. Did you mean --subset {other}?"
+        )
 
 
 VERB = Verb(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from imagenets import masks
 from imagenets.classes import is_wnid
 from imagenets.core.files import is_litter, pass_over
 from imagenets.core.pool import in_chunks
-from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.errors import CorruptError, Fault, FaultsError, MissingError, UsageError
 from imagenets.evaluation.counts import Array, Counts, Int64, concatenate, count
 from imagenets.evaluation.matching import as_table
 
@@ -50,6 +49,7 @@ def list_masks(folder: Path) -> dict[str, Mask]:
     Raises:
         MissingError: There is no such folder, or no PNG in it.
     """
+    folder = folder.expanduser()
     if not folder.is_dir():
         raise MissingError(f"{folder}: there is no such folder of masks. Check the path.")
     found: dict[str, Mask] = {file[:-4]: folder / file for file in sorted(_pngs(folder, ""))}
@@ -75,29 +75,20 @@ def _pngs(folder: Path, prefix: str) -> Iterator[str]:
             yield prefix + entry.name
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why an image cannot be scored: `kind` is one of the keys of the remedies, `text` says it."""
+class BadMasksError(FaultsError):
+    """Masks that cannot be scored; nothing was scored."""
 
-    kind: str
-    text: str
+    def __init__(self, faults: Sequence[Fault], images: int, found: str = "") -> None:
+        """Words the message: faults of each kind, what was found, then what to do."""
+        title = f"{len(faults)} fault(s) in the masks of {images} image(s); nothing was scored."
+        super().__init__(title, faults, _REMEDIES, found)
 
 
-class BadMasksError(CorruptError):
-    """Masks that cannot be scored; nothing was scored.
-
-    Attributes:
-        faults: All of them.
-    """
-
-    def __init__(self, faults: Sequence[Fault], images: int) -> None:
-        """Words the message: every fault on its line, then what to do."""
-        self.faults = list(faults)
-        kinds = Counter(fault.kind for fault in faults)
-        lines = [f"{len(faults)} fault(s) in the masks of {images} image(s); nothing was scored."]
-        lines += [f"  {fault.kind}: {fault.text}" for fault in faults]
-        lines += [f"{kind} ({number}): {_REMEDIES[kind]}" for kind, number in kinds.items()]
-        super().__init__("\n".join(lines))
+def what_is_there(names: Collection[str], pred: Path | Masks) -> str:
+    """One line that says what predictions there are, for those who miss some."""
+    where = str(pred) if isinstance(pred, Path) else "the predictions"
+    example = f" such as {next(iter(names))}.png" if names else ""
+    return f"found: {where} holds {len(names):,} masks{example}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +151,9 @@ def count_masks(
         parts.append(part)
         faults += bad
     if faults:
-        raise BadMasksError(faults, len(ground_truths))
+        lacks = any(fault.kind == "missing" for fault in faults)
+        there = what_is_there(preds, pred) if lacks else ""
+        raise BadMasksError(faults, len(ground_truths), there)
     return CountedMasks(list(ground_truths), concatenate(parts, num_classes), extra)
 
 

@@ -174,7 +174,7 @@ def apply(matched: Mapping[int, int], pred: npt.NDArray[Any]) -> npt.NDArray[Any
 
 def save(matched: Mapping[int, int], path: Path) -> None:
     """Writes a match as a JSON object with string keys, the published form."""
-    write_json(path, {str(i): j for i, j in sorted(matched.items())})
+    write_json(path.expanduser(), {str(i): j for i, j in sorted(matched.items())})
 
 
 def load(path: Path, num_classes: int) -> Match:
@@ -184,7 +184,7 @@ def load(path: Path, num_classes: int) -> Match:
         CorruptError: Not a JSON object of ids 0..K, or it moves id 0.
     """
     try:
-        return parse(path.read_bytes(), num_classes)
+        return parse(path.expanduser().read_bytes(), num_classes)
     except ValueError as error:
         raise CorruptError(
             f"{path}: not a match for {num_classes} classes: {error}. It must be a JSON object "

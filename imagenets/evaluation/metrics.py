@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from imagenets.errors import UsageError
 from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
+from imagenets.evaluation.hints import hints
 from imagenets.evaluation.sparse import Share, SparseSums
 from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
 from imagenets.masks import IGNORED
@@ -182,6 +183,21 @@ class Evaluator:
         result: dict[str, Any] = {name: float(values[name]) for name in SCALARS}
         result["IoUs"] = (100 * ious(self.pixels[0, 0])).tolist()
         return cast(Metrics, result)
+
+    @property
+    def empty(self) -> list[str]:
+        """Names of the metrics by size that have no object: their 0 says nothing."""
+        areas = self.pixels[1:, :, 1].sum(axis=-1) > 0  # bucket x [areas, boundaries]
+        return [
+            prefix + name
+            for kind, prefix in enumerate(("", "B"))
+            for bucket, name in enumerate(BUCKETS)
+            if not areas[bucket, kind]
+        ]
+
+    def hints(self) -> list[str]:
+        """Signs that these scores mean something else than one thinks; see `hints.hints`."""
+        return hints(self.confusion)
 
     def _check_images(self) -> None:
         if not self.images:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from imagenets.errors import UsageError
 from imagenets.evaluation import matching
@@ -42,10 +42,29 @@ class Scores:
     @cached_property
     def metrics(self) -> Metrics:
         """Every metric, in percent, by its published name."""
+        return self._evaluator.compute()
+
+    @property
+    def empty(self) -> list[str]:
+        """Names of the metrics by size that have no object: their 0 says nothing."""
+        return self._evaluator.empty
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """Signs that these scores mean something else than one thinks."""
+        return self._evaluator.hints()
+
+    def document(self) -> dict[str, Any]:
+        """The metrics for machines, with the names of empty sizes and the warnings, if any."""
+        notes = {"empty": self.empty, "warnings": self.warnings}
+        return {**self.metrics, **{name: found for name, found in notes.items() if found}}
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
         classes = self.counts.num_classes
         evaluator = PublishedEvaluator(classes) if self.published else Evaluator(classes)
         evaluator.add(self.counts)
-        return evaluator.compute()
+        return evaluator
 
 
 def score(

@@ -15,9 +15,9 @@ import numpy as np
 from imagenets import masks
 from imagenets.core.files import atomic
 from imagenets.core.pool import in_chunks
-from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.errors import Fault, FaultsError, MissingError, UsageError
 from imagenets.evaluation import matching
-from imagenets.evaluation.mask_folders import BadMasksError, Fault, Masks, list_masks, pair
+from imagenets.evaluation.mask_folders import BadMasksError, Masks, list_masks, pair, what_is_there
 from imagenets.pixels.image import DecodeError, decoding, open_image
 from imagenets.protocols import Protocol
 
@@ -74,21 +74,13 @@ FIELDS = (
 )
 
 
-class BadSubmissionError(CorruptError):
-    """An archive that would not be accepted.
-
-    Attributes:
-        faults: All of them.
-    """
+class BadSubmissionError(FaultsError):
+    """An archive that would not be accepted."""
 
     def __init__(self, path: Path, faults: Sequence[Fault]) -> None:
-        """Words the message: every fault on its line, then what to do."""
-        self.faults = list(faults)
-        kinds = Counter(fault.kind for fault in faults)
-        lines = [f"{path}: {len(faults)} fault(s); this is no valid submission."]
-        lines += [f"  {fault.kind}: {fault.text}" for fault in faults]
-        lines += [f"{kind} ({number}): {_REMEDIES[kind]}" for kind, number in kinds.items()]
-        super().__init__("\n".join(lines))
+        """Words the message: faults of each kind, then what to do."""
+        title = f"{path}: {len(faults)} fault(s); this is no valid submission."
+        super().__init__(title, faults, _REMEDIES)
 
 
 def build(
@@ -129,7 +121,7 @@ def build(
     partners, extra = pair(preds, images)
     lost = [Fault("missing", f"{name}.png") for name, partner in partners.items() if not partner]
     if lost:
-        raise BadMasksError(lost, len(images))
+        raise BadMasksError(lost, len(images), what_is_there(preds, pred))
     with atomic(out) as part:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             for name, partner in partners.items():

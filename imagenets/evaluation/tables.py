@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from imagenets.core.files import atomic
 from imagenets.evaluation.bootstrap import Difference, Interval
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.metrics import SCALARS, Metrics, ious
-from imagenets.evaluation.statistics import fmeasures, hits, image_ious, totals
+from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, image_ious, totals
 from imagenets.masks import BACKGROUND
 
 _HEADINGS = {
@@ -127,13 +127,16 @@ def class_text(rows: Sequence[ClassRow], key: str = "id", descending: bool = Fal
     return "\n".join(lines)
 
 
-def metrics_text(metrics: Metrics, images: int, rows: Sequence[ClassRow] = ()) -> str:
+def metrics_text(
+    metrics: Metrics, images: int, rows: Sequence[ClassRow] = (), empty: Collection[str] = ()
+) -> str:
     """The metrics as an aligned table.
 
     Args:
         metrics: In percent.
         images: Number of images; 0 where it is not known.
         rows: Of all ids: the classes that score best and worst are shown if they are given.
+        empty: Names of the metrics that no object counts for: shown as `-`.
     """
     values = dict(metrics)
     number = f"{images:,} images, " if images else ""
@@ -141,7 +144,8 @@ def metrics_text(metrics: Metrics, images: int, rows: Sequence[ClassRow] = ()) -
     lines += [f"{name:<9}{values[name]:8.2f}  {text}" for name, text in _HEADINGS.items()]
     lines += ["", f"{'object size':<14}{'S':>8}{'MS':>8}{'ML':>8}{'L':>8}"]
     for title, prefix in (("IoU", ""), ("boundary IoU", "B")):
-        row = "".join(f"{values[prefix + size]:8.2f}" for size in ("S", "MS", "ML", "L"))
+        sizes = [prefix + size for size in BUCKETS]
+        row = "".join(f"{'-':>8}" if name in empty else f"{values[name]:8.2f}" for name in sizes)
         lines.append(f"{title:<14}{row}")
     if rows:
         lines += ["", *_extremes(rows)]
@@ -159,12 +163,16 @@ def _extremes(rows: Sequence[ClassRow]) -> list[str]:
     return lines
 
 
-def interval_text(found: Mapping[str, Interval | list[Interval]], level: float) -> str:
-    """The bootstrap's intervals as an aligned table."""
+def interval_text(
+    found: Mapping[str, Interval | list[Interval]], level: float, empty: Collection[str] = ()
+) -> str:
+    """The bootstrap's intervals as an aligned table, without the metrics named as empty."""
     lines = [
         f"{'metric':<9}{'value':>8}  {f'{100 * level:g} % interval':^17} {'error':>7} {'bias':>7}"
     ]
     for name in SCALARS:
+        if name in empty:
+            continue
         item = found[name]
         assert isinstance(item, Interval)
         between = f"{item.low:.2f} to {item.high:.2f}"
@@ -174,11 +182,18 @@ def interval_text(found: Mapping[str, Interval | list[Interval]], level: float) 
     return "\n".join(lines)
 
 
-def difference_text(found: Mapping[str, Difference], level: float) -> str:
-    """A comparison as an aligned table; metrics that differ at 1 - level are starred."""
+def difference_text(
+    found: Mapping[str, Difference], level: float, empty: Collection[str] = ()
+) -> str:
+    """A comparison as an aligned table, without the metrics named as empty.
+
+    Metrics that differ at 1 - level are starred.
+    """
     title = f"{100 * level:g} % interval"
     lines = [f"{'metric':<9}{'A':>8}{'B':>8}{'B - A':>8}  {title:^19} {'p':>7}"]
     for name, item in found.items():
+        if name in empty:
+            continue
         star = " *" if item.p <= 1 - level else ""
         between = f"{item.low:+.2f} to {item.high:+.2f}"
         lines.append(

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from beside import GOLDEN, needs_shared
 from PIL import Image
+from tiny import tiny
 
 from imagenets import masks
+from imagenets.cli import prepare
 from imagenets.cli.evaluate import SORT_KEYS, main
+from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.shards import Manifest, ShardInfo, ShardSample, SplitInfo, write_shard
 from imagenets.evaluation import matching
 from imagenets.evaluation.metrics import Evaluator
@@ -46,7 +49,7 @@ def expected(pred, gt):
     evaluator = Evaluator(K)
     for path in sorted(gt.rglob("*.png")):
         evaluator.update(masks.decode(pred / path.relative_to(gt)), masks.decode(path))
-    return evaluator.compute()
+    return {**evaluator.compute(), "empty": evaluator.empty}
 
 
 def score(capsys, *arguments):
@@ -155,7 +158,7 @@ def test_extra_predictions_are_a_warning(folders, capsys):
     assert main(["--pred", str(pred), "--gt", str(gt), "--split", str(K), "--json"]) == 0
     out = capsys.readouterr()
     assert json.loads(out.out) == before
-    assert "n00000001/spare.png has no ground truth" in out.err
+    assert "1 masks have no ground truth and are left out: n00000001/spare.png" in out.err
 
 
 def test_a_match_that_lacks_ids_lists_the_masks(folders, tmp_path, capsys):
@@ -335,7 +338,7 @@ def test_other_matchings_are_named_as_such(folders, tmp_path, capsys, kind):
         seen.update(mask, true)
     matrix = matching.pixel_matrix(seen.confusion)
     assert matched == (matching.match if kind == "pixel" else matching.match_majority)(matrix)
-    assert json.loads(out.out) == evaluator.compute()
+    assert json.loads(out.out) == {**evaluator.compute(), "empty": evaluator.empty}
 
 
 def test_two_predictions_are_compared(folders, tmp_path, capsys):
@@ -352,3 +355,57 @@ def test_two_predictions_are_compared(folders, tmp_path, capsys):
     assert item["p"] < 0.1  # 6 images: 2 of 64 swaps
     assert main([*map(str, command), "--find-match"]) == 0
     assert "B - A" in capsys.readouterr().out
+
+
+def test_scores_that_look_misread_warn(folders, capsys):
+    """Ids that start at 0, classes moved down: said on stderr and in the JSON."""
+    pred, gt = folders
+    for path in gt.rglob("*.png"):
+        ids = masks.decode(path)
+        ids[ids == masks.IGNORED] = 0
+        write(pred / path.relative_to(gt), np.where(ids > 0, ids % K + 1, 0))
+    command = ["--pred", str(pred), "--gt", str(gt), "--split", str(K)]
+    assert main([*command, "--json"]) == 0
+    out = capsys.readouterr()
+    (warning,) = json.loads(out.out)["warnings"]
+    assert "instead of 25.0" in warning
+    assert warning in out.err
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[8].split() == ["IoU", "-", "25.00", "25.00", "-"]
+
+
+def test_many_faults_show_ten_of_each_kind(folders, capsys):
+    pred, gt = folders
+    for number in range(30):
+        write(gt / f"n00000001/ILSVRC2012_val_000001{number:02}.png", np.zeros((9, 9), int))
+    small = sorted(pred.rglob("*.png"))[0]
+    write(small, np.zeros((2, 2), int))
+    command = ["--pred", pred, "--gt", gt, "--split", K]
+    _, short = failure(capsys, *command)
+    assert short.count("has no prediction") == 10
+    assert "... and 20 more (--all lists them)" in short
+    assert f"found: {pred} holds 6 masks such as n00000001/" in short
+    assert "missing (30): Write one prediction" in short
+    assert "size (1)" in short
+    _, every = failure(capsys, *command, "--all")
+    assert every.count("has no prediction") == 30
+
+
+@pytest.mark.parametrize("name", ["8", "birds"])
+@pytest.mark.parametrize("layout", ["shards", "tree"])
+def test_the_number_of_classes_is_that_of_the_set(name, layout, tmp_path, capsys):
+    """A custom tier has any name; `8` may have three classes."""
+    world = tiny(train=2, val=2, name=name)
+    words = ["--imagenet", world.folders(tmp_path / "raw"), "--index", world.index(tmp_path / "i")]
+    words += ["--annotations", world.archive(tmp_path), "--split", name, "--layout", layout]
+    place = ["--split", name, "--root", str(tmp_path / "root")]
+    assert prepare.main([*map(str, [*words, *place[2:]]), "--workers", "1"]) == 0
+    data = ImageNetS(tmp_path / "root", "validation", name)
+    for number, sample in enumerate(data.names):
+        write(tmp_path / f"pred/{sample}.png", data.mask(number) % masks.IGNORED)
+    capsys.readouterr()
+    scores = score(capsys, "--pred", tmp_path / "pred", *place)
+    assert len(scores["IoUs"]) == 1 + 3
+    code, err = failure(capsys, "--pred", tmp_path / "pred", "--split", "fish", *place[2:])
+    assert code == 2
+    assert f"there: {name}" in err

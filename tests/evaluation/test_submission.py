@@ -103,7 +103,7 @@ def test_extra_predictions_are_left_out_with_a_warning(pred, root, tmp_path, cap
     out = tmp_path / "s.zip"
     code, _, err = build(capsys, pred, root, out, "--protocol", "semi")
     assert code == 0
-    assert "warning: n00000001/spare.png" in err
+    assert "warning: 1 masks such as n00000001/spare.png are of no image" in err
     assert "n00000001/spare.png" not in zipfile.ZipFile(out).namelist()
 
 
