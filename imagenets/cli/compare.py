@@ -49,7 +49,14 @@ def _run(arguments: argparse.Namespace) -> None:
         match: Mapping[int, int] | Matching | None = given
         if arguments.find_match and given is None:
             match = "image"
-        scores = score(folder, ground_truth, num_classes, match=match, workers=arguments.workers)
+        scores = score(
+            folder,
+            ground_truth,
+            num_classes,
+            match=match,
+            form=arguments.format,
+            workers=arguments.workers,
+        )
         scoring.warn(scores, folder)
         both.append(scores)
     a, b = (scores.counts for scores in both)

@@ -81,6 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
         ground_truth,
         num_classes,
         match=arguments.matching if arguments.find_match else given,
+        form=arguments.format,
         published=arguments.published,
         workers=arguments.workers,
     )

@@ -15,6 +15,8 @@ from imagenets.errors import MissingError, UsageError
 if TYPE_CHECKING:
     from imagenets.evaluation.score import Scores
 
+FORMATS = ("rgb", "gray16", "npy")  # as evaluation.mask_formats has them; a test compares
+
 SHOWN = 10
 """Names that are shown of many."""
 
@@ -34,6 +36,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="N",
         help="tier: 50, 300, 919, a custom one that is prepared, or else the number of classes",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="rgb",
+        help="of the predicted masks: rgb as published, gray16 (PNGs of one channel, 16 bits), npy",
     )
     add_json(parser)
     add_all(parser)

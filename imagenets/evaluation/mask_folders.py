@@ -16,13 +16,15 @@ from imagenets.classes import is_wnid
 from imagenets.core.files import is_litter, pass_over
 from imagenets.core.pool import in_chunks
 from imagenets.errors import CorruptError, Fault, FaultsError, MissingError, UsageError
+from imagenets.evaluation import mask_formats
 from imagenets.evaluation.counts import Array, Counts, Int64, concatenate, count
+from imagenets.evaluation.mask_formats import SUFFIXES, Format
 from imagenets.evaluation.matching import as_table
 
 _REMEDIES = {
     "missing": "Write one prediction for every mask of the ground truth.",
     "size": "Scale every prediction to its image's own size, with nearest neighbours.",
-    "unreadable": "Masks are RGB PNGs, id = R + 256 * G; imagenets.masks.encode writes them.",
+    "unreadable": "Masks are RGB PNGs, id = R + 256 * G (imagenets.masks.save); others: --format.",
     "range": "Check --split and that ids are 0 (other) to the number of classes.",
     "match": "Find the match on predictions of the same clustering.",
 }
@@ -43,8 +45,8 @@ Masks = Mapping[str, Mask]
 """Masks by name: `<wnid>/<stem>`, or `<stem>` where they lie flat."""
 
 
-def list_masks(folder: Path) -> dict[str, Mask]:
-    """Finds the mask PNGs below a folder, `<wnid>/<stem>.png` or flat, sorted by name.
+def list_masks(folder: Path, suffix: str = ".png") -> dict[str, Mask]:
+    """Finds the masks below a folder, `<wnid>/<stem>.png` or flat, sorted by name.
 
     Raises:
         MissingError: There is no such folder, or no PNG in it.
@@ -52,26 +54,28 @@ def list_masks(folder: Path) -> dict[str, Mask]:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise MissingError(f"{folder}: there is no such folder of masks. Check the path.")
-    found: dict[str, Mask] = {file[:-4]: folder / file for file in sorted(_pngs(folder, ""))}
+    found: dict[str, Mask] = {
+        file[:-4]: folder / file for file in sorted(_files(folder, "", suffix))
+    }
     if not found:
         raise MissingError(
-            f"{folder}: there is no mask in it. Give the folder that holds <wnid>/<stem>.png."
+            f"{folder}: there is no mask in it. Give the folder that holds <wnid>/<stem>{suffix}."
         )
     return found
 
 
-def _pngs(folder: Path, prefix: str) -> Iterator[str]:
+def _files(folder: Path, prefix: str, suffix: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if not is_litter(entry.name)]
     for entry in found:
         if entry.is_dir():
             try:
-                yield from _pngs(Path(entry.path), f"{prefix}{entry.name}/")
+                yield from _files(Path(entry.path), f"{prefix}{entry.name}/", suffix)
             except PermissionError as error:
                 if is_wnid(entry.name):
                     raise
                 pass_over(entry.path, error)
-        elif entry.name.lower().endswith(".png") and not entry.name.startswith("."):
+        elif entry.name.lower().endswith(suffix) and not entry.name.startswith("."):
             yield prefix + entry.name
 
 
@@ -112,6 +116,7 @@ def count_masks(
     num_classes: int,
     *,
     matched: Mapping[int, int] | None = None,
+    form: Format = "rgb",
     boundaries: bool = True,
     workers: int | None = None,
 ) -> CountedMasks:
@@ -122,6 +127,7 @@ def count_masks(
         ground_truth: Ground truth masks likewise.
         num_classes: K.
         matched: Replaces every predicted id before anything is counted.
+        form: Of the predicted masks; ground truth is always as published.
         boundaries: Whether boundary metrics are wanted.
         workers: Processes; all available cores by default.
 
@@ -131,7 +137,7 @@ def count_masks(
         MissingError: A folder is not there or is empty.
         UsageError: Flat names are not unique.
     """
-    preds = list_masks(pred) if isinstance(pred, Path) else pred
+    preds = list_masks(pred, SUFFIXES[form]) if isinstance(pred, Path) else pred
     ground_truths = list_masks(ground_truth) if isinstance(ground_truth, Path) else ground_truth
     partners, extra = pair(preds, ground_truths)
     faults = [
@@ -143,6 +149,7 @@ def count_masks(
         _count_chunk,
         num_classes=num_classes,
         table=None if matched is None else as_table(matched, num_classes),
+        form=form,
         boundaries=boundaries,
     )
     found = [(preds[partner], ground_truths[name]) for name, partner in partners.items() if partner]
@@ -193,14 +200,15 @@ def _count_chunk(
     *,
     num_classes: int,
     table: Int64 | None,
+    form: Format,
     boundaries: bool,
 ) -> tuple[Counts, list[Fault]]:
     parts: list[Counts] = []
     faults: list[Fault] = []
     for pred_mask, true_mask in pairs:
         bad: list[Fault] = []
-        gt = _decode(true_mask, num_classes, bad, ignored=masks.IGNORED)
-        pred = _decode(pred_mask, num_classes, bad)
+        gt = _decode(true_mask, num_classes, "rgb", bad, ignored=masks.IGNORED)
+        pred = _decode(pred_mask, num_classes, form, bad)
         if gt is not None and pred is not None and gt.shape != pred.shape:
             sizes = " x ".join(map(str, pred.shape[::-1])), " x ".join(map(str, gt.shape[::-1]))
             text = f"{pred_mask} is {sizes[0]} pixels (W x H), not {sizes[1]}"
@@ -217,11 +225,12 @@ def _count_chunk(
 
 
 def _decode(
-    mask: Mask, highest: int, faults: list[Fault], ignored: int = masks.BACKGROUND
+    mask: Mask, highest: int, form: Format, faults: list[Fault], ignored: int = masks.BACKGROUND
 ) -> Array | None:
     """Decodes a mask; None and a fault where that is impossible, a fault for ids out of range."""
     try:
-        ids = masks.decode(mask if isinstance(mask, Path) else mask.read(), str(mask))
+        data = mask.read_bytes() if isinstance(mask, Path) else mask.read()
+        ids = mask_formats.decode(form, data, str(mask))
     except (CorruptError, OSError) as error:
         faults.append(Fault("unreadable", str(error)))
         return None

@@ -12,6 +12,7 @@ from imagenets.errors import UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.mask_folders import Masks, count_masks
+from imagenets.evaluation.mask_formats import SUFFIXES, Format
 from imagenets.evaluation.metrics import Evaluator, Metrics
 from imagenets.evaluation.published import PublishedEvaluator
 
@@ -73,6 +74,7 @@ def score(
     num_classes: int,
     *,
     match: Mapping[int, int] | Matching | None = None,
+    form: Format = "rgb",
     published: bool = False,
     workers: int | None = None,
 ) -> Scores:
@@ -84,6 +86,8 @@ def score(
         num_classes: K.
         match: Predicted id -> class id, used as it is; or how to find it on these very images;
             None when the predicted ids are classes already.
+        form: Of the predicted masks: "rgb" as published, "gray16" (PNGs of one channel and 16
+            bits), or "npy".
         published: Keep sums in float32, as the published code does.
         workers: Processes; all available CPUs by default.
 
@@ -91,16 +95,19 @@ def score(
         BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
             range; nothing was scored.
         MissingError: A folder is not there or is empty.
-        UsageError: Flat names are not unique, or there is no such way of matching.
+        UsageError: Flat names are not unique, or there is no such way of matching or form.
     """
     if isinstance(match, str) and match not in MATCHINGS:
         raise UsageError(f"there is no matching {match!r}: choose among {', '.join(MATCHINGS)}.")
+    if form not in SUFFIXES:
+        raise UsageError(f"there is no form {form!r} of masks: choose {', '.join(SUFFIXES)}.")
     given = None if isinstance(match, str) else match
     found = count_masks(
         pred,
         ground_truth,
         num_classes,
         matched=given,
+        form=form,
         boundaries=match != "majority",
         workers=workers,
     )
@@ -110,7 +117,13 @@ def score(
     matched = find_match(found.counts, match)
     if match == "majority":  # ids become one, and the boundaries between them vanish: count anew
         return score(
-            pred, ground_truth, num_classes, match=matched, published=published, workers=workers
+            pred,
+            ground_truth,
+            num_classes,
+            match=matched,
+            form=form,
+            published=published,
+            workers=workers,
         )
     table = matching.as_table(matched, num_classes)
     return replace(scores, counts=found.counts.relabelled(table), matched=matched)

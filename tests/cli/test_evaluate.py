@@ -13,11 +13,11 @@ from PIL import Image
 from tiny import tiny
 
 from imagenets import masks
-from imagenets.cli import prepare
+from imagenets.cli import prepare, scoring
 from imagenets.cli.evaluate import SORT_KEYS, main
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.shards import Manifest, ShardInfo, ShardSample, SplitInfo, write_shard
-from imagenets.evaluation import matching
+from imagenets.evaluation import mask_formats, matching
 from imagenets.evaluation.metrics import Evaluator
 from imagenets.evaluation.tables import CLASS_KEYS
 
@@ -372,6 +372,32 @@ def test_scores_that_look_misread_warn(folders, capsys):
     assert warning in out.err
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[8].split() == ["IoU", "-", "25.00", "25.00", "-"]
+
+
+@pytest.mark.parametrize("form", ["gray16", "npy"])
+def test_other_forms_of_masks_score_the_same(form, folders, tmp_path, capsys):
+    pred, gt = folders
+    before = expected(pred, gt)
+    for path in sorted(pred.rglob("*.png")):
+        ids = masks.decode(path)
+        to = tmp_path / form / path.relative_to(pred)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        if form == "npy":
+            np.save(to.with_suffix(".npy"), ids.astype(np.int64))
+        else:
+            Image.fromarray(ids).save(to)
+    command = ["--gt", gt, "--split", K, "--pred", tmp_path / form]
+    assert score(capsys, *command, "--format", form) == before
+    if form == "npy":  # nothing is unpickled
+        np.save(next((tmp_path / form).rglob("*.npy")), np.array([{}]), allow_pickle=True)
+    else:  # 8 bits could not hold all ids
+        Image.new("L", (30, 20)).save(next((tmp_path / form).rglob("*.png")))
+    _, err = failure(capsys, *command, "--format", form)
+    assert f"not a readable {form} mask" in err
+
+
+def test_forms_are_those_of_the_scorer():
+    assert tuple(mask_formats.SUFFIXES) == scoring.FORMATS
 
 
 def test_many_faults_show_ten_of_each_kind(folders, capsys):
