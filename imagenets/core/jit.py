@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, cached_property, update_wrapper
+from multiprocessing import parent_process
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -25,6 +26,11 @@ _PATIENCE = 5.0
 """Seconds that a process waits for the cache, which others hold for milliseconds."""
 
 _given_up: set[str] = set()
+
+_MARK = "compilation-was-told"
+"""File in a cache folder that says that its first compilation was told."""
+
+_told: list[str] = []
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -113,9 +119,30 @@ def _type_of_loop(loop: _Loop, context: Any) -> Any:
 
 def _dispatcher(function: Callable[..., Any], stamp: int) -> Any:
     dispatcher: Any = numba.njit(nogil=True)(function)
-    with suppress(RuntimeError):  # no folder to keep it in
+    try:
         dispatcher._cache = _LockedCache(function, stamp)  # as `cache=True` does, but for the lock
+    except RuntimeError:  # no folder to keep it in
+        _tell("")
     return dispatcher
+
+
+def _tell(folder: str) -> None:
+    """Says once that loops are compiled, in whichever process comes first."""
+    if _told:
+        return
+    _told.append(folder)
+    if not folder:
+        if parent_process() is None:  # workers cannot know whether another one said so
+            log.warning(
+                "compiling loops, up to 20 s in every process, since there is no folder "
+                "to keep them in. Set NUMBA_CACHE_DIR to a folder that can be written to."
+            )
+        return
+    try:
+        (Path(folder) / _MARK).touch(exist_ok=False)
+    except OSError:  # another process has said it
+        return
+    log.warning("compiling loops for this machine, once, for up to 20 s; kept in %s", folder)
 
 
 class _LockedCache(FunctionCache):
@@ -142,7 +169,10 @@ class _LockedCache(FunctionCache):
         with _locked(self.cache_path) as usable:
             if not usable:
                 return None
-            return super().load_overload(*arguments)  # type: ignore[no-untyped-call]
+            found = super().load_overload(*arguments)  # type: ignore[no-untyped-call]
+        if found is None:
+            _tell(self.cache_path)
+        return found
 
     def save_overload(self, *arguments: Any) -> None:
         """Keeps the code for some types of arguments."""

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import numba
 import pytest
 
+from imagenets.core import jit
 from imagenets.core.jit import compiled, compiled_for
 from imagenets.core.lock import FileLock
 
@@ -161,3 +163,38 @@ def test_processes_that_start_together_agree(tmp_path: Path) -> None:
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
     started = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
     assert [process.wait() for process in started] == [0, 0]
+
+
+def run_once(cache: str | None, place: Path) -> str:
+    """What a process says on stderr that compiles one function."""
+    (place / "twice.py").write_text(
+        "from imagenets.core.jit import compiled\n\ndef twice(x):\n    return 2 * x\n\n"
+        "f = compiled(twice)\nassert f(2) == 4\nassert f(2.0) == 4.0\n"
+    )
+    env = {**os.environ, "NUMBA_CACHE_DIR": cache} if cache else dict(os.environ)
+    call = [sys.executable, str(place / "twice.py")]
+    done = subprocess.run(call, env=env, check=True, capture_output=True, text=True)
+    return done.stderr
+
+
+def test_the_first_compilation_is_told_once(tmp_path: Path) -> None:
+    """With where the code is kept, and never again."""
+    cache = tmp_path / "cache"
+    said = run_once(str(cache), tmp_path)
+    assert said.count("compiling loops for this machine, once") == 1
+    assert str(cache) in said
+    assert run_once(str(cache), tmp_path) == ""
+
+
+def test_where_nothing_can_be_kept_the_remedy_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: Any) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(jit, "_LockedCache", none)
+    monkeypatch.setattr(jit, "_told", [])
+    assert compiled(triple)(2) == 6
+    assert compiled(double)(2) == 4
+    (record,) = caplog.records
+    assert "Set NUMBA_CACHE_DIR" in record.message
