@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +29,10 @@ _PATIENCE = 5.0
 _given_up: set[str] = set()
 
 _MARK = "compilation-was-told"
-"""File in a cache folder that says that its first compilation was told."""
+"""File in a cache folder whose time says when a compilation was told."""
+
+_TOGETHER = 60.0
+"""Seconds for which one process speaks for all that compile for the same folder."""
 
 _told: list[str] = []
 
@@ -127,22 +131,27 @@ def _dispatcher(function: Callable[..., Any], stamp: int) -> Any:
 
 
 def _tell(folder: str) -> None:
-    """Says once that loops are compiled, in whichever process comes first."""
+    """Says that loops are compiled: once a process, and once among those that start together.
+
+    Args:
+        folder: Where they will be kept, a cache that is locked; empty where nothing can be kept.
+    """
     if _told:
         return
     _told.append(folder)
-    if not folder:
-        if parent_process() is None:  # workers cannot know whether another one said so
-            log.warning(
-                "compiling loops, up to 20 s in every process, since there is no folder "
-                "to keep them in. Set NUMBA_CACHE_DIR to a folder that can be written to."
-            )
-        return
-    try:
-        (Path(folder) / _MARK).touch(exist_ok=False)
-    except OSError:  # another process has said it
-        return
-    log.warning("compiling loops for this machine, once, for up to 20 s; kept in %s", folder)
+    if folder:
+        mark = Path(folder) / _MARK
+        with suppress(OSError):
+            if time.time() - mark.stat().st_mtime < _TOGETHER:
+                return
+        with suppress(OSError):  # a full disk: then others say it as well
+            mark.touch()
+        log.warning("compiling loops for this machine, for up to 20 s; kept in %s", folder)
+    elif parent_process() is None:  # workers cannot know whether another one said so
+        log.warning(
+            "compiling loops, up to 20 s in every process, since there is no folder "
+            "to keep them in. Set NUMBA_CACHE_DIR to a folder that can be written to."
+        )
 
 
 class _LockedCache(FunctionCache):
@@ -170,9 +179,9 @@ class _LockedCache(FunctionCache):
             if not usable:
                 return None
             found = super().load_overload(*arguments)  # type: ignore[no-untyped-call]
-        if found is None:
-            _tell(self.cache_path)
-        return found
+            if found is None:
+                _tell(self.cache_path)
+            return found
 
     def save_overload(self, *arguments: Any) -> None:
         """Keeps the code for some types of arguments."""
