@@ -80,11 +80,11 @@ class _Walk:
         while left:
             below = left.pop()
             folder = os.path.join(top, below) if below else top  # noqa: PTH118 - bytes
-            status = os.stat(folder)  # noqa: PTH116
+            status = os.stat(folder)  # noqa: PTH116 - bytes
             if (status.st_dev, status.st_ino) in known:  # a link that leads back
                 continue
             known.add((status.st_dev, status.st_ino))
-            needed = not below or is_wnid(os.path.basename(below))  # noqa: PTH119
+            needed = not below or is_wnid(os.path.basename(below))  # noqa: PTH119 - bytes
             names = listing(folder, needed=needed)
             left += reversed(list(self._folder(folder, below, names)))
 
@@ -106,7 +106,7 @@ class _Walk:
                 self.other = self.other or prefix + name
             elif name.endswith((b".tar", b".zip")):
                 self.archives.append(os.fsdecode(prefix + name))
-            elif self._enters(name) and os.path.isdir(folder + b"/" + name):  # noqa: PTH112
+            elif self._enters(name) and os.path.isdir(folder + b"/" + name):  # noqa: PTH112 - bytes
                 yield prefix + name
 
     def _enters(self, name: bytes) -> bool:
