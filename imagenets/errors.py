@@ -46,7 +46,7 @@ class DependencyError(ImageNetSError, ImportError):
 
 
 class TrainingError(ImageNetSError, RuntimeError):
-    """Training cannot go on: its loss is no longer a number."""
+    """Training cannot go on: its loss is no longer a number, or memory does not suffice."""
 
 
 class WorkerError(ImageNetSError, RuntimeError):

@@ -62,7 +62,9 @@ def _run(arguments: argparse.Namespace) -> None:
     a, b = (scores.counts for scores in both)
     found = compare(a, b, arguments.bootstrap, arguments.level, arguments.seed)
     if arguments.json:
-        print(json.dumps(scoring.plain(found)))
+        warnings = {name: scores.warnings for name, scores in zip("ab", both, strict=True)}
+        notes = {"warnings": warnings} if any(warnings.values()) else {}
+        print(json.dumps({**scoring.plain(found), **notes}))
     else:
         print(difference_text(found, arguments.level, both[0].empty))
 

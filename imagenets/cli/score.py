@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 
+from imagenets.cli import scoring
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_json, add_run, add_workers, tier_and_run
-
-log = logging.getLogger(__name__)
+from imagenets.cli.options import add_all, add_json, add_run, add_workers, tier_and_run
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_workers(parser)
     add_json(parser)
+    add_all(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -25,8 +24,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     tier, out = tier_and_run(arguments)
     scores = score_run(ImageNetS(arguments.root, "validation", tier), out, arguments.workers)
-    for text in scores.warnings:
-        log.warning("%s", text)
+    scoring.warn(scores, out)
     if arguments.json:
         print(json.dumps(scores.document(), indent=1))
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,11 +88,13 @@ class BadMasksError(FaultsError):
         super().__init__(title, faults, _REMEDIES, found)
 
 
-def what_is_there(names: Collection[str], pred: Path | Masks) -> str:
+def what_is_there(preds: Masks, pred: Path | Masks) -> str:
     """One line that says what predictions there are, for those who miss some."""
     where = str(pred) if isinstance(pred, Path) else "the predictions"
-    example = f" such as {next(iter(names))}.png" if names else ""
-    return f"found: {where} holds {len(names):,} masks{example}"
+    name, mask = next(iter(preds.items()), ("", None))
+    suffix = mask.suffix if isinstance(mask, Path) else ""
+    example = f" such as {name}{suffix}" if name else ""
+    return f"found: {where} holds {len(preds):,} masks{example}"
 
 
 @dataclass(frozen=True, slots=True)

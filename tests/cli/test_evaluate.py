@@ -372,6 +372,12 @@ def test_scores_that_look_misread_warn(folders, capsys):
     assert warning in out.err
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines()[8].split() == ["IoU", "-", "25.00", "25.00", "-"]
+    for path in gt.rglob("*.png"):  # a right prediction, without ignored pixels
+        ids = masks.decode(path)
+        write(gt.with_name("right") / path.relative_to(gt), ids % masks.IGNORED)
+    both = ["compare", str(gt.with_name("right")), str(pred), *command[2:], "--bootstrap", "20"]
+    assert main([*both, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == {"a": [], "b": [warning]}
 
 
 @pytest.mark.parametrize("form", ["gray16", "npy"])

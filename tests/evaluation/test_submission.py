@@ -107,6 +107,20 @@ def test_extra_predictions_are_left_out_with_a_warning(pred, root, tmp_path, cap
     assert "n00000001/spare.png" not in zipfile.ZipFile(out).namelist()
 
 
+def test_masks_of_the_other_split_are_told(pred, root, tmp_path, capsys):
+    """One likely has masks of validation, and the test images are the default."""
+    tree = root / f"ImageNetS{K}"
+    (tree / "test").rename(tree / "validation")
+    other = tree / "test" / "n00000001" / "ILSVRC2012_val_00000099.JPEG"
+    other.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 6)).save(other)
+    code, _, err = build(capsys, pred, root, tmp_path / "s.zip", "--protocol", "semi")
+    assert code == 2
+    assert f"found: {pred} holds 5 masks such as {NAMES[0]}.png" in err
+    assert "Did you mean --subset validation?" in err
+    assert not (tmp_path / "s.zip").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
