@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imagenets.cli import prepare_tables as tables
+from imagenets.cli.warm import warming
 
 if TYPE_CHECKING:
     from imagenets.data.prepare.config import PrepareConfig
@@ -31,7 +32,7 @@ def prepare(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
     from imagenets.data.prepare.run import Sources, prepare_tier
 
     sources = Sources(config)
-    with hold_unless_done(names, config):
+    with hold_unless_done(names, config), warming():
         reports = [prepare_tier(name, config, sources) for name in names]
     tiers = [asdict(report) for report in reports]
     tables.show({"tiers": tiers}, map(tables.prepare_table, reports), as_json)

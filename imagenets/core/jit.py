@@ -67,7 +67,7 @@ def compiled_for(
     """
 
     def wrap(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        return cast(Callable[Arguments, Result], _Loop(function, signatures, calls))
+        return cast(Callable[Arguments, Result], Loop(function, signatures, calls))
 
     return wrap
 
@@ -85,7 +85,7 @@ def inlined(**options: Any) -> Callable[[Function], Function]:
     return wrap
 
 
-class _Loop:
+class Loop:
     """A compiled function for fixed types; compiled functions call it as one of their own."""
 
     def __init__(
@@ -97,7 +97,7 @@ class _Loop:
 
     def __call__(self, *arguments: Any) -> Any:
         if not self._ready:
-            self._compile()
+            self.compile()
         return self.dispatcher(*arguments)
 
     @cached_property
@@ -107,7 +107,8 @@ class _Loop:
         stamp = zlib.crc32(b"".join(file.read_bytes() for file in files))
         return _dispatcher(self._function, stamp)
 
-    def _compile(self) -> None:
+    def compile(self) -> None:
+        """Compiles it, or finds it compiled, without a call."""
         with _compiling:  # threads that come together wait for the first
             if not self._ready:
                 for signature in self._signatures:
@@ -116,8 +117,8 @@ class _Loop:
                 self._ready = True
 
 
-@typeof_impl.register(_Loop)
-def _type_of_loop(loop: _Loop, context: Any) -> Any:
+@typeof_impl.register(Loop)
+def _type_of_loop(loop: Loop, context: Any) -> Any:
     return typeof_impl(loop.dispatcher, context)  # what Numba makes of its own object
 
 
@@ -125,6 +126,7 @@ def _dispatcher(function: Callable[..., Any], stamp: int) -> Any:
     dispatcher: Any = numba.njit(nogil=True)(function)
     try:
         dispatcher._cache = _LockedCache(function, stamp)  # as `cache=True` does, but for the lock
+        # Numba has no public way to give a cache: `cache=True` takes its own, which has no lock.
     except RuntimeError:  # no folder to keep it in
         _tell("")
     return dispatcher
