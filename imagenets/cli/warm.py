@@ -37,7 +37,7 @@ def warming() -> Iterator[None]:
     if _is_done():
         yield
         return
-    log.info("compiling beside it what loading and scoring will need, at the lowest priority")
+    log.info("compiling meanwhile, at the lowest priority, what loading and scoring will need")
     with subprocess.Popen(
         [sys.executable, "-m", "imagenets.cli.warm"],
         stdin=subprocess.DEVNULL,
