@@ -1,17 +1,35 @@
-"""Classes by their WordNet ids: those of ILSVRC, ranks among them, the folders named after them."""
+"""Classes by their WordNet ids: those of ILSVRC and their words, ranks, folders named after them.
+
+    >>> from imagenets import classes
+    >>> crane = classes.words("n03126707")
+    >>> crane.name, crane.lemmas, crane.index
+    ('crane (machine)', ('crane',), 517)
+    >>> [found.name for found in classes.find("crane")]
+    ['crane (bird)', 'crane (machine)']
+    >>> classes.names(["n01440764", "n03126707"])
+    ('tench', 'crane (machine)')
+
+Lemmas and definitions are those of WordNet 3.0, copied word for word into `wordnet/classes.tsv`;
+its licence is `wordnet/LICENSE`. Source: Fellbaum (ed.), "WordNet: An Electronic Lexical
+Database", MIT Press 1998.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+
+from imagenets.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +71,94 @@ def _tell(path: Path, strangers: tuple[str, ...]) -> None:
     log.warning("%s: %d folders name no class and are left out: %s", path, len(strangers), shown)
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What WordNet 3.0 says of one of the 1,000 classes of ILSVRC 2012.
+
+    Attributes:
+        wnid: WordNet id, such as "n02012849".
+        lemmas: WordNet's words for it, the first one first.
+        name: A short name that no other of the 1,000 has, whatever its case: the first lemma. Where
+            two classes share it, a word in brackets tells them apart: "crane (bird)".
+        definition: WordNet's definition, without its examples.
+        index: ImageNet-1k index, 0..999: the rank of the WordNet id among the 1,000, sorted.
+    """
+
+    wnid: str
+    lemmas: tuple[str, ...]
+    name: str
+    definition: str
+    index: int
+
+
+@cache
+def all_words() -> tuple[Words, ...]:
+    """The words of the 1,000 classes of ILSVRC 2012: `all_words()[i]` are those of index i."""
+    text = files("imagenets").joinpath("wordnet", "classes.tsv").read_text("ascii")
+    rows = [line.split("\t") for line in text.splitlines()[1:]]
+    return tuple(
+        Words(wnid, tuple(lemmas.split(", ")), name, definition, index)
+        for index, (wnid, name, lemmas, definition) in enumerate(rows)
+    )
+
+
+@cache
+def _by_wnid() -> Mapping[str, Words]:
+    return MappingProxyType({one.wnid: one for one in all_words()})
+
+
+def words(wnid: str) -> Words:
+    """The words of a class of ILSVRC.
+
+    Args:
+        wnid: Its WordNet id.
+
+    Raises:
+        UsageError: It is none of the 1,000.
+    """
+    found = _by_wnid().get(wnid)
+    if found is None:
+        raise UsageError(
+            f"{wnid!r} is none of the 1,000 WordNet ids of ILSVRC 2012: give one such as "
+            f"{all_words()[0].wnid!r}. `classes.find` looks for one by a word."
+        )
+    return found
+
+
+def names(wnids: Sequence[str]) -> tuple[str, ...]:
+    """The short name of each class, in the order given.
+
+    Args:
+        wnids: Their WordNet ids, such as `ImageNetS.classes`. One that is not among the 1,000 of
+            ILSVRC, as a custom tier may have, is its own name.
+
+    Raises:
+        UsageError: It is one string, not a sequence of them.
+    """
+    if isinstance(wnids, str):
+        raise UsageError(f"{wnids!r} is one string: give a list of WordNet ids, or see `words`.")
+    known = _by_wnid()
+    return tuple(known[wnid].name if wnid in known else wnid for wnid in wnids)
+
+
+def find(text: str) -> tuple[Words, ...]:
+    """The classes of ILSVRC with this text in a lemma or the name, in the order of their index.
+
+    Args:
+        text: A word or a part of one, in any case. Not looked for in definitions.
+    """
+    part = text.casefold()
+    return tuple(
+        one
+        for one in all_words()
+        if any(part in word.casefold() for word in (one.name, *one.lemmas))
+    )
+
+
 @cache
 def ilsvrc_classes() -> tuple[str, ...]:
     """The 1,000 WordNet ids of ILSVRC 2012, sorted: the rank is the ImageNet-1k label."""
-    text = files("imagenets").joinpath("ilsvrc_classes.txt").read_text("ascii")
-    return tuple(text.split())
+    return tuple(one.wnid for one in all_words())
 
 
 def ranks(classes: Sequence[str], wnids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int16]:

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from typing_extensions import TypeVar
 
 from imagenets import masks
+from imagenets.classes import names as class_names
 from imagenets.data.dataset.folder_opening import open_folders
 from imagenets.data.dataset.opening import open_store
 from imagenets.data.dataset.sample import Encoded, Names, Sample, StoredMask
@@ -50,7 +51,8 @@ class ImageNetS(Dataset[T], Generic[T]):
     Attributes:
         tier: Name of the tier.
         split: Name of the split.
-        classes: The tier's WordNet ids: class id k is `classes[k - 1]`.
+        classes: The tier's WordNet ids: class id k is `classes[k - 1]`, `class_names[k - 1]` in
+            words.
         source_classes: The WordNet ids that `ilsvrc` counts.
         has_masks: Whether the samples carry a mask.
         transform: As given; may be set anew.
@@ -216,6 +218,15 @@ class ImageNetS(Dataset[T], Generic[T]):
     def class_ids(self) -> npt.NDArray[np.int16]:
         """The class id of every sample."""
         return self._of_rows(self._store.class_ids)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The tier's classes in words, K of them: class id k is `class_names[k - 1]`.
+
+        Id 0 is background and has no name here. A class that is none of ILSVRC's is named by its
+        WordNet id.
+        """
+        return class_names(self.classes)
 
     @property
     def ilsvrc(self) -> npt.NDArray[np.int16]:
