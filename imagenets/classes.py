@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 WNID = "n[0-9]{8}"
 """Pattern of a WordNet id, for patterns of which it is a part."""
 
+OTHER = "other"
+"""The published word for id 0 where names of the ids 0..K are shown: no class of the tier."""
+
 _WNID = re.compile(WNID)
 
 

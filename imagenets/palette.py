@@ -1,13 +1,18 @@
-"""The fixed colour of every id, and masks laid over photographs."""
+"""The fixed colour of every id, masks laid over photographs, and what the colours stand for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw
 
 from imagenets.masks import BACKGROUND, IGNORED
+
+_LINE = 16
+"""Height of one line of a key, pixels."""
 
 
 @cache
@@ -43,3 +48,23 @@ def overlay(
         np.uint8
     )
     return mixed
+
+
+def with_key(picture: npt.NDArray[np.uint8], names: Mapping[int, str]) -> npt.NDArray[np.uint8]:
+    """Writes below a picture what its colours stand for, one line an id.
+
+    Args:
+        picture: H x W x 3.
+        names: Id -> name, in the order of the lines.
+
+    Returns:
+        H' x W x 3, H' = H + 16 pixels for each name; a long line is cut at the edge.
+    """
+    key = Image.new("RGB", (picture.shape[1], _LINE * len(names)), "white")
+    draw = ImageDraw.Draw(key)
+    for line, (i, name) in enumerate(names.items()):
+        top = line * _LINE + 3
+        colour = tuple(palette()[i].tolist())
+        draw.rectangle((3, top, 12, top + 9), fill=colour, outline="black")
+        draw.text((18, top), f"{i} {name}", fill="black")
+    return np.concatenate([picture, np.asarray(key)])

@@ -13,7 +13,7 @@ from imagenets.cli import compare, scoring, submit
 from imagenets.cli.command import Verb, run_verb
 
 MATCHINGS = ("image", "pixel", "majority")  # as evaluation.score has them; a test compares
-SORT_KEYS = ("id", "name", "iou", "biou", "pixels", "predicted", "images")
+SORT_KEYS = ("id", "name", "class_name", "iou", "biou", "pixels", "predicted", "images")
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.find_match and scores.matched is not None:
         _say_matching(arguments.matching)
         matching.save(scores.matched, arguments.find_match)
-    rows = tables.class_rows(scores.counts, class_names(ground_truth, num_classes))
+    classes = class_names(ground_truth, num_classes)
+    rows = tables.class_rows(scores.counts, classes)
     if arguments.csv:
         tables.write_csv(rows, arguments.csv)
     if arguments.per_image:
@@ -99,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> None:
         found = intervals(scores.counts, arguments.bootstrap, arguments.level, arguments.seed)
     if arguments.json:
         extra = {"intervals": scoring.plain(found)} if found else {}
-        print(json.dumps({**scores.document(), **extra}))
+        print(json.dumps({**scores.document(classes), **extra}))
         return
     print(tables.metrics_text(scores.metrics, scores.counts.images, rows, scores.empty))
     if found:

@@ -23,10 +23,11 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.score import score_run
 
     tier, out = tier_and_run(arguments)
-    scores = score_run(ImageNetS(arguments.root, "validation", tier), out, arguments.workers)
+    data = ImageNetS(arguments.root, "validation", tier)
+    scores = score_run(data, out, arguments.workers)
     scoring.warn(scores, out)
     if arguments.json:
-        print(json.dumps(scores.document(), indent=1))
+        print(json.dumps(scores.document(data.classes), indent=1))
     else:
         print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from imagenets.classes import OTHER
+from imagenets.classes import names as class_names
 from imagenets.errors import UsageError
 from imagenets.evaluation import matching
 from imagenets.evaluation.counts import Counts
@@ -55,9 +57,15 @@ class Scores:
         """Signs that these scores mean something else than one thinks."""
         return self._evaluator.hints()
 
-    def document(self) -> dict[str, Any]:
-        """The metrics for machines, with the names of empty sizes and the warnings, if any."""
-        notes = {"empty": self.empty, "warnings": self.warnings}
+    def document(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
+        """The metrics for machines, with the names of empty sizes and the warnings, if any.
+
+        Args:
+            classes: WordNet ids of the classes 1..K, if known: `names` are then the names of the
+                ids 0..K, in the order of `IoUs`.
+        """
+        names = [OTHER, *class_names(classes)] if classes else []
+        notes = {"names": names, "empty": self.empty, "warnings": self.warnings}
         return {**self.metrics, **{name: found for name, found in notes.items() if found}}
 
     @cached_property

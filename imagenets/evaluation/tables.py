@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from imagenets.classes import OTHER
+from imagenets.classes import names as class_names
 from imagenets.core.files import atomic
 from imagenets.evaluation.bootstrap import Difference, Interval
 from imagenets.evaluation.counts import Counts
@@ -27,10 +29,14 @@ _SHOWN = 5  # best and worst classes in the short table
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One id: its name, IoUs in percent, areas in pixels, images whose ground truth has it."""
+    """One id: what it is, IoUs in percent, areas in pixels, images whose ground truth has it.
+
+    `name` is the WordNet id (or the folder) of the class, `class_name` the same in words.
+    """
 
     id: int
     name: str
+    class_name: str
     iou: float
     biou: float
     pixels: int
@@ -62,18 +68,20 @@ def class_rows(counts: Counts, classes: Sequence[str] | None = None) -> list[Cla
 
     Args:
         counts: Of all images.
-        classes: Names of the classes 1..K, if known.
+        classes: WordNet ids of the classes 1..K, if known.
     """
     pixels = totals(counts)[0]  # [area, boundary] x [predicted, true, both] x id
     values = 100 * ious(pixels)
     ids = counts.num_classes + 1
     seen = np.unique(counts.image.astype(np.int64) * ids + counts.gt) % ids
     images = np.bincount(seen, minlength=ids)
-    names = ["other", *(classes or [""] * counts.num_classes)]
+    names = [OTHER, *(classes or [""] * counts.num_classes)]
+    spoken = class_names(names)
     return [
         ClassRow(
             i,
             names[i],
+            spoken[i],
             float(values[0, i]),
             float(values[1, i]),
             int(pixels[0, 1, i]),
@@ -114,15 +122,22 @@ def write_csv(rows: Sequence[ClassRow | ImageRow], path: Path) -> None:
 def class_text(rows: Sequence[ClassRow], key: str = "id", descending: bool = False) -> str:
     """All ids as an aligned table, sorted by one of `CLASS_KEYS`."""
     ranked = sorted(rows, key=lambda row: (getattr(row, key), row.id), reverse=descending)
-    width = max(len(row.name) for row in rows)
+    columns = [["class", *(row.name for row in ranked)]]
+    if any(row.class_name != row.name for row in rows):
+        columns.append(["name", *(row.class_name for row in ranked)])
+    widths = [max(map(len, column)) for column in columns]
+    told = [
+        " ".join(f"{word:<{width}}" for word, width in zip(words, widths, strict=True))
+        for words in zip(*columns, strict=True)
+    ]
     lines = [
-        f"{'id':>4}  {'class':<{max(width, 5)}} {'IoU':>7} {'BIoU':>7} "
+        f"{'id':>4}  {told[0]} {'IoU':>7} {'BIoU':>7} "
         f"{'pixels':>12} {'predicted':>12} {'images':>7}"
     ]
     lines += [
-        f"{row.id:>4}  {row.name:<{max(width, 5)}} {row.iou:7.2f} {row.biou:7.2f} "
+        f"{row.id:>4}  {words} {row.iou:7.2f} {row.biou:7.2f} "
         f"{row.pixels:>12,} {row.predicted:>12,} {row.images:>7,}"
-        for row in ranked
+        for row, words in zip(ranked, told[1:], strict=True)
     ]
     return "\n".join(lines)
 
@@ -158,7 +173,7 @@ def _extremes(rows: Sequence[ClassRow]) -> list[str]:
     shown = min(_SHOWN, len(ranked) // 2)
     lines = [f"{len(present)} of {len(rows) - 1} classes are in the ground truth"]
     for title, part in (("worst", ranked[::-1][:shown]), ("best", ranked[:shown])):
-        listed = ", ".join(f"{f'{row.id} {row.name}'.strip()} {row.iou:.1f}" for row in part)
+        listed = ", ".join(f"{f'{row.id} {row.class_name}'.strip()} {row.iou:.1f}" for row in part)
         lines.append(f"{title:<7}{listed}")
     return lines
 

@@ -22,6 +22,7 @@ from imagenets.evaluation.metrics import Evaluator
 from imagenets.evaluation.tables import CLASS_KEYS
 
 K = 3
+NAMES = ["other", *(f"n0000000{i}" for i in range(1, K + 1))]
 
 
 def write(path, ids):
@@ -49,7 +50,7 @@ def expected(pred, gt):
     evaluator = Evaluator(K)
     for path in sorted(gt.rglob("*.png")):
         evaluator.update(masks.decode(pred / path.relative_to(gt)), masks.decode(path))
-    return {**evaluator.compute(), "empty": evaluator.empty}
+    return {**evaluator.compute(), "names": NAMES, "empty": evaluator.empty}
 
 
 def score(capsys, *arguments):
@@ -82,6 +83,33 @@ def test_the_table_names_figures_and_classes(folders, capsys):
     assert f"{expected(pred, gt)['mIoU']:.2f}" in out
     assert "6 images, 3 classes" in out
     assert "best   3 n00000003" in out
+
+
+def test_classes_of_ilsvrc_are_shown_in_words(folders, tmp_path, capsys):
+    pred, gt = folders
+    wnids = ("n01440764", "n02012849", "n03126707")
+    for i, wnid in enumerate(wnids, 1):
+        for folder in folders:
+            (folder / f"n0000000{i}").rename(folder / wnid)
+    common = ["--pred", str(pred), "--gt", str(gt), "--split", str(K)]
+    names = ["other", "tench", "crane (bird)", "crane (machine)"]
+    assert score(capsys, *common)["names"] == names
+    assert main([*common, "--per-class", "--csv", str(tmp_path / "classes.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "best   3 crane (machine) " in out
+    table = out.split("\n  id  ")[1].splitlines()
+    assert table[0].split()[:3] == ["class", "name", "IoU"]
+    assert table[3].startswith("   2  n02012849 crane (bird)    ")
+    assert len({len(line) for line in table[1:]}) == 1  # aligned
+    with (tmp_path / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class_name"] for row in rows] == names
+    assert [row["name"] for row in rows] == ["other", *wnids]
+    flat = gt.with_name("flat")
+    flat.mkdir()
+    for path in gt.rglob("*.png"):
+        shutil.copy(path, flat)
+    assert "names" not in score(capsys, "--pred", pred, "--gt", flat, "--split", K)
 
 
 def test_a_found_match_is_written_and_can_be_given(folders, tmp_path, capsys):
@@ -338,7 +366,7 @@ def test_other_matchings_are_named_as_such(folders, tmp_path, capsys, kind):
         seen.update(mask, true)
     matrix = matching.pixel_matrix(seen.confusion)
     assert matched == (matching.match if kind == "pixel" else matching.match_majority)(matrix)
-    assert json.loads(out.out) == {**evaluator.compute(), "empty": evaluator.empty}
+    assert json.loads(out.out) == {**evaluator.compute(), "names": NAMES, "empty": evaluator.empty}
 
 
 def test_two_predictions_are_compared(folders, tmp_path, capsys):

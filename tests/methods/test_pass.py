@@ -75,6 +75,11 @@ def test_a_run_is_scored_and_shown(
     page = (finished / "report.html").read_text()
     assert page.count("<figure>") == 12
     assert f"{printed['mIoU']:.2f}" in page
+    assert printed["names"] == ["other", "n90000001", "n90000002", "n90000003"]
+    assert page.count("</span> n90000002 (2)</figcaption>") == 4
+    for i, iou in enumerate(printed["IoUs"][1:], 1):
+        cells = (f"n9000000{i}", f"{i}", f"n9000000{i}", f"{iou:.1f}")
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
 
 
 def test_running_again_changes_nothing(

@@ -24,7 +24,7 @@ from imagenets.data.dataset.sample import Encoded, Names, Sample, StoredMask
 from imagenets.data.dataset.store import REPLACE, UNLIKE, Store
 from imagenets.data.dataset.tv_tensors import wrapped
 from imagenets.errors import CorruptError, UsageError
-from imagenets.palette import overlay
+from imagenets.palette import overlay, with_key
 from imagenets.pixels.image import DecodeError, decode
 
 T = TypeVar("T", covariant=True, default=Sample)
@@ -330,12 +330,13 @@ class ImageNetS(Dataset[T], Generic[T]):
         view._labels, view.has_masks = Path(folder).expanduser(), True
         return view
 
-    def plot(self, index: int, path: str | Path | None = None) -> Image.Image:
+    def plot(self, index: int, path: str | Path | None = None, names: bool = False) -> Image.Image:
         """The photograph and, where there is a mask, the same with the mask laid over it.
 
         Args:
             index: Which sample.
             path: Where to save the picture as well.
+            names: Whether the tier's classes in the mask are named below, 16 pixels a line.
 
         Returns:
             An RGB picture: H x 2 W, or H x W without a mask. Each class has its fixed colour.
@@ -345,10 +346,17 @@ class ImageNetS(Dataset[T], Generic[T]):
         halves = [photo]
         if "mask" in sample:
             halves.append(overlay(photo, sample["mask"].numpy()))
-        picture = Image.fromarray(np.concatenate(halves, axis=1))
+        pixels = np.concatenate(halves, axis=1)
+        if names and "mask" in sample:
+            pixels = with_key(pixels, self._names_in(sample["mask"].numpy()))
+        picture = Image.fromarray(pixels)
         if path is not None:
             picture.save(Path(path).expanduser())
         return picture
+
+    def _names_in(self, ids: npt.NDArray[np.integer]) -> dict[int, str]:
+        found = set(np.unique(ids).tolist())
+        return {i: name for i, name in enumerate(self.class_names, 1) if i in found}
 
     def _sample(self, row: int) -> Sample:
         store, name = self._store, self._store.name(row)

@@ -32,5 +32,5 @@ def score_run(data: ImageNetS, out: Path, workers: int | None = None) -> Scores:
     scores = score(folder, data.mask_files(), classes, match="image", workers=workers)
     assert scores.matched is not None
     matching.save(scores.matched, out / "match.json")
-    write_json(out / "scores.json", scores.document())
+    write_json(out / "scores.json", scores.document(data.classes))
     return scores

@@ -19,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiny import tiny
 from torch.utils.data import DataLoader
 
 from imagenets import collate, masks
@@ -258,6 +259,31 @@ def test_plot_shows_photo_and_overlay_side_by_side(made: Path, tmp_path: Path) -
     with Image.open(tmp_path / "plot.png") as saved:
         np.testing.assert_array_equal(np.asarray(saved), picture)
     assert ImageNetS(made, "test", 3).plot(0).size == tuple(ImageNetS(made, "test", 3).sizes[0])
+
+
+def test_plot_names_the_classes_below(made: Path) -> None:
+    dataset = ImageNetS(made, "validation", 3)
+    plain, named = np.asarray(dataset.plot(4)), np.asarray(dataset.plot(4, names=True))
+    assert named.shape == (plain.shape[0] + 16, *plain.shape[1:])  # one class, ignored aside
+    np.testing.assert_array_equal(named[: len(plain)], plain)
+    assert (named[len(plain) + 8, 8] == palette()[2]).all()
+    assert (named[len(plain) :, 20:].min(axis=-1) < 128).any()  # there is a text
+    test = ImageNetS(made, "test", 3)  # has no masks
+    assert test.plot(0, names=True).size == test.plot(0).size
+
+
+def test_class_names_are_those_of_wordnet(made: Path, tmp_path: Path) -> None:
+    assert ImageNetS(made, "validation", 3).class_names == CLASSES  # none of ILSVRC's
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    world = tiny(train=1, val=1)
+    for old, new in zip(CLASSES, ("n01440764", "n02012849", "n03126707"), strict=True):
+        world = world.renamed(old, new)
+    for stem, data in world.val.items():
+        (photos / f"{stem}.JPEG").write_bytes(data)
+    index = world.index(tmp_path / "index")
+    data = ImageNetS.from_folders(photos, split="validation", classes=3, index=index)
+    assert data.class_names == ("tench", "crane (bird)", "crane (machine)")
 
 
 def test_the_palette_tells_classes_apart() -> None:
