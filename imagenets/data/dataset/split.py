@@ -1,0 +1,199 @@
+"""One split of a data set: which samples there are, and what is known without decoding them."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.classes import names as class_names
+from imagenets.data.dataset.sample import Encoded, Names, StoredMask
+from imagenets.data.dataset.store import Store
+from imagenets.errors import UsageError
+
+
+class Split:
+    """Some samples of one split: all of them, or a view of some.
+
+    Args:
+        tier: Name of the tier.
+        split: Name of the split.
+        store: Where its samples lie.
+        masks: Whether masks are wanted where there are some.
+
+    Attributes:
+        tier: Name of the tier.
+        split: Name of the split.
+        classes: The tier's WordNet ids: class id k is `classes[k - 1]`, `class_names[k - 1]` in
+            words.
+        source_classes: The WordNet ids that `ilsvrc` counts.
+        has_masks: Whether the samples carry a mask.
+    """
+
+    def __init__(self, tier: str, split: str, store: Store, masks: bool) -> None:
+        self.tier, self.split, self._store = tier, split, store
+        self.classes = store.classes
+        self.source_classes = store.source_classes
+        self.has_masks = masks and store.has_masks
+        self._rows: npt.NDArray[np.int64] | None = None  # of a view; None: all of the store
+        self._mask_folder: Path | None = None  # of a view with masks of another make
+
+    def __len__(self) -> int:
+        return len(self._store.class_ids) if self._rows is None else len(self._rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(tier={self.tier!r}, split={self.split!r}, images={len(self)})"
+        )
+
+    @property
+    def class_ids(self) -> npt.NDArray[np.int16]:
+        """The class id of every sample."""
+        return self._of_rows(self._store.class_ids)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The tier's classes in words, K of them: class id k is `class_names[k - 1]`.
+
+        Id 0 is background and has no name here. A class that is none of ILSVRC's is named by its
+        WordNet id.
+        """
+        return class_names(self.classes)
+
+    @property
+    def ilsvrc(self) -> npt.NDArray[np.int16]:
+        """The ILSVRC class of every sample."""
+        return self._of_rows(self._store.ilsvrc)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of every sample, `<class folder>/<stem>`, made when asked for."""
+        return Names(self._store, self._all_rows())
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int32]:
+        """Width and height of every image, N x 2; over a tree this reads every file's header."""
+        return self._store.sizes(self._all_rows())
+
+    def sizes_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Width and height of some images, n x 2; over a tree this reads their headers."""
+        return self._store.sizes(self._all_rows()[indices])
+
+    def encoded(self, index: int) -> Encoded:
+        """The sample's files as they are stored, for those who decode themselves."""
+        row = self._row(index)
+        mask = self._stored_mask(row).read() if self.has_masks else None
+        return Encoded(self._store.image(row), self._store.segments(row), mask)
+
+    def mask_files(self) -> dict[str, StoredMask]:
+        """The encoded mask of every sample by name, for scoring: no image is read.
+
+        Raises:
+            UsageError: The split has no masks.
+        """
+        self._need_masks()
+        rows = self._all_rows().tolist()
+        return {self._store.name(row): self._stored_mask(row) for row in rows}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what this split, or view of it, is: changes when a sample of it does.
+
+        Masks that `with_masks` laid over it do not count.
+        """
+        found = hashlib.sha256(self._store.digest().encode())
+        if self._rows is not None:
+            found.update(self._rows.tobytes())
+        return found.hexdigest()
+
+    def where(self, index: int) -> str:
+        """Where a sample lies, and its name: for messages."""
+        row = self._row(index)
+        return f"{self._store.where(row)} ({self._store.name(row)})"
+
+    def select(self, *classes: int | str) -> Self:
+        """A view of some classes only.
+
+        Args:
+            classes: Class ids, or WordNet ids.
+
+        Raises:
+            UsageError: A class is not in the tier.
+        """
+        wanted = {self._class_id(one) for one in classes}
+        return self._view(self._all_rows()[np.isin(self.class_ids, list(wanted))])
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Self:
+        """A view of the samples at these indices, in this order.
+
+        Args:
+            indices: Whole numbers (negative ones count from the end), or a boolean for each
+                sample, such as `data.class_ids == 2`.
+
+        Raises:
+            UsageError: They are neither.
+            IndexError: One is out of range, or there is not a boolean for each sample.
+        """
+        chosen = np.asarray(indices)
+        if chosen.dtype == np.bool_ and chosen.shape != (len(self),):
+            raise IndexError(f"{chosen.shape} booleans for {len(self)} samples: give one for each")
+        if chosen.size and chosen.dtype.kind not in "iub":
+            raise UsageError(
+                f"indices are {chosen.dtype} (such as {chosen.flat[0]!r}): give whole numbers, or "
+                "a boolean for each sample."
+            )
+        chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        return self._view(self._all_rows()[chosen])
+
+    def with_masks(self, folder: str | Path) -> Self:
+        """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
+        view = self._view(self._all_rows())
+        view._mask_folder, view.has_masks = Path(folder).expanduser(), True
+        return view
+
+    def _need_masks(self) -> None:
+        if not self.has_masks:
+            raise UsageError(
+                f"the split {self.split} of tier {self.tier} has no masks here. Prepare it again "
+                "with the mask archive, or give `masks` to from_folders."
+            )
+
+    def _stored_mask(self, row: int) -> StoredMask:
+        return StoredMask(self._store, row, self._mask_folder)
+
+    def _row(self, index: int) -> int:
+        if isinstance(index, bool):
+            raise TypeError(f"index is {index}: give a whole number, or see `subset`")
+        number, count = operator.index(index), len(self)
+        if not -count <= number < count:
+            raise IndexError(f"index {number}: {self.split} of tier {self.tier} has {count} images")
+        number += count if number < 0 else 0
+        return number if self._rows is None else int(self._rows[number])
+
+    def _all_rows(self) -> npt.NDArray[np.int64]:
+        return np.arange(len(self)) if self._rows is None else self._rows
+
+    def _of_rows(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return column if self._rows is None else column[self._rows]
+
+    def _view(self, rows: npt.NDArray[np.int64]) -> Self:
+        view = copy.copy(self)
+        view._rows = rows
+        return view
+
+    def _class_id(self, one: int | str) -> int:
+        if isinstance(one, str):
+            if one in self.classes:
+                return self.classes.index(one) + 1
+        elif not isinstance(one, bool) and 0 <= operator.index(one) <= len(self.classes):
+            return operator.index(one)
+        raise UsageError(
+            f"{one!r} is no class of tier {self.tier}: give ids from 1 to {len(self.classes)}, "
+            f"or WordNet ids such as {self.classes[0]!r}."
+        )
