@@ -102,6 +102,7 @@ def check(page: str, names: dict[str, Any]) -> None:
     elif page == "explain.md":
         assert list(names["mirror"].names) == list(names["data"].names)
         assert names["mirror"][3]["mask"].equal(names["data"][3]["mask"])
+        assert names["batch"].targets.shape[1:] == (64, 64)
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 

@@ -17,16 +17,22 @@ class Samples(TypedDict, total=False):
     Attributes:
         image: N tensors uint8, 3 x H x W, each of its own size.
         mask: N tensors int64, H x W; only where all samples have one.
+        target: N tensors uint8, H x W; of samples with a target.
         class_id: N int64.
         ilsvrc: N int64.
         name: N names.
+        target_id: N int64; of samples with a target.
+        present: N bool; of samples with a target.
     """
 
     image: list[Tensor]
     mask: list[Tensor]
+    target: list[Tensor]
     class_id: Tensor
     ilsvrc: Tensor
     name: list[str]
+    target_id: Tensor
+    present: Tensor
 
 
 def collate(samples: Sequence[Sample]) -> Samples:
@@ -46,4 +52,8 @@ def collate(samples: Sequence[Sample]) -> Samples:
     }
     if all("mask" in sample for sample in samples):
         made["mask"] = [sample["mask"] for sample in samples]
+    if all("target" in sample for sample in samples):
+        made["target"] = [sample["target"] for sample in samples]
+        made["target_id"] = torch.tensor([sample["target_id"] for sample in samples])
+        made["present"] = torch.tensor([sample["present"] for sample in samples])
     return made

@@ -31,6 +31,7 @@ class FolderStore:
         self.class_ids = ranks(self.classes, records.wnids) + np.int16(1)
         self.ilsvrc = ranks(self.source_classes, records.sources)
         self.has_masks = masks is not None
+        self.unlisted = 0
         self._records, self._images, self._masks = records, images, masks
         self._sizes = np.zeros((len(records.stems), 2), np.int32)  # 0: not read yet
 

@@ -19,8 +19,9 @@ from imagenets.data.dataset.opening import open_store
 from imagenets.data.dataset.sample import Sample
 from imagenets.data.dataset.split import Split
 from imagenets.data.dataset.store import REPLACE, UNLIKE, Store
+from imagenets.data.dataset.targets import OBJECT, target_of
 from imagenets.data.dataset.tv_tensors import wrapped
-from imagenets.errors import CorruptError
+from imagenets.errors import CorruptError, UsageError
 from imagenets.palette import overlay, with_key
 from imagenets.pixels.image import DecodeError, decode
 
@@ -44,6 +45,9 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             `tv_tensors`, so that v2 transforms move image and mask alike; see `wrapped`.
         layout: "shards", "tree", or "auto": shards where they are there.
         masks: Whether to decode masks; False leaves them out of the samples.
+        target: "label": samples also have the mask of the object that their ImageNet-1k label
+            names, as `target`, `target_id` and `present`; see `Sample`. `present` is of what
+            `transform` makes of the target, where it returns both.
 
     Attributes:
         tier: Name of the tier.
@@ -53,10 +57,12 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         source_classes: The WordNet ids that `ilsvrc` counts.
         has_masks: Whether the samples carry a mask.
         transform: As given; may be set anew.
+        target: As given.
 
     Raises:
-        UsageError: There is no such tier, split or layout.
-        MissingError: It is not prepared here; the message says what to run.
+        UsageError: There is no such tier, split, layout or target, or no mask to take it from.
+        MissingError: It is not prepared here; the message says what to run. Or a target is wanted,
+            and no list says which label an image has.
         CorruptError: A file is damaged.
     """
 
@@ -69,6 +75,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         transform: None = ...,
         layout: Literal["auto", "shards", "tree"] = ...,
         masks: bool = ...,
+        target: Literal["label"] | None = ...,
     ) -> None: ...
 
     @overload
@@ -81,6 +88,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         transform: Callable[[Sample], T],
         layout: Literal["auto", "shards", "tree"] = ...,
         masks: bool = ...,
+        target: Literal["label"] | None = ...,
     ) -> None: ...
 
     def __init__(
@@ -91,10 +99,22 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         transform: Callable[[Sample], Any] | None = None,
         layout: Literal["auto", "shards", "tree"] = "auto",
         masks: bool = True,
+        target: Literal["label"] | None = None,
     ) -> None:
         tier, store = open_store(Path(root), split, str(classes), layout)
         super().__init__(tier, split, store, masks)
-        self.transform = transform
+        self._finish(transform, target)
+
+    def _finish(
+        self, transform: Callable[[Sample], Any] | None, target: Literal["label"] | None
+    ) -> None:
+        self.transform, self.target = transform, target
+        if target is None:
+            return
+        if target != "label":
+            raise UsageError(f'there is no target {target!r}: give "label", or leave it out.')
+        self._need_masks()
+        _ = self.target_ids  # raises where no list tells them
 
     @overload
     @classmethod
@@ -107,6 +127,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         index: str | Path | None = ...,
         transform: None = ...,
         allow_missing: bool = ...,
+        target: Literal["label"] | None = ...,
     ) -> ImageNetS[Sample]: ...
 
     @overload
@@ -121,6 +142,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         *,
         transform: Callable[[Sample], U],
         allow_missing: bool = ...,
+        target: Literal["label"] | None = ...,
     ) -> ImageNetS[U]: ...
 
     @classmethod
@@ -133,6 +155,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         index: str | Path | None = None,
         transform: Callable[[Sample], Any] | None = None,
         allow_missing: bool = False,
+        target: Literal["label"] | None = None,
     ) -> ImageNetS[Any]:
         """Reads raw images and published masks where they lie: nothing is prepared or unpacked.
 
@@ -153,9 +176,10 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             transform: As in `ImageNetS`.
             allow_missing: Whether images of which image or mask is not there are left out, with a
                 warning.
+            target: As in `ImageNetS`.
 
         Raises:
-            UsageError: There is no such tier or split, or the masks are those of another tier.
+            UsageError: There is no such tier, split or target, or the masks are of another tier.
             MissingError: Lists, images or masks are not there; ten of them are named.
             CorruptError: A list, the zip, a mask or a parquet file is damaged.
             DependencyError: pyarrow, which reads parquet files, is not installed.
@@ -163,7 +187,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         store = open_folders(images, masks, split, str(classes), index, allow_missing)
         data = cls.__new__(cls)
         Split.__init__(data, str(classes), split, store, masks=True)
-        data.transform = transform
+        data._finish(transform, target)
         return data
 
     @overload
@@ -182,7 +206,12 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         if isinstance(index, slice):
             return self._view(self._all_rows()[index])
         sample = self._sample(self._row(index))
-        return sample if self.transform is None else self.transform(wrapped(sample))
+        if self.transform is None:
+            return sample
+        made: Any = self.transform(wrapped(sample))
+        if self.target is not None and isinstance(made, dict) and "target" in made:
+            made["present"] = bool((made["target"] == OBJECT).any())
+        return made
 
     def __getitems__(self, indices: Sequence[int]) -> list[T]:
         """Several samples at once; what DataLoader calls for a batch."""
@@ -242,10 +271,18 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
                     f"the image {image.shape[2]} x {image.shape[1]}. {UNLIKE}"
                 )
             sample["mask"] = torch.from_numpy(ids.astype(np.int64))
+            if self.target is not None:
+                self._add_target(sample, ids, int(store.ilsvrc[row]))
         sample["class_id"] = int(store.class_ids[row])
         sample["ilsvrc"] = int(store.ilsvrc[row])
         sample["name"] = name
         return sample
+
+    def _add_target(self, sample: Sample, ids: masks.Ids, ilsvrc: int) -> None:
+        target_id = int(self.labels.ids[ilsvrc]) if ilsvrc >= 0 else 0
+        sample["target"] = target_of(torch.from_numpy(ids.view(np.int16)), target_id)
+        sample["target_id"] = target_id
+        sample["present"] = bool((sample["target"] == OBJECT).any())
 
     def _read_mask(self, row: int) -> masks.Ids:
         where = f"{self._store.where(row)} ({self._store.name(row)})"

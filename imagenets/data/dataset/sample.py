@@ -24,16 +24,22 @@ class Sample(TypedDict, total=False):
     Attributes:
         image: uint8, 3 x H x W, RGB.
         mask: int64, H x W: class ids, 0 other, 1000 ignored; only where the split has masks.
+        target: uint8, H x W, with target="label": 1 the object of the label, 0 not, 255 ignored.
         class_id: The class it is filed under, 1..K; 0 for train-full's classes outside the tier.
         ilsvrc: The image's own ILSVRC class, 0..999 (ImageNet-1k's label) for the published tiers.
         name: `<class folder>/<stem>`.
+        target_id: With target="label": the class id of `ilsvrc`, 0 where the tier has none.
+        present: With target="label": whether any pixel of `target` is 1.
     """
 
     image: Tensor
     mask: Tensor
+    target: Tensor
     class_id: int
     ilsvrc: int
     name: str
+    target_id: int
+    present: bool
 
 
 @dataclass(frozen=True, slots=True)

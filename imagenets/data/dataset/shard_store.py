@@ -26,6 +26,7 @@ class ShardStore:
         self.classes = tuple(manifest.classes)
         self.source_classes = tuple(manifest.source_classes)
         self.has_masks = manifest.splits[split].masks
+        self.unlisted = 0  # packing needs the lists
         infos = manifest.of_split(split)
         self._digest = digest(f"{info.file} {info.sha256}" for info in infos)
         self._readers = [ShardReader(folder / info.file, verify=True) for info in infos]

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from imagenets.classes import names as class_names
 from imagenets.data.dataset.sample import Encoded, Names, StoredMask
 from imagenets.data.dataset.store import Store
-from imagenets.errors import UsageError
+from imagenets.data.dataset.targets import Labels, labels_of
+from imagenets.errors import MissingError, UsageError
 
 
 class Split:
@@ -70,6 +71,32 @@ class Split:
     def ilsvrc(self) -> npt.NDArray[np.int16]:
         """The ILSVRC class of every sample."""
         return self._of_rows(self._store.ilsvrc)
+
+    @property
+    def labels(self) -> Labels:
+        """How ImageNet-1k indices and the tier's class ids belong together, both ways."""
+        return labels_of(self.tier, self.classes, self.source_classes)
+
+    @property
+    def target_ids(self) -> npt.NDArray[np.int16]:
+        """The class id of the label of every sample: of `ilsvrc`, through the tier's merges.
+
+        0 where the tier has no such class. It is not `class_ids`, the class that an image is filed
+        under: the two differ for one validation image in eight.
+
+        Raises:
+            MissingError: No list tells the labels, as of a tree without them.
+        """
+        if self._store.unlisted:
+            raise MissingError(
+                f"{self._store.where(0)}: the lists of tier {self.tier} are not at hand, or do not "
+                f"name {self._store.unlisted:,} images of {self.split}. Without them the label of "
+                "an image cannot be told: its folder is that of another class for one in eight. "
+                f"Fetch them into the root of this set with imagenets-prepare --split {self.tier} "
+                "--download-only --root ROOT"
+            )
+        ilsvrc = self.ilsvrc
+        return np.where(ilsvrc < 0, np.int16(0), self.labels.ids[ilsvrc])
 
     @property
     def names(self) -> Sequence[str]:
@@ -160,8 +187,8 @@ class Split:
     def _need_masks(self) -> None:
         if not self.has_masks:
             raise UsageError(
-                f"the split {self.split} of tier {self.tier} has no masks here. Prepare it again "
-                "with the mask archive, or give `masks` to from_folders."
+                f"the split {self.split} of tier {self.tier} has no masks here. Leave masks=False "
+                "out; or prepare it again with the mask archive, or give `masks` to from_folders."
             )
 
     def _stored_mask(self, row: int) -> StoredMask:

@@ -28,6 +28,7 @@ class Store(Protocol):
         class_ids: int16, one a sample, 0 outside the tier.
         ilsvrc: int16, rank of the image's own ILSVRC class, -1 when it is none of them.
         has_masks: Whether the samples have masks.
+        unlisted: Samples whose ILSVRC class no list tells: `ilsvrc` is then the class folder's.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +36,7 @@ class Store(Protocol):
     class_ids: npt.NDArray[np.int16]
     ilsvrc: npt.NDArray[np.int16]
     has_masks: bool
+    unlisted: int
 
     def name(self, row: int) -> str:
         """`<class folder>/<stem>`."""

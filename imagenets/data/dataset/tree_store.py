@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from imagenets.data.lists import Lists, have_lists, read_lists, source_classes
 from imagenets.errors import CorruptError, MissingError
 from imagenets.pixels.image import DecodeError, size
 from imagenets.tiers import SPLITS, TIERS, get_tier, list_paths
+
+log = logging.getLogger(__name__)
 
 
 class TreeStore:
@@ -45,12 +48,19 @@ class TreeStore:
             )
         self._codes = np.repeat(np.arange(len(stems), dtype=np.int16), counts)
         self._stems = np.array([stem for part in stems for stem in part], np.bytes_)
+        self.unlisted = 0
         own = self._find_classes(tier, lists)
         merges = TIERS[tier].merges if tier in TIERS else {}
         ids = {wnid: rank for rank, wnid in enumerate(self.classes, 1)}
         by_folder = [ids.get(merges.get(wnid, wnid), 0) for wnid in self._folders]
         self.class_ids = np.array(by_folder, np.int16)[self._codes]
         self.ilsvrc = ranks(self.source_classes, own)
+        if self.unlisted:
+            log.warning(
+                "%s: no list says the ILSVRC class of %d of its images: `ilsvrc` is that of the "
+                "class folder instead, which for one image in eight is another.",
+                *(self._base / split, self.unlisted),
+            )
 
     def name(self, row: int) -> str:
         return f"{self._folders[self._codes[row]]}/{os.fsdecode(self._stems[row])}"
@@ -101,8 +111,10 @@ class TreeStore:
             if records is not None and not training:
                 listed = dict(zip(records.stems.tolist(), records.sources.tolist(), strict=True))
                 pairs = zip(self._stems.tolist(), folders.tolist(), strict=True)
+                self.unlisted = sum(stem not in listed for stem in self._stems.tolist())
                 own = np.array([listed.get(stem, wnid) for stem, wnid in pairs], "S9")
             return own
+        self.unlisted = 0 if training else len(own)
         self.classes = self._guess_classes(tier)
         seen = {wnid.decode(errors="replace") for wnid in np.unique(own)}
         seen |= {*self._folders, *self.classes}

@@ -11,7 +11,7 @@ from imagenets.data.dataset.sample import Sample
 
 
 def wrapped(sample: Sample) -> Sample:
-    """The sample with its image and its mask marked as such; they share their memory.
+    """The sample with its image, mask and target marked as such; they share their memory.
 
     Transforms of `torchvision.transforms.v2` move a mask only where it is marked: of plain tensors
     they move the first alone, without a word. `ImageNetS` marks what it gives to `transform`.
@@ -21,8 +21,8 @@ def wrapped(sample: Sample) -> Sample:
         sample: Of an `ImageNetS`.
 
     Returns:
-        A sample whose `image` is a `torchvision.tv_tensors.Image` and whose `mask`, where there is
-        one, is a `torchvision.tv_tensors.Mask`.
+        A sample whose `image` is a `torchvision.tv_tensors.Image` and whose `mask` and `target`,
+        where they are there, are each a `torchvision.tv_tensors.Mask`.
     """
     marks = _tv_tensors()
     if marks is None:
@@ -31,6 +31,8 @@ def wrapped(sample: Sample) -> Sample:
     made["image"] = marks.Image(sample["image"])
     if "mask" in sample:
         made["mask"] = marks.Mask(sample["mask"])
+    if "target" in sample:
+        made["target"] = marks.Mask(sample["target"])
     return made
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imagenets.data.dataset.targets import target_of
+from imagenets.errors import UsageError
 from imagenets.pixels.ragged import RaggedBatch
 
 
@@ -25,6 +27,8 @@ class Batch:
         names: N names, `wnid/stem`.
         boxes: N x 4 int64, what was cut out (left, top, width, height); None of whole images.
         flips: N bool, what was mirrored; None of whole images.
+        target_ids: N int64, of a data set with target="label": the class id of `ilsvrc`, 0 where
+            the tier has none; else None.
         repeated: N bool, samples that another rank has in the same step, too: they only fill it up.
             Leave them out of scores. None where batches were put together by hand.
     """
@@ -38,6 +42,7 @@ class Batch:
     boxes: Tensor | None = None
     flips: Tensor | None = None
     repeated: Tensor | None = None
+    target_ids: Tensor | None = None
 
     def __repr__(self) -> str:
         shape = "whole images" if isinstance(self.images, RaggedBatch) else tuple(self.images.shape)
@@ -66,6 +71,37 @@ class Batch:
         return self.masks
 
     @property
+    def targets(self) -> Tensor | RaggedBatch:
+        """The mask of the label, uint8: 1 the object, 0 not, 255 ignored; made when asked for.
+
+        N x S x S of a loader that crops, else `RaggedBatch`; on the device of the masks.
+
+        Raises:
+            UsageError: The data set was not opened with target="label".
+        """
+        masks, ids = self._targeted()
+        if isinstance(masks, Tensor):
+            return target_of(masks, ids)
+        made = replace(masks, data=torch.empty_like(masks.data, dtype=torch.uint8))
+        for target, mask, one in zip(made, masks, ids.tolist(), strict=True):
+            target.copy_(target_of(mask, one))
+        return made
+
+    @property
+    def present(self) -> Tensor:
+        """N bool, whether any pixel of the target is 1: in the crop, of a loader that crops.
+
+        Raises:
+            UsageError: The data set was not opened with target="label".
+        """
+        masks, ids = self._targeted()
+        if isinstance(masks, Tensor):
+            ids = ids.to(masks.device)
+            return (masks.flatten(1) == ids[:, None]).any(1) & (ids > 0)
+        hits = [(mask == one).any() for mask, one in zip(masks, ids.tolist(), strict=True)]
+        return torch.stack(hits) & (ids > 0).to(masks.data.device)
+
+    @property
     def sizes(self) -> Tensor:
         """N x 2 int64: width and height of each image as it is in this batch."""
         if isinstance(self.images, RaggedBatch):
@@ -89,6 +125,11 @@ class Batch:
             images=_cloned(images),
             masks=None if masks is None else _cloned(masks),
         )
+
+    def _targeted(self) -> tuple[Tensor | RaggedBatch, Tensor]:
+        if self.target_ids is None or self.masks is None:
+            raise UsageError('these samples have no target: open the data set with target="label".')
+        return self.masks, self.target_ids
 
     def _with(self, change: Any) -> Batch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}

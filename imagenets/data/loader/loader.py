@@ -97,6 +97,7 @@ class Loader:
         check_readable(dataset)
         check_arguments(crop, workers, prefetch, backend, sampler)
         self.dataset = dataset
+        self._target_ids = _target_ids(dataset)
         self.crop = crop
         self.sampler = sampler
         self.order: Order | Given
@@ -293,7 +294,7 @@ class Loader:
             self._buffers.give_back(pending.buffer)
 
     def _batch(self, pending: _Pending) -> Batch:
-        dataset, layout = self.dataset, pending.layout
+        dataset, layout, targets = self.dataset, pending.layout, self._target_ids
         memory = torch.from_numpy(self._buffers.lend(pending.buffer))
         images, masks = tensors(memory, layout, self.crop)
         rows, boxes, flips = layout.rows, layout.boxes, layout.flips
@@ -307,7 +308,14 @@ class Loader:
             boxes=None if boxes is None else torch.from_numpy(boxes.astype(np.int64)),
             flips=None if flips is None else torch.from_numpy(flips),
             repeated=torch.from_numpy(pending.repeated),
+            target_ids=None if targets is None else torch.from_numpy(targets[rows]),
         )
+
+
+def _target_ids(dataset: Readable) -> npt.NDArray[np.int64] | None:
+    """The class id of the label of every sample, of a data set that has targets."""
+    wanted = getattr(dataset, "target", None) is not None
+    return np.asarray(getattr(dataset, "target_ids", None), np.int64) if wanted else None
 
 
 def _shuffle(shuffle: bool | Shuffle) -> Shuffle | None:

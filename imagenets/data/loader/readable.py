@@ -21,6 +21,8 @@ class Readable(Protocol):
         class_ids: int16, one a sample.
         ilsvrc: int16, one a sample.
         names: One a sample.
+        target: Not None where targets are wanted; may be missing, as may `target_ids` then.
+        target_ids: int16, the class id of the label, one a sample.
     """
 
     has_masks: bool

@@ -1,0 +1,79 @@
+"""The mask of the label: which pixels show the object that an image's ImageNet-1k label names.
+
+The label of an image is its own ILSVRC class: of validation and test images as the published
+mapping says, of training images as the stem begins. It is not the class folder of ImageNet-S, which
+files an image under its dominant object: that is another class for 1,652 of the 12,419 validation
+images of tier 919.
+
+Source: Gao et al., "Large-scale Unsupervised Semantic Segmentation", TPAMI 2022, with its lists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from imagenets.masks import BACKGROUND, IGNORED
+from imagenets.tiers import TIERS
+
+OBJECT = 1
+"""Value of a target where the object is."""
+
+LEFT_OUT = 255
+"""Value of a target where the mask is ignored: neither object nor background in any measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """How the ImageNet-1k indices and the class ids of a tier belong together.
+
+    Attributes:
+        ids: int16, one for each index: the class id, 0 where the tier has no such class. Indices
+            that are merged share an id.
+        indices: For each class id 0..K: the indices that have it, int16, ascending; several where
+            the tier merges classes.
+    """
+
+    ids: npt.NDArray[np.int16]
+    indices: tuple[npt.NDArray[np.int16], ...]
+
+
+@cache
+def labels_of(tier: str, classes: tuple[str, ...], source_classes: tuple[str, ...]) -> Labels:
+    """The labels of a tier.
+
+    Args:
+        tier: Its name; a published one has merges.
+        classes: Its WordNet ids; class id = 1 + rank.
+        source_classes: The WordNet ids that indices count: the 1,000 of ILSVRC for published tiers.
+    """
+    merges = TIERS[tier].merges if tier in TIERS else {}
+    rank = {wnid: class_id for class_id, wnid in enumerate(classes, 1)}
+    ids = np.array([rank.get(merges.get(wnid, wnid), 0) for wnid in source_classes], np.int16)
+    indices = [np.flatnonzero(ids == one).astype(np.int16) for one in range(len(classes) + 1)]
+    for array in (ids, *indices):
+        array.flags.writeable = False  # they are shared
+    return Labels(ids, tuple(indices))
+
+
+def target_of(ids: Tensor, target_ids: Tensor | int) -> Tensor:
+    """The target of the label, of one mask or of a batch of them.
+
+    Args:
+        ids: Class ids of any integer type, ... x H x W; 1000 is ignored.
+        target_ids: The class id of the label; for a batch, N of them for N x H x W ids, or one for
+            each pixel of flat ids. 0: the tier has no such class, so no pixel is the object.
+
+    Returns:
+        uint8 on the same device, of the shape of `ids`: 1 the object, 0 not, 255 ignored.
+    """
+    wanted = torch.as_tensor(target_ids, device=ids.device)
+    wanted = torch.where(wanted == BACKGROUND, -1, wanted).to(ids.dtype)
+    if wanted.ndim and wanted.ndim < ids.ndim:
+        wanted = wanted.view(-1, *[1] * (ids.ndim - 1))
+    return (ids == wanted).to(torch.uint8).masked_fill_(ids == IGNORED, LEFT_OUT)
