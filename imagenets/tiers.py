@@ -20,6 +20,12 @@ SPLITS = ("train", "train-semi", "validation", "test", "train-full")
 MASKED_SPLITS = ("train-semi", "validation")
 """The splits whose masks are released."""
 
+BUCKETS = ("S", "MS", "ML", "L")
+"""Object sizes: a class covers up to 5, 25, 50 percent of its image, or more."""
+
+BUCKET_LIMITS = (5, 25, 50)
+"""Upper limits of the first three buckets, in percent of the pixels that are not ignored."""
+
 LISTS_URL = (
     "https://raw.githubusercontent.com/LUSSeg/ImageNet-S/"
     "b2312ba7396151f883362bdc86d71469aa81066e/data"

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from imagenets.errors import UsageError
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.metrics import SCALARS, ious, scalars
-from imagenets.evaluation.statistics import BUCKETS, entries, fmeasures, hits
+from imagenets.evaluation.statistics import entries, fmeasures, hits
+from imagenets.tiers import BUCKETS
 
 Float = npt.NDArray[np.float64]
 Values = dict[str, Float]

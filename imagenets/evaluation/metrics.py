@@ -12,8 +12,9 @@ from imagenets.errors import UsageError
 from imagenets.evaluation.counts import Counts, Int64, concatenate, count, masks_of
 from imagenets.evaluation.hints import hints
 from imagenets.evaluation.sparse import Share, SparseSums
-from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
+from imagenets.evaluation.statistics import fmeasures, hits, totals
 from imagenets.masks import IGNORED
+from imagenets.tiers import BUCKETS
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from imagenets.errors import UsageError
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.metrics import Absent, Evaluator, Metrics
-from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, totals
+from imagenets.evaluation.statistics import fmeasures, hits, totals
+from imagenets.tiers import BUCKETS
 
 Float32 = npt.NDArray[np.float32]
 

@@ -9,12 +9,7 @@ import numpy.typing as npt
 
 from imagenets.evaluation.counts import GT_EDGE, PRED_EDGE, Counts, Int64
 from imagenets.masks import BACKGROUND
-
-BUCKETS = ("S", "MS", "ML", "L")
-"""Object sizes: a class covers up to 5, 25, 50 percent of its image, or more."""
-
-BUCKET_LIMITS = (5, 25, 50)
-"""Upper limits of the first three buckets, in percent of the pixels that are not ignored."""
+from imagenets.tiers import BUCKET_LIMITS, BUCKETS
 
 BETA2 = 0.3
 """Weight of recall against precision in the F-measure."""

@@ -15,8 +15,9 @@ from imagenets.core.files import atomic
 from imagenets.evaluation.bootstrap import Difference, Interval
 from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.metrics import SCALARS, Metrics, ious
-from imagenets.evaluation.statistics import BUCKETS, fmeasures, hits, image_ious, totals
+from imagenets.evaluation.statistics import fmeasures, hits, image_ious, totals
 from imagenets.masks import BACKGROUND
+from imagenets.tiers import BUCKETS
 
 _HEADINGS = {
     "mIoU": "mean IoU over other and all classes",

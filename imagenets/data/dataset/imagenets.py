@@ -284,10 +284,6 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         sample["target_id"] = target_id
         sample["present"] = bool((sample["target"] == OBJECT).any())
 
-    def _read_mask(self, row: int) -> masks.Ids:
-        where = f"{self._store.where(row)} ({self._store.name(row)})"
-        return masks.decode(self._stored_mask(row).read(), f"{where}: mask")
-
 
 def _decode(data: bytes | memoryview, store: Store, row: int) -> npt.NDArray[np.uint8]:
     """Decodes an image as Pillow does, to RGB; returns 3 x H x W."""

@@ -7,14 +7,23 @@ import hashlib
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from imagenets import masks
 from imagenets.classes import names as class_names
+from imagenets.core.log import bar
 from imagenets.data.dataset.sample import Encoded, Names, StoredMask
 from imagenets.data.dataset.store import Store
+from imagenets.data.dataset.subsets import (
+    check_sizes,
+    of_sizes,
+    per_class,
+    read_list,
+    write_list,
+)
 from imagenets.data.dataset.targets import Labels, labels_of
 from imagenets.errors import MissingError, UsageError
 
@@ -35,6 +44,7 @@ class Split:
             words.
         source_classes: The WordNet ids that `ilsvrc` counts.
         has_masks: Whether the samples carry a mask.
+        target: "label" where samples carry the mask of their label, too.
     """
 
     def __init__(self, tier: str, split: str, store: Store, masks: bool) -> None:
@@ -44,6 +54,7 @@ class Split:
         self.has_masks = masks and store.has_masks
         self._rows: npt.NDArray[np.int64] | None = None  # of a view; None: all of the store
         self._mask_folder: Path | None = None  # of a view with masks of another make
+        self.target: Literal["label"] | None = None
 
     def __len__(self) -> int:
         return len(self._store.class_ids) if self._rows is None else len(self._rows)
@@ -178,6 +189,81 @@ class Split:
         chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
         return self._view(self._all_rows()[chosen])
 
+    def object_shares(self) -> npt.NDArray[np.float64]:
+        """How much of each image its object covers: N shares of the pixels that are not ignored.
+
+        The object is that of the label, of a data set with target="label"; else that of the class
+        that the image is filed under. 0 where it is not there, and where all is ignored. Reads
+        every mask: some seconds for 12,419.
+
+        Raises:
+            UsageError: The split has no masks.
+            CorruptError: A mask is missing or damaged; names the sample.
+        """
+        self._need_masks()
+        shares = np.zeros(len(self))
+        objects = self._object_ids()
+        with bar("masks", len(self), unit="mask") as shown:
+            for place, row in enumerate(self._all_rows().tolist()):
+                ids = self._read_mask(row)
+                whole = np.count_nonzero(ids != masks.IGNORED)
+                if objects[place] and whole:
+                    shares[place] = np.count_nonzero(ids == objects[place]) / whole
+                shown.update()
+        return shares
+
+    def subset_per_class(self, count: int = 1, seed: int = 0, allow_fewer: bool = False) -> Self:
+        """A view of so many samples of each class, the same on every machine.
+
+        A class is that of the label, of a data set with target="label"; else the class that images
+        are filed under. The order stays that of the data set.
+
+        Args:
+            count: Samples of each class.
+            seed: Chooses others.
+            allow_fewer: Whether classes that have fewer give all of theirs.
+
+        Raises:
+            UsageError: A class has fewer.
+        """
+        return self.subset(per_class(self.names, self._object_ids(), count, seed, allow_fewer))
+
+    def subset_by_size(self, *buckets: str) -> Self:
+        """A view of the samples whose object has one of these sizes; see `object_shares`.
+
+        Args:
+            buckets: "S", "MS", "ML", "L": up to 5, 25, 50 percent of its image, or more.
+
+        Raises:
+            UsageError: There is no such size, or the split has no masks.
+        """
+        check_sizes(buckets)
+        return self.subset(of_sizes(self.object_shares(), buckets))
+
+    def subset_present(self, present: bool = True) -> Self:
+        """A view of the samples whose object is there, or of those without; see `object_shares`."""
+        return self.subset((self.object_shares() > 0) == present)
+
+    def save_list(self, path: str | Path) -> str:
+        """Writes the names of these samples, in their order, to a list file with a digest.
+
+        Returns:
+            The digest: SHA-256 of the names, each ended by a newline. It names the subset, in a
+            paper for example.
+        """
+        return write_list(Path(path).expanduser(), self.names, self.tier, self.split)
+
+    def subset_from_list(self, path: str | Path) -> Self:
+        """A view of the samples of a list file that `save_list` wrote, in its order.
+
+        Raises:
+            MissingError: There is no such file, or it names samples that are not here.
+            CorruptError: It is no such list, or not as it was written.
+            UsageError: It is of another tier or split.
+        """
+        rows = read_list(Path(path).expanduser(), self.names, self.tier, self.split)
+        return self.subset(rows)
+
     def with_masks(self, folder: str | Path) -> Self:
         """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
         view = self._view(self._all_rows())
@@ -193,6 +279,13 @@ class Split:
 
     def _stored_mask(self, row: int) -> StoredMask:
         return StoredMask(self._store, row, self._mask_folder)
+
+    def _read_mask(self, row: int) -> masks.Ids:
+        where = f"{self._store.where(row)} ({self._store.name(row)})"
+        return masks.decode(self._stored_mask(row).read(), f"{where}: mask")
+
+    def _object_ids(self) -> npt.NDArray[np.int16]:
+        return self.class_ids if self.target is None else self.target_ids
 
     def _row(self, index: int) -> int:
         if isinstance(index, bool):
