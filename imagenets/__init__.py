@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenets import masks as masks
+    from imagenets.data.dataset import views as views
     from imagenets.data.dataset.collate import collate as collate
     from imagenets.data.dataset.imagenets import ImageNetS as ImageNetS
+    from imagenets.data.dataset.views import Pad as Pad
+    from imagenets.data.dataset.views import ResizeCrop as ResizeCrop
+    from imagenets.data.dataset.views import Squash as Squash
     from imagenets.data.loader import Loader as Loader
     from imagenets.data.loader.crops import CenterCrop as CenterCrop
     from imagenets.data.loader.crops import CentreCrop as CentreCrop
@@ -29,11 +33,16 @@ _HOMES = {
     "ImageNetS": "imagenets.data.dataset.imagenets",
     "ImageNetSError": "imagenets.errors",
     "Loader": "imagenets.data.loader",
+    "Pad": "imagenets.data.dataset.views",
+    "ResizeCrop": "imagenets.data.dataset.views",
+    "Squash": "imagenets.data.dataset.views",
     "RandomResizedCrop": "imagenets.data.loader.crops",
     "ShardReader": "imagenets.data.shards",
     "ShardWriter": "imagenets.data.shards",
     "Tier": "imagenets.tiers",
 }
+
+_MODULES = {"masks": "imagenets.masks", "views": "imagenets.data.dataset.views"}
 
 __all__ = [
     "CenterCrop",
@@ -41,15 +50,19 @@ __all__ = [
     "ImageNetS",
     "ImageNetSError",
     "Loader",
+    "Pad",
     "RandomCrop",
     "RandomResizedCrop",
+    "ResizeCrop",
     "ShardReader",
     "ShardWriter",
     "ShortSide",
+    "Squash",
     "Tier",
     "__version__",
     "collate",
     "masks",
+    "views",
 ]
 
 
@@ -59,8 +72,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("imagenets")
-    if name == "masks":
-        return import_module("imagenets.masks")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'imagenets' has no attribute {name!r}")

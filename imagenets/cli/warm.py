@@ -26,6 +26,7 @@ LOOPS = (
     "imagenets.pixels.jpeg.entropy",
     "imagenets.pixels.jpeg.splice",
     "imagenets.pixels.resample_loops",
+    "imagenets.pixels.nearest_loops",
     "imagenets.data.augment.backends.cpu",
 )
 """Modules whose loops are compiled for fixed types: they need no call."""

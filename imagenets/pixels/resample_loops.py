@@ -32,19 +32,32 @@ def _bicubic(x: float) -> float:
 
 
 @compiled_for(
-    types.void(_LONG, _LONG, _LONG, _LONG, _LONG[::1], _LONG[::1], types.int32[:, ::1]),
+    types.void(
+        *(_LONG, _LONG, types.float64, _LONG, _LONG),
+        *(_LONG[::1], _LONG[::1], types.int32[:, ::1]),
+    ),
 )
 def _weights(
-    size: int, start: int, length: int, kind: int, first: Any, taps: Any, weights: Any
+    size: int, start: int, scale: float, skip: int, kind: int, first: Any, taps: Any, weights: Any
 ) -> None:
-    """Fills, for each output pixel, its first input pixel, their number and their weights."""
+    """Fills, for each output pixel, its first input pixel, their number and their weights.
+
+    Args:
+        size: Input pixels that there are.
+        start: Of the part of them that is resized.
+        scale: Input pixels an output pixel.
+        skip: Output pixels before the first one that is wanted.
+        kind: See `filter_code`.
+        first: Written.
+        taps: Written.
+        weights: Written.
+    """
     outputs = first.shape[0]
-    scale = length / outputs
     stretch = 1.0 if kind == 2 else max(scale, 1.0)
     support = (2.0 if kind == 1 else 1.0) * stretch
     row = np.empty(weights.shape[1])
     for o in range(outputs):
-        centre = start + (o + 0.5) * scale
+        centre = start + (o + skip + 0.5) * scale
         low = max(0, int(centre - support + 0.5))
         count = min(size, int(centre + support + 0.5)) - low
         total = 0.0
@@ -60,8 +73,8 @@ def _weights(
 
 
 @inlined()
-def _most_taps(length: int, outputs: int, kind: int) -> int:
-    stretch = 1.0 if kind == 2 else max(1.0, length / outputs)
+def _most_taps(scale: float, kind: int) -> int:
+    stretch = 1.0 if kind == 2 else max(1.0, scale)
     return math.ceil((2.0 if kind == 1 else 1.0) * stretch) * 2 + 1
 
 
@@ -148,6 +161,37 @@ def _store(row: Any, line: int, planes: bool, pitch: int, out: Any) -> None:
             target[x] = source[x]
 
 
+@inlined()
+def _resize(
+    source: Any, width: int, across_by: Any, down_by: Any, flip: bool, planes: bool, out: Any
+) -> None:
+    """Both passes, given what each output pixel is made of; `width` is that of a row, bytes."""
+    x_first, x_taps, x_weights = across_by
+    y_first, y_taps, y_weights = down_by
+    columns, lines = len(x_first), len(y_first)
+    begin, end = y_first[0], y_first[-1] + y_taps[-1]
+    first_byte, last_byte = 3 * x_first[0], 3 * (x_first[-1] + x_taps[-1])
+    padded = -(-columns // 16) * 16
+    stride = -(-padded * 3 // 32) * 32
+    base = min(begin, max(0, source.shape[0] - 32))
+    turned = np.empty((last_byte + 16) * 32, np.uint8)
+    across = np.empty(padded * 3 * 32, np.uint8)
+    middle = np.empty((end - base + 32, stride), np.uint8)
+    row = np.empty(stride, np.uint8)
+    done, o = begin, 0
+    while done < end:
+        rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
+        here = min(done, source.shape[0] - rows)  # the last strip overlaps the one before
+        _turn(source, width, here, rows, first_byte, last_byte, turned)
+        _sum_columns(turned, rows, flip, x_first, x_taps, x_weights, across)
+        _turn_back(across, rows, planes, columns, middle, here - base)
+        done = here + rows
+        while o < lines and y_first[o] + y_taps[o] <= done:  # while the rows are in the cache
+            _sum_rows(middle, y_first[o] - base, y_taps[o], y_weights[o], row)
+            _store(row, o, planes, padded, out)
+            o += 1
+
+
 @compiled_for(
     types.void(*[_LONG] * 8, types.boolean, _LONG, types.boolean, types.uint8[:, ::1]),
     calls=[simd],
@@ -182,36 +226,50 @@ def resize_at(
         planes: Whether the result is planes, (3 x h) x w, or interleaved, h x (w x 3).
         out: uint8; written.
     """
-    source = _rows_at(address, stride, image_width, image_height)
     columns = out.shape[1] if planes else out.shape[1] // 3
     lines = out.shape[0] // 3 if planes else out.shape[0]
+    x_scale, y_scale = width / columns, height / lines
     x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
     y_first, y_taps = np.empty(lines, np.int64), np.empty(lines, np.int64)
-    x_weights = np.empty((columns, _most_taps(width, columns, kind)), np.int32)
-    y_weights = np.empty((lines, _most_taps(height, lines, kind)), np.int32)
-    _weights(image_width, left, width, kind, x_first, x_taps, x_weights)
-    _weights(image_height, top, height, kind, y_first, y_taps, y_weights)
-    begin, end = y_first[0], y_first[-1] + y_taps[-1]
-    first_byte, last_byte = 3 * x_first[0], 3 * (x_first[-1] + x_taps[-1])
-    padded = -(-columns // 16) * 16
-    stride = -(-padded * 3 // 32) * 32
-    base = min(begin, max(0, source.shape[0] - 32))
-    turned = np.empty((last_byte + 16) * 32, np.uint8)
-    across = np.empty(padded * 3 * 32, np.uint8)
-    middle = np.empty((end - base + 32, stride), np.uint8)
-    row = np.empty(stride, np.uint8)
-    done, o = begin, 0
-    while done < end:
-        rows = 32 if end - done > 16 and source.shape[0] >= 32 else 16
-        here = min(done, source.shape[0] - rows)  # the last strip overlaps the one before
-        _turn(source, max(3 * image_width, BLOCK), here, rows, first_byte, last_byte, turned)
-        _sum_columns(turned, rows, flip, x_first, x_taps, x_weights, across)
-        _turn_back(across, rows, planes, columns, middle, here - base)
-        done = here + rows
-        while o < lines and y_first[o] + y_taps[o] <= done:  # while the rows are in the cache
-            _sum_rows(middle, y_first[o] - base, y_taps[o], y_weights[o], row)
-            _store(row, o, planes, padded, out)
-            o += 1
+    x_weights = np.empty((columns, _most_taps(x_scale, kind)), np.int32)
+    y_weights = np.empty((lines, _most_taps(y_scale, kind)), np.int32)
+    _weights(image_width, left, x_scale, 0, kind, x_first, x_taps, x_weights)
+    _weights(image_height, top, y_scale, 0, kind, y_first, y_taps, y_weights)
+    source = _rows_at(address, stride, image_width, image_height)
+    across, down = (x_first, x_taps, x_weights), (y_first, y_taps, y_weights)
+    _resize(source, max(3 * image_width, BLOCK), across, down, flip, planes, out)
+
+
+@compiled_for(
+    types.void(_LONG, _LONG, _LONG[::1], _LONG, types.uint8[:, ::1]),
+    calls=[simd],
+)
+def resize_window_at(address: int, stride: int, sizes: Any, kind: int, out: Any) -> None:
+    """`resize_window_into` for what was checked: a part of an image by its address.
+
+    Args:
+        address: Of the first byte of the part.
+        stride: Bytes from row to row.
+        sizes: Left, top, width and height of the part in the image; width and height of the image,
+            and of what it is resized to; left and top of the window in that.
+        kind: See `filter_code`.
+        out: uint8, the window, h x (w x 3); written.
+    """
+    part_left, part_top, part_width, part_height = sizes[:4]
+    image_width, image_height, full_width, full_height, left, top = sizes[4:]
+    columns, lines = out.shape[1] // 3, out.shape[0]
+    x_scale, y_scale = image_width / full_width, image_height / full_height
+    x_first, x_taps = np.empty(columns, np.int64), np.empty(columns, np.int64)
+    y_first, y_taps = np.empty(lines, np.int64), np.empty(lines, np.int64)
+    x_weights = np.empty((columns, _most_taps(x_scale, kind)), np.int32)
+    y_weights = np.empty((lines, _most_taps(y_scale, kind)), np.int32)
+    _weights(image_width, 0, x_scale, left, kind, x_first, x_taps, x_weights)
+    _weights(image_height, 0, y_scale, top, kind, y_first, y_taps, y_weights)
+    x_first -= part_left
+    y_first -= part_top
+    source = _rows_at(address, stride, part_width, part_height)
+    across, down = (x_first, x_taps, x_weights), (y_first, y_taps, y_weights)
+    _resize(source, max(3 * part_width, BLOCK), across, down, False, False, out)
 
 
 @compiled_for(
@@ -231,32 +289,3 @@ def scale_at(crop: Any, planes: bool, scale: Any, bias: Any, out: Any) -> None:
                 factors[i], shifts[i] = scale[channel], bias[channel]
         for i in range(length):
             out[line, i] = crop[line, i] * factors[i] + shifts[i]
-
-
-@compiled_for(
-    *(
-        types.void(
-            types.Array(kind, 2, "A", readonly=True),
-            *(_LONG, _LONG, _LONG, _LONG, types.boolean),
-            kind[:, ::1],
-        )
-        for kind in (types.int16, types.int64)
-    ),
-)
-def nearest_at(
-    source: Any, left: int, top: int, width: int, height: int, flip: bool, out: Any
-) -> None:
-    lines, columns = out.shape
-    places = np.empty(columns, np.int64)
-    step = width / columns
-    x = left + step * 0.5  # summed step by step, as Pillow does: ties fall the same way
-    for o in range(columns):
-        places[columns - 1 - o if flip else o] = int(x)
-        x += step
-    step = height / lines
-    y = top + step * 0.5
-    for o in range(lines):
-        line = source[int(y)]
-        for i in range(columns):
-            out[o, i] = line[places[i]]
-        y += step

@@ -114,13 +114,12 @@ def test_plain_bilinear_takes_two_pixels_a_side() -> None:
 
 @pytest.mark.parametrize("planes", [False, True])
 def test_normalised_crops(planes: bool) -> None:
-    image, box = photo(80, 60), (5, 6, 60, 50)
     shape = (3, 24, 20) if planes else (24, 20, 3)
-    crop, out = np.empty(shape, np.uint8), np.empty(shape, np.float32)
-    resample.resize_crop_into(image, box, True, crop)
+    crop = np.random.default_rng(2).integers(0, 256, shape, np.uint8)
+    out = np.empty(shape, np.float32)
     scale = np.array([0.5, 2, 3], np.float32)
     bias = np.array([1, -2, 0.25], np.float32)
-    resample.crop_normalised_into(image, box, True, out, scale, bias)
+    resample.normalised_into(crop, out, scale, bias)
     each = (3, 1, 1) if planes else (3,)
     np.testing.assert_allclose(out, crop * scale.reshape(each) + bias.reshape(each), rtol=1e-6)
 
@@ -144,3 +143,47 @@ def test_masks_equal_pillow_nearest(kind: type) -> None:
 def test_there_is_no_bicubic_without_antialiasing() -> None:
     with pytest.raises(UsageError, match=r"mode='bicubic' with antialias=False"):
         resample.filter_code("bicubic", antialias=False)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_a_window_is_pillows_resize_and_then_its_crop(mode: Mode) -> None:
+    rng = np.random.default_rng(5)
+    for seed, (width, height) in enumerate([(500, 375), (97, 71), (33, 40), (18, 200), (6, 16)]):
+        image = photo(width, height, seed)
+        for _ in range(8):
+            full = (int(rng.integers(1, 300)), int(rng.integers(1, 300)))
+            corner = (int(rng.integers(0, full[0])), int(rng.integers(0, full[1])))
+            size = (
+                int(rng.integers(1, full[0] - corner[0] + 1)),
+                int(rng.integers(1, full[1] - corner[1] + 1)),
+            )
+            window = resample.Window((width, height), full, corner, size)
+            inside = np.s_[corner[1] : corner[1] + size[1], corner[0] : corner[0] + size[0]]
+            expected = pillow(image, (0, 0, width, height), full, mode)[inside]
+            left, top, wide, high = window.needs(mode)
+            part = image[top : top + high, left : left + wide]
+            out = np.empty((*size[::-1], 3), np.uint8)
+            resample.resize_window_into(part, (left, top), window, out, mode)
+            assert np.array_equal(out, expected), window
+            ids = rng.integers(0, 1001, (height, width)).astype(np.uint16)
+            near = Image.fromarray(ids.astype(np.int32)).resize(full, Image.Resampling.NEAREST)
+            labels = np.empty(size[::-1], np.uint16)
+            resample.nearest_window_into(ids, window, labels)
+            assert np.array_equal(labels, np.asarray(near)[inside]), window
+
+
+def test_a_window_needs_its_part_of_the_image() -> None:
+    image = photo(60, 50)
+    window = resample.Window((60, 50), (30, 25), (10, 5), (8, 8))
+    left, top, wide, high = window.needs()
+    assert (left, top, wide, high) != (0, 0, 60, 50)
+    out = np.empty((8, 8, 3), np.uint8)
+    short = image[top : top + high, left + 1 : left + wide]
+    with pytest.raises(UsageError, match="is not inside an image of"):
+        resample.resize_window_into(short, (left + 1, top), window, out)
+    with pytest.raises(UsageError, match="do not fit"):
+        resample.resize_window_into(image, (1, 0), window, out)
+    with pytest.raises(UsageError, match="do not fit"):
+        resample.nearest_window_into(image[..., 0], window, np.empty((8, 9), np.uint8))
+    with pytest.raises(UsageError, match=r"box \(25, 5, 8, 8\)"):
+        resample.Window((60, 50), (30, 25), (25, 5), (8, 8))

@@ -25,7 +25,8 @@ class Batch:
         class_ids: N int64, 1..K, 0 outside the tier.
         ilsvrc: N int64, ImageNet-1k labels for the published tiers.
         names: N names, `wnid/stem`.
-        boxes: N x 4 int64, what was cut out (left, top, width, height); None of whole images.
+        boxes: N x 4 int64, what was cut out (left, top, width, height), of views with the filter's
+            reach; None of whole images.
         flips: N bool, what was mirrored; None of whole images.
         target_ids: N int64, of a data set with target="label": the class id of `ilsvrc`, 0 where
             the tier has none; else None.

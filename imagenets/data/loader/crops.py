@@ -1,4 +1,7 @@
-"""What a loader cuts out of each image: a random box, the middle, or all of it, resized."""
+"""What a loader cuts out of each image: a random box, the middle, or all of it, resized.
+
+The evaluation views of `data/dataset/views.py` are crops as well.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import numpy.typing as npt
 import torch
 
 from imagenets.data.augment import MEAN, STD, ViewGroup, draw_boxes
+from imagenets.data.dataset.view import View
+from imagenets.data.dataset.views import ResizeCrop
 from imagenets.errors import UsageError
 
 Boxes = npt.NDArray[np.int64]
@@ -82,12 +87,12 @@ class RandomResizedCrop(Pixels):
 
 @dataclass(frozen=True, slots=True)
 class CenterCrop(Pixels):
-    """The middle of each image: what resizing the short side to `side` and cutting out the
-    central `size` x `size` pixels shows, up to half a pixel of the original, resized once.
+    """The short side resized to `side`, then the middle `size` x `size` pixels: `ResizeCrop`, with
+    a choice of `Pixels`.
 
     Attributes:
         size: Side of the square result, pixels.
-        side: Short side that the image would be resized to.
+        side: Short side of the resized image.
     """
 
     size: int = 224
@@ -105,14 +110,13 @@ class CenterCrop(Pixels):
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-        """The central boxes; nothing is random about them."""
-        whole = sizes.astype(np.int64)
-        short = whole.min(1)
-        side = np.maximum(1, np.minimum(short, np.rint(short * (self.size / self.side))))
-        boxes = np.empty((len(whole), 4), np.int64)
-        boxes[:, 2:] = side.astype(np.int64)[:, None]
-        boxes[:, :2] = (whole - boxes[:, 2:]) // 2
-        return boxes, np.zeros(len(whole), np.bool_)
+        """What the middle is made of, with the filter's reach; nothing is random about it."""
+        return self.view.draw(sizes, generator)
+
+    @property
+    def view(self) -> ResizeCrop:
+        """The view that it shows."""
+        return ResizeCrop(self.side, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +168,10 @@ RandomCrop = RandomResizedCrop
 CentreCrop = CenterCrop
 """The same in British spelling."""
 
-Crop = RandomResizedCrop | CenterCrop | ShortSide
+Crop = RandomResizedCrop | CenterCrop | ShortSide | View
 
 
-def _check(crop: Crop) -> None:
+def _check(crop: RandomResizedCrop | CenterCrop | ShortSide) -> None:
     """Refuses what would only fail in a worker.
 
     Raises:
@@ -185,3 +189,8 @@ def _check(crop: Crop) -> None:
         for what, (low, high) in (("scale", crop.scale), ("ratio", crop.ratio)):
             if not 0 < low <= high or (what == "scale" and high > 1):
                 raise UsageError(f"{name}: {what} is {low} to {high}, which is no range of it.")
+
+
+def view_of(crop: Crop | None) -> View | None:
+    """The evaluation view that a crop shows, if it is one."""
+    return crop.view if isinstance(crop, CenterCrop) else crop if isinstance(crop, View) else None

@@ -76,7 +76,7 @@ def check_arguments(
     if crop is not None and not (hasattr(crop, "draw") and hasattr(crop, "shape")):
         raise TypeError(
             f"crop is {crop!r}: give a crop such as RandomResizedCrop(224), CenterCrop(224) or "
-            "ShortSide(256), or None for whole images."
+            "ShortSide(256), a view such as ResizeCrop(256, 224), or None for whole images."
         )
     if workers < 0 or prefetch < 1 or backend not in ("processes", "threads"):
         raise UsageError(

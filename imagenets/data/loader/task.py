@@ -12,16 +12,12 @@ import numpy.typing as npt
 from imagenets import masks
 from imagenets.data.dataset.store import REPLACE, UNLIKE
 from imagenets.data.loader.buffers import AttachedBuffers, Place
-from imagenets.data.loader.crops import Crop
+from imagenets.data.loader.crops import Crop, view_of
 from imagenets.data.loader.layout import Layout
 from imagenets.errors import CorruptError, ImageNetSError
 from imagenets.pixels.image import decode_into
 from imagenets.pixels.jpeg import Scratch, decode_crop
-from imagenets.pixels.resample import (
-    crop_normalised_into,
-    nearest_crop_into,
-    resize_crop_into,
-)
+from imagenets.pixels.resample import nearest_crop_into, normalised_into, resize_crop_into
 
 if TYPE_CHECKING:
     from imagenets.data.dataset.sample import Encoded
@@ -53,7 +49,8 @@ class Decoder:
         self.crop = crop
         self._buffers = AttachedBuffers()
         self._scratch = Scratch()
-        if crop is not None:
+        self._view = view_of(crop)
+        if crop is not None and crop.output == "float32":
             std = np.array(crop.std, np.float32)
             self._scale = (1 / (255 * std)).astype(np.float32)
             self._bias = -np.array(crop.mean, np.float32) / std
@@ -81,12 +78,11 @@ class Decoder:
         width, height = int(layout.sizes[i, 0]), int(layout.sizes[i, 1])
         try:
             at = int(layout.images[i])
-            if layout.boxes is None or layout.flips is None or layout.shape is None:
+            if layout.shape is None:
                 out = memory[at : at + height * width * 3].reshape(height, width, 3)
                 decode_into(encoded.image, out)
             else:
-                out = memory[at : at + self._bytes(layout.shape)]
-                self._crop(encoded, layout.boxes[i], bool(layout.flips[i]), layout.shape, out)
+                self._crop(encoded, layout, i, memory[at : at + self._bytes(layout.shape)])
         except ValueError as error:
             raise CorruptError(
                 f"{self.dataset.where(row)}: not a readable image ({error}). {REPLACE}"
@@ -98,32 +94,36 @@ class Decoder:
         """Bytes of a crop."""
         return shape[0] * shape[1] * (12 if self.crop and self.crop.output == "float32" else 3)
 
-    def _crop(
-        self,
-        encoded: Encoded,
-        box: npt.NDArray[np.int32],
-        flip: bool,
-        shape: tuple[int, int],
-        out: npt.NDArray[np.uint8],
-    ) -> None:
-        crop = self.crop
+    def _crop(self, encoded: Encoded, layout: Layout, i: int, out: npt.NDArray[np.uint8]) -> None:
+        """Decodes what a crop needs of an image and writes it, as bytes or normalised."""
+        crop, boxes, scratch = self.crop, layout.boxes, self._scratch
         assert crop is not None
-        left, top, width, height = box.tolist()
+        assert boxes is not None
+        box, shape = boxes[i].tolist(), (*(layout.shape or ()), 3)
         pixels = decode_crop(
-            encoded.image,
-            encoded.segments,
-            (left, top, width, height),
-            exact=crop.exact,
-            scratch=self._scratch,
+            encoded.image, encoded.segments, box, exact=crop.exact, scratch=scratch
         )
-        whole = (0, 0, width, height)
         if crop.output == "uint8":
-            bytes_ = out.reshape(*shape, 3)
-            resize_crop_into(pixels, whole, flip, bytes_, antialias=crop.antialias)
+            self._resize(pixels, layout, i, out.reshape(shape))
         else:
-            floats = out.view(np.float32).reshape(*shape, 3)
-            linear = self._scale, self._bias
-            crop_normalised_into(pixels, whole, flip, floats, *linear, antialias=crop.antialias)
+            bytes_ = np.empty(shape, np.uint8)
+            self._resize(pixels, layout, i, bytes_)
+            normalised_into(bytes_, out.view(np.float32).reshape(shape), self._scale, self._bias)
+
+    def _resize(
+        self, pixels: npt.NDArray[np.uint8], layout: Layout, i: int, out: npt.NDArray[np.uint8]
+    ) -> None:
+        crop, view, boxes, flips = self.crop, self._view, layout.boxes, layout.flips
+        assert crop is not None
+        assert boxes is not None
+        assert flips is not None
+        left, top, width, height = boxes[i].tolist()
+        if view is None:
+            whole = (0, 0, width, height)
+            resize_crop_into(pixels, whole, bool(flips[i]), out, antialias=crop.antialias)
+        else:
+            frame = view.frame(*layout.sizes[i].tolist())
+            view.image_into(pixels, (left, top), frame, out, crop.antialias)
 
     def _mask(
         self,
@@ -150,5 +150,8 @@ class Decoder:
         else:
             high, wide = layout.shape
             out = memory[at : at + 2 * high * wide].view(np.int16).reshape(high, wide)
+            if self._view is not None:
+                self._view.labels_into(ids, masks.IGNORED, out)
+                return
             left, top, width, height = layout.boxes[i].tolist()
             nearest_crop_into(ids, (left, top, width, height), bool(layout.flips[i]), out)

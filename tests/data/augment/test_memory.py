@@ -25,7 +25,14 @@ from imagenets.data.augment import (
 )
 from imagenets.errors import UsageError
 from imagenets.pixels.ragged import RaggedBatch
-from imagenets.pixels.resample import crop_normalised_into, nearest_crop_into, resize_crop_into
+from imagenets.pixels.resample import (
+    Window,
+    nearest_crop_into,
+    nearest_window_into,
+    normalised_into,
+    resize_crop_into,
+    resize_window_into,
+)
 
 IMAGE = np.zeros((20, 30, 3), np.uint8)
 OUTSIDE = [
@@ -48,9 +55,8 @@ def test_boxes_outside_the_image_are_refused(box: tuple[int, int, int, int]) -> 
         resize_crop_into(IMAGE, box, False, np.empty((8, 8, 3), np.uint8))
     with pytest.raises(UsageError, match="is not inside"):
         nearest_crop_into(IMAGE[..., 0].astype(np.int16), box, False, np.empty((8, 8), np.int16))
-    floats, three = np.empty((8, 8, 3), np.float32), np.ones(3, np.float32)
     with pytest.raises(UsageError, match="is not inside"):
-        crop_normalised_into(IMAGE, box, False, floats, three, three)
+        Window((60, 40), (30, 20), box[:2], box[2:])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +153,29 @@ def test_results_are_written_over(channels_last: bool) -> None:
     assert torch.equal(again, apply(full, drawn(), channels_last=channels_last))
 
 
+WINDOW = Window((30, 20), (15, 10), (2, 1), (8, 8))
+THREE = np.ones(3, np.float32)
+
+
 NONSENSE: dict[str, Callable[[], Any]] = {
+    "a window of another image": lambda: resize_window_into(
+        IMAGE[:12], (0, 0), WINDOW, np.empty((8, 8, 3), np.uint8)
+    ),
+    "a part beyond the image": lambda: resize_window_into(
+        IMAGE, (0, 1), WINDOW, np.empty((8, 8, 3), np.uint8)
+    ),
+    "a window of another size": lambda: resize_window_into(
+        IMAGE, (0, 0), WINDOW, np.empty((9, 8, 3), np.uint8)
+    ),
+    "a map of another size": lambda: nearest_window_into(
+        IMAGE[:12, :, 0], WINDOW, np.empty((8, 8), np.uint8)
+    ),
+    "floats of another shape": lambda: normalised_into(
+        IMAGE, np.empty((20, 31, 3), np.float32), THREE, THREE
+    ),
+    "two scales": lambda: normalised_into(
+        IMAGE, np.empty((20, 30, 3), np.float32), THREE[:2], THREE
+    ),
     "two means": lambda: apply(images(), drawn(), mean=(0.5, 0.5)),  # type: ignore[arg-type]
     "a deviation of 0": lambda: apply(images(), drawn(), std=(0.2, 0.0, 0.2)),
     "fewer than no threads": lambda: apply(images(), drawn(), threads=-1),
@@ -188,7 +216,8 @@ from imagenets.data.augment import Params, ViewGroup, apply, apply_groups, apply
 from imagenets.errors import UsageError
 from imagenets.pixels.jpeg import decode_crop, transcode
 from imagenets.pixels.ragged import RaggedBatch
-from imagenets.pixels.resample import nearest_crop_into, resize_crop_into
+from imagenets.pixels.resample import Window, nearest_crop_into, nearest_window_into
+from imagenets.pixels.resample import resize_crop_into, resize_window_into
 from dataclasses import replace
 import io
 from PIL import Image
@@ -217,7 +246,13 @@ for _ in range(1500):
     side = int(rng.choice([1, 5, 6, 6, 7]))
     fitting = draw(torch.tensor([image.shape[1::-1]]), ViewGroup(2, 6), torch.Generator())
     rooms = [torch.empty(2, 1, 3, side, 6)] * int(rng.choice([0, 1, 1, 1, 2]))
+    full = tuple(np.where(rng.random(2) < 0.1, rng.choice(edge, 2), near[:2] + 8).tolist())
+    window = lambda: Window(image.shape[1::-1], full, box[:2], out.shape[1::-1])
     calls = (
+        lambda: resize_window_into(image, (0, 0), window(), out),
+        lambda: resize_window_into(image[1:, 2:], (2, 1), window(), out, "bicubic"),
+        lambda: resize_window_into(image, box[2:], window(), out),
+        lambda: nearest_window_into(labels, window(), out[..., 0].astype(np.int16)),
         lambda: resize_crop_into(image, box, bool(rng.random() < 0.5), out),
         lambda: nearest_crop_into(labels, box, False, out[..., 0].astype(np.int16)),
         lambda: apply([torch.from_numpy(image).permute(2, 0, 1)], params),
