@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from imagenets.data.dataset.sample import Sample
+from imagenets.data.dataset.targets import LEFT_OUT, OBJECT
 from imagenets.data.dataset.tv_tensors import wrapped
 from imagenets.errors import UsageError
 from imagenets.masks import IGNORED
@@ -35,9 +36,6 @@ Array = TypeVar("Array", npt.NDArray[Any], Tensor)
 
 MEAN_COLOR = (124, 116, 104)
 """ImageNet's mean colour (0.485, 0.456, 0.406) in bytes: RGB."""
-
-LEFT_OUT = 255
-"""Value of a target where a view shows no pixel of the image, as where its mask is ignored."""
 
 PADDED_HEAT = 0.0
 """Value of a heat map where a view shows no pixel of the image; its target is ignored there."""
@@ -115,7 +113,7 @@ class View(ABC):
                     )
                 made[name] = view(made[name])
         if "target" in made:
-            made["present"] = bool((made["target"] == 1).any())
+            made["present"] = bool((made["target"] == OBJECT).any())
         marked = type(sample["image"]) is not Tensor
         return wrapped(cast(Sample, made)) if marked else cast(Sample, made)
 

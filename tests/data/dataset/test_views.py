@@ -171,13 +171,17 @@ def test_present_is_of_what_the_view_shows() -> None:
 def test_a_loaders_crop_has_the_bytes_of_the_transform(
     root: Path, view: View, split: str, layout: Any
 ) -> None:
-    seen = ImageNetS(root, split, 3, transform=view, layout=layout)
-    plain = ImageNetS(root, split, 3, layout=layout)
+    seen = ImageNetS(root, split, 3, transform=view, layout=layout, target="label")
+    plain = ImageNetS(root, split, 3, layout=layout, target="label")
     batch = next(iter(Loader(plain, len(plain), crop=view)))
     for place in range(len(plain)):
         sample = seen[place]
         assert torch.equal(batch.crops[place], sample["image"])
         assert torch.equal(batch.crop_masks[place].long(), sample["mask"])
+        assert torch.equal(batch.targets[place], sample["target"])
+        assert (
+            bool(batch.present[place]) == sample["present"] == bool((sample["target"] == 1).any())
+        )
     assert batch.boxes is not None
     assert not any(batch.flips.tolist() if batch.flips is not None else [])
 
