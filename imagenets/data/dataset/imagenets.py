@@ -220,17 +220,6 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (self[index] for index in range(len(self)))
 
-    def mask(self, index: int) -> masks.Ids:
-        """Just the mask of a sample, H x W uint16 ids; its image is not decoded.
-
-        Raises:
-            IndexError: There is no such index.
-            UsageError: The split has no masks.
-            CorruptError: The mask is missing or damaged; names the sample.
-        """
-        self._need_masks()
-        return self._read_mask(self._row(index))
-
     def plot(self, index: int, path: str | Path | None = None, names: bool = False) -> Image.Image:
         """The photograph and, where there is a mask, the same with the mask laid over it.
 

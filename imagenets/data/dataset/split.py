@@ -129,6 +129,17 @@ class Split:
         mask = self._stored_mask(row).read() if self.has_masks else None
         return Encoded(self._store.image(row), self._store.segments(row), mask)
 
+    def mask(self, index: int) -> masks.Ids:
+        """Just the mask of a sample, H x W uint16 ids; its image is not decoded.
+
+        Raises:
+            IndexError: There is no such index.
+            UsageError: The split has no masks.
+            CorruptError: The mask is missing or damaged; names the sample.
+        """
+        self._need_masks()
+        return self._read_mask(self._row(index))
+
     def mask_files(self) -> dict[str, StoredMask]:
         """The encoded mask of every sample by name, for scoring: no image is read.
 

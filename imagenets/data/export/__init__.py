@@ -1,0 +1,1 @@
+"""What takes a data set to other formats: one file each."""
