@@ -8,9 +8,9 @@ Drawing would leave the classes of few images out of many samples, where they co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from imagenets.tiers import BUCKETS
 Float = npt.NDArray[np.float64]
 Values = dict[str, Float]
 """Metrics by name, of R samples: R numbers each, R x (K + 1) for `IoUs`."""
+
+Sums = tuple[Float, Float]
+"""Weighted sums of the images, samples first: what metrics are made of, and what adds up."""
 
 _BLOCK = 16  # samples at a time: bounds the memory to some 10 MB at 919 classes
 
@@ -67,6 +70,18 @@ class Difference:
     p: float
 
 
+class Resampled(Protocol):
+    """What any weighting of the images sums up, and makes metrics of."""
+
+    images: int
+
+    def sums(self, weights: Float) -> Sums:
+        """Weighted totals, from R x images."""
+
+    def metrics(self, sums: Sums) -> Values:
+        """The metrics of each sample."""
+
+
 class Statistics:
     """Counts as sparse rows, one an image, that any weighting of the images sums up."""
 
@@ -92,7 +107,7 @@ class Statistics:
         self._pixels: Any = csr_array((data, place), shape=(counts.images, width))
         self._means = np.stack([hits(counts), fmeasures(counts)], axis=1).astype(np.float64)
 
-    def sums(self, weights: Float) -> tuple[Float, Float]:
+    def sums(self, weights: Float) -> Sums:
         """Weighted totals: pixels (R x 5 x 2 x 3 x (K + 1)), and Acc with FMeasure (R x 2).
 
         Args:
@@ -102,8 +117,12 @@ class Statistics:
         shape = (len(weights), 1 + len(BUCKETS), 2, 3, self._ids)
         return pixels.reshape(shape), weights @ self._means / self.images
 
+    def metrics(self, sums: Sums) -> Values:
+        """The metrics of each sample."""
+        return metrics_of(sums)
 
-def metrics_of(sums: tuple[Float, Float]) -> Values:
+
+def metrics_of(sums: Sums) -> Values:
     """The metrics of each sample, from `Statistics.sums`."""
     pixels, means = sums
     values: Values = dict(scalars(pixels))
@@ -120,9 +139,12 @@ def bootstrap(counts: Counts, samples: int = 1000, seed: int = 0) -> Values:
         samples: Number of samples R.
         seed: The same seed gives the same samples.
     """
-    statistics = Statistics(counts)
-    blocks = _weights(counts.images, samples, np.random.default_rng(seed))
-    return _joined([metrics_of(statistics.sums(weights)) for weights in blocks])
+    return _bootstrap(Statistics(counts), samples, seed)
+
+
+def _bootstrap(statistics: Resampled, samples: int, seed: int) -> Values:
+    weights = _weights(statistics.images, samples, np.random.default_rng(seed))
+    return _joined([statistics.metrics(statistics.sums(block)) for block in weights])
 
 
 def intervals(
@@ -134,8 +156,9 @@ def intervals(
         UsageError: No image, fewer than 2 samples, or a level outside 0..1.
     """
     _check(samples, level)
-    whole = metrics_of(Statistics(counts).sums(np.ones((1, counts.images))))
-    found = bootstrap(counts, samples, seed)
+    statistics = Statistics(counts)
+    whole = _whole(statistics)
+    found = _bootstrap(statistics, samples, seed)
     result: dict[str, Interval | list[Interval]] = {
         name: _interval(whole[name][0], found[name], level) for name in SCALARS
     }
@@ -144,6 +167,19 @@ def intervals(
         for estimate, column in zip(whole["IoUs"][0], found["IoUs"].T, strict=True)
     ]
     return result
+
+
+def intervals_of(
+    statistics: Resampled, names: Sequence[str], samples: int, level: float, seed: int
+) -> dict[str, Interval]:
+    """Percentile intervals of the metrics that are named, each one number a sample.
+
+    Raises:
+        UsageError: Fewer than 2 samples, or a level outside 0..1.
+    """
+    _check(samples, level)
+    whole, found = _whole(statistics), _bootstrap(statistics, samples, seed)
+    return {name: _interval(whole[name][0], found[name], level) for name in names}
 
 
 def compare(
@@ -167,19 +203,37 @@ def compare(
             f"cannot pair {a.images} images of {a.num_classes} classes with {b.images} of "
             f"{b.num_classes}: both predictions must cover the same images."
         )
-    first, second = Statistics(a), Statistics(b)
-    ones = np.ones((1, a.images))
-    value_a, value_b = metrics_of(first.sums(ones)), metrics_of(second.sums(ones))
+    return compare_sums(Statistics(a), Statistics(b), SCALARS, samples, level, seed)
+
+
+def compare_sums(
+    a: Resampled, b: Resampled, names: Sequence[str], samples: int, level: float, seed: int
+) -> dict[str, Difference]:
+    """As `compare`, of anything that sums up; images in the same order.
+
+    Args:
+        a: Of the first prediction.
+        b: Of the second.
+        names: Of the metrics to compare, each one number a sample.
+        samples: Bootstrap samples, and as many random swaps.
+        level: Of the intervals.
+        seed: The same seed gives the same answer.
+
+    Raises:
+        UsageError: Fewer than 2 samples, or a level outside 0..1.
+    """
+    _check(samples, level)
+    value_a, value_b = _whole(a), _whole(b)
     rng = np.random.default_rng(seed)
     drawn = _joined(
         [
-            _difference(metrics_of(first.sums(weights)), metrics_of(second.sums(weights)))
+            _difference(a.metrics(a.sums(weights)), b.metrics(b.sums(weights)), names)
             for weights in _weights(a.images, samples, rng)
         ]
     )
-    swapped = _joined([_swapped(first, second, size, rng) for size in _blocks(samples)])
+    swapped = _joined([_swapped(a, b, names, size, rng) for size in _blocks(samples)])
     result = {}
-    for name in SCALARS:
+    for name in names:
         gap = float(value_b[name][0] - value_a[name][0])
         low, high = _percentiles(drawn[name], level)
         extreme = int((np.abs(swapped[name]) >= abs(gap) - 1e-9).sum())
@@ -188,19 +242,27 @@ def compare(
     return result
 
 
-def _swapped(a: Statistics, b: Statistics, size: int, rng: np.random.Generator) -> Values:
+def _whole(statistics: Resampled) -> Values:
+    """The metrics of all images, as they are."""
+    return statistics.metrics(statistics.sums(np.ones((1, statistics.images))))
+
+
+def _swapped(
+    a: Resampled, b: Resampled, names: Sequence[str], size: int, rng: np.random.Generator
+) -> Values:
     """Differences after A and B changed places in a random half of the images."""
     swap = rng.integers(0, 2, (size, a.images)).astype(np.float64)
-    mixed = [_add(a.sums(1 - swap), b.sums(swap)), _add(a.sums(swap), b.sums(1 - swap))]
-    return _difference(*(metrics_of(sums) for sums in mixed))
+    first = a.metrics(_add(a.sums(1 - swap), b.sums(swap)))
+    second = b.metrics(_add(a.sums(swap), b.sums(1 - swap)))
+    return _difference(first, second, names)
 
 
-def _add(x: tuple[Float, Float], y: tuple[Float, Float]) -> tuple[Float, Float]:
+def _add(x: Sums, y: Sums) -> Sums:
     return x[0] + y[0], x[1] + y[1]
 
 
-def _difference(a: Values, b: Values) -> Values:
-    return {name: b[name] - a[name] for name in SCALARS}
+def _difference(a: Values, b: Values, names: Sequence[str]) -> Values:
+    return {name: b[name] - a[name] for name in names}
 
 
 def _weights(images: int, samples: int, rng: np.random.Generator) -> Iterator[Float]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
 from imagenets.evaluation.sparse import Share
+
+Item = TypeVar("Item")
 
 
 @runtime_checkable
@@ -48,12 +50,9 @@ def all_reduce(accumulator: Dense | Sparse, group: Any = None) -> None:
     import torch
     import torch.distributed as dist
 
-    if not (dist.is_available() and dist.is_initialized()):
-        raise UsageError("all_reduce needs torch.distributed.init_process_group to be called.")
+    _check_group()
     if isinstance(accumulator, Sparse):
-        shares: list[Any] = [None] * dist.get_world_size(group)
-        dist.all_gather_object(shares, accumulator.sparse_sums(), group=group)
-        accumulator.replace(shares)
+        accumulator.replace(gather(accumulator.sparse_sums(), group))
     if not isinstance(accumulator, Dense):
         return
     device = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
@@ -61,3 +60,28 @@ def all_reduce(accumulator: Dense | Sparse, group: Any = None) -> None:
         tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device)
         dist.all_reduce(tensor, group=group)
         array[...] = tensor.cpu().numpy()
+
+
+def gather(item: Item, group: Any = None) -> list[Item]:
+    """What every rank gives, in the order of the ranks, on every rank.
+
+    Args:
+        item: Of this rank; it must pickle.
+        group: Process group; the default one if None.
+
+    Raises:
+        UsageError: No process group was set up.
+    """
+    import torch.distributed as dist
+
+    _check_group()
+    items: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(items, item, group=group)
+    return items
+
+
+def _check_group() -> None:
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        raise UsageError("all_reduce needs torch.distributed.init_process_group to be called.")
