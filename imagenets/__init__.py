@@ -9,7 +9,13 @@ if TYPE_CHECKING:
     from imagenets import masks as masks
     from imagenets.data.dataset import views as views
     from imagenets.data.dataset.collate import collate as collate
+    from imagenets.data.dataset.composition import background as background
+    from imagenets.data.dataset.composition import background_without_box as background_without_box
+    from imagenets.data.dataset.composition import foreground as foreground
     from imagenets.data.dataset.imagenets import ImageNetS as ImageNetS
+    from imagenets.data.dataset.patches import patch_labels as patch_labels
+    from imagenets.data.dataset.swap import Swap as Swap
+    from imagenets.data.dataset.swap import swap as swap
     from imagenets.data.dataset.views import Pad as Pad
     from imagenets.data.dataset.views import ResizeCrop as ResizeCrop
     from imagenets.data.dataset.views import Squash as Squash
@@ -36,10 +42,16 @@ _HOMES = {
     "Pad": "imagenets.data.dataset.views",
     "ResizeCrop": "imagenets.data.dataset.views",
     "Squash": "imagenets.data.dataset.views",
+    "Swap": "imagenets.data.dataset.swap",
     "RandomResizedCrop": "imagenets.data.loader.crops",
     "ShardReader": "imagenets.data.shards",
     "ShardWriter": "imagenets.data.shards",
     "Tier": "imagenets.tiers",
+    "background": "imagenets.data.dataset.composition",
+    "background_without_box": "imagenets.data.dataset.composition",
+    "foreground": "imagenets.data.dataset.composition",
+    "patch_labels": "imagenets.data.dataset.patches",
+    "swap": "imagenets.data.dataset.swap",
 }
 
 _MODULES = {"masks": "imagenets.masks", "views": "imagenets.data.dataset.views"}
@@ -58,10 +70,16 @@ __all__ = [
     "ShardWriter",
     "ShortSide",
     "Squash",
+    "Swap",
     "Tier",
     "__version__",
+    "background",
+    "background_without_box",
     "collate",
+    "foreground",
     "masks",
+    "patch_labels",
+    "swap",
     "views",
 ]
 

@@ -114,6 +114,17 @@ def read_list(path: Path, names: Sequence[str], tier: str, split: str) -> Rows:
         CorruptError: It is no such list, or not as it was written.
         UsageError: It is of another tier or split.
     """
+    return rows_of(path, read_names(path, tier, split), names)
+
+
+def read_names(path: Path, tier: str, split: str) -> list[str]:
+    """What `write_list` wrote.
+
+    Raises:
+        MissingError: There is no such file.
+        CorruptError: It is no such list, or not as it was written.
+        UsageError: It is of another tier or split.
+    """
     if not path.is_file():
         raise MissingError(f"{path}: there is no such file. Write it with `save_list`.")
     lines = path.read_text("utf-8-sig", errors="replace").splitlines()
@@ -134,10 +145,15 @@ def read_list(path: Path, names: Sequence[str], tier: str, split: str) -> Rows:
             f"{path}: not as it was written: it names {len(wanted)} samples, whose digest is not "
             f"that of the {head[3]} its first line tells of. Take it from its source again."
         )
-    return _rows_of(path, wanted, names)
+    return wanted
 
 
-def _rows_of(path: Path, wanted: Sequence[str], names: Sequence[str]) -> Rows:
+def rows_of(path: Path, wanted: Sequence[str], names: Sequence[str]) -> Rows:
+    """The indices of the names that a file wants.
+
+    Raises:
+        MissingError: Some are not there; names ten of them.
+    """
     rows = {name: row for row, name in enumerate(names)}
     lost = [name for name in wanted if name not in rows]
     if lost:

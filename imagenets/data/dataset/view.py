@@ -132,7 +132,7 @@ class View(ABC):
         if isinstance(image, Tensor):
             if image.ndim != 3 or image.shape[0] != 3:
                 raise UsageError(f"an image tensor is 3 x H x W, not {tuple(image.shape)}.")
-            made = self.image(_numpy(image).transpose(1, 2, 0))
+            made = self.image(on_cpu(image).transpose(1, 2, 0))
             return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))
         if image.ndim != 3 or not image.size:
             raise UsageError(f"an image is H x W x 3, not {image.shape}.")
@@ -184,7 +184,7 @@ class View(ABC):
             UsageError: The map has another size or is not made of real numbers.
         """
         if isinstance(values, Tensor):
-            return torch.from_numpy(self.heat(_numpy(values), size))
+            return torch.from_numpy(self.heat(on_cpu(values), size))
         if values.ndim != 2 or values.dtype.kind not in "fiub":
             raise UsageError(
                 f"a heat map is H x W real numbers, not {values.dtype} of {values.shape}."
@@ -260,7 +260,7 @@ class View(ABC):
 
     def _labels(self, ids: Array, padding: int) -> Array:
         if isinstance(ids, Tensor):
-            return torch.from_numpy(self._labels(_numpy(ids), padding))
+            return torch.from_numpy(self._labels(on_cpu(ids), padding))
         if ids.ndim != 2 or not ids.size or (ids.dtype == np.uint8) != (padding == LEFT_OUT):
             kinds = "a target is uint8" if padding == LEFT_OUT else "a mask is uint16 (or int64)"
             raise UsageError(f"{kinds}, H x W, not {ids.dtype} of {ids.shape}.")
@@ -288,9 +288,12 @@ class View(ABC):
         return np.array(needs, np.int64).reshape(-1, 4), np.zeros(len(sizes), np.bool_)
 
 
-def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
+def on_cpu(tensor: Tensor) -> npt.NDArray[Any]:
+    """A tensor as an array that shares its memory.
+
+    Raises:
+        UsageError: It is on another device.
+    """
     if tensor.device.type != "cpu":
-        raise UsageError(
-            f"a view is made on the CPU, the tensor is on {tensor.device}: use .cpu()."
-        )
+        raise UsageError(f"this works on the CPU, the tensor is on {tensor.device}: use .cpu().")
     return tensor.detach().numpy()
