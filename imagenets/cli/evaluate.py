@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagenets.cli import compare, scoring, submit
+from imagenets.cli import compare, heatmaps, heatmaps_compare, scoring, submit
 from imagenets.cli.command import Verb, run_verb
 
 MATCHINGS = ("image", "pixel", "majority")  # as evaluation.score has them; a test compares
@@ -19,11 +19,18 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`imagenets-evaluate [compare | submit]`; returns the exit code."""
+    """`imagenets-evaluate [compare | submit | heatmaps [compare]]`; returns the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
-    for verb in (compare.VERB, submit.VERB):
-        if words[:1] == [verb.name]:
-            return run_verb(verb, f"imagenets-evaluate {verb.name}", words[1:])
+    inner = {
+        ("heatmaps", "compare"): heatmaps_compare.VERB,
+        ("heatmaps",): heatmaps.VERB,
+        ("compare",): compare.VERB,
+        ("submit",): submit.VERB,
+    }
+    for spelled, verb in inner.items():
+        if tuple(words[: len(spelled)]) == spelled:
+            program = " ".join(("imagenets-evaluate", *spelled))
+            return run_verb(verb, program, words[len(spelled) :])
     return run_verb(VERB, "imagenets-evaluate", words)
 
 
@@ -121,7 +128,8 @@ VERB = Verb(
     summary="score a folder of predicted masks",
     description="Scores predicted masks (RGB PNGs, id = R + 256 * G, at <wnid>/<stem>.png) with "
     "every metric of the benchmark. The ground truth decides which images are scored. "
-    "`compare` tests two predictions against each other, `submit` builds or checks a submission.",
+    "`compare` tests two predictions against each other, `submit` builds or checks a submission, "
+    "`heatmaps` measures heat maps.",
     examples=(
         ("--pred my-masks --split 50", "against the validation masks of ./imagenet-s"),
         (

@@ -23,6 +23,8 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "evaluate": "imagenets.cli.evaluate:VERB",
         "compare": "imagenets.cli.compare:VERB",
         "submit": "imagenets.cli.submit:VERB",
+        "heatmaps": "imagenets.cli.heatmaps:VERB",
+        "heatmaps-compare": "imagenets.cli.heatmaps_compare:VERB",
         "info": "imagenets.cli.info:VERB",
     }
 )
@@ -32,9 +34,11 @@ VERBS: Mapping[str, str] = MappingProxyType(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code; argparse itself exits with 2."""
     words = sys.argv[1:] if argv is None else list(argv)
-    inner = words[:1] == ["evaluate"] and words[1:2] in (["compare"], ["submit"])
+    inner = words[:1] == ["evaluate"] and words[1:2] in (["compare"], ["submit"], ["heatmaps"])
     if inner or words[:1] == ["baseline"]:  # as the doors spell it
         words = words[1:]
+    if words[:2] == ["heatmaps", "compare"]:
+        words = ["heatmaps-compare", *words[2:]]
     return run_verbs("imagenets", "ImageNet-S: prepare, load, train, score.", tuple(VERBS), words)
 
 

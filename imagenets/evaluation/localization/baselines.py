@@ -22,12 +22,12 @@ BASELINES = {
 
 
 def constant(shape: tuple[int, int]) -> Map:
-    """A map of zeros.
+    """A map of ones: energy then is the share of the object, as in other measures.
 
     Args:
         shape: Height and width in pixels.
     """
-    return np.zeros(shape, np.float32)
+    return np.ones(shape, np.float32)
 
 
 def random(shape: tuple[int, int], name: str = "", seed: int = 0) -> Map:
