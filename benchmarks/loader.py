@@ -4,7 +4,9 @@
 
 1.0 is torch's DataLoader with Pillow on the same processors: crop, antialiased resize, flip,
 normalised float32. Ours reads shards of the same photographs, stored in four ways; `floor` is the
-same decoding and resizing in bare loops, one process a processor, no loader. With `--rivals`,
+same decoding and resizing in bare loops, one process a processor, no loader. Whole images with
+masks, and evaluation views with targets, are measured against DataLoader and Pillow on the same;
+`--only views` measures the latter alone. With `--rivals`,
 WebDataset, MosaicML Streaming, LitData and DALI are installed into an environment of their own
 (.rivals beside this file) and run in the same rounds; one that does not install is named and left
 out. `--scale` measures what a set of 1,281,167 samples costs to open and to shuffle instead.
@@ -33,11 +35,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from imagenets import CenterCrop, ImageNetS, Loader, RandomResizedCrop, masks
+from imagenets import CenterCrop, ImageNetS, Loader, RandomResizedCrop, ResizeCrop, masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.core.pool import available_cpus
 from imagenets.data.augment import MEAN, STD
-from imagenets.data.loader.task import Filler
+from imagenets.data.loader.crops import Crop
+from imagenets.data.loader.layout import lay_out
+from imagenets.data.loader.order import Share
+from imagenets.data.loader.task import Decoder
 from imagenets.data.shards import ShardSample, write_shard
 from imagenets.data.shards.manifest import Manifest, ShardInfo, SplitInfo
 from imagenets.pixels.jpeg import transcode
@@ -53,6 +58,13 @@ VIEWS = {
     "antialiased, uint8": RandomResizedCrop(SIDE),
     "plain, uint8": RandomResizedCrop(SIDE, antialias=False),
 }
+VIEW = ResizeCrop(256, SIDE)
+EVALUATED: dict[str, Crop] = {
+    "view and target, float": CenterCrop(SIDE, VIEW.side, output="float32"),
+    "view and target, uint8": VIEW,
+}
+WHOLE = "whole images and masks"
+PILLOWS = "DataLoader + Pillow"
 RIVALS = Path(__file__).with_name("loader_rivals.py")
 
 Epoch = Callable[[], float]
@@ -66,6 +78,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", action="store_true")
     parser.add_argument("--stored", nargs="+", default=STORED, choices=STORED)
+    parser.add_argument("--only", choices=["views"], help="measure these alone")
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -85,20 +98,24 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     files = sorted(arguments.images.rglob("*.JPEG")) or sorted(arguments.images.rglob("*.jpg"))
     paths = [files[i % len(files)] for i in range(arguments.count)]
     with ExitStack() as stack:
-        contenders: dict[str, Epoch] = {"DataLoader + Pillow": dataloader(Photos(paths), BATCH)}
+        contenders: dict[str, Epoch] = {}
         sizes = {}
+        if arguments.only is None:
+            contenders[PILLOWS] = dataloader(Photos(paths), BATCH)
         for stored in arguments.stored:
             root = folder / stored.replace(" ", "-")
             sizes[stored] = write_set(root, paths, stored)
-            data = ImageNetS(root, "train", masks=False)
-            for view, crop in VIEWS.items():
-                contenders[f"{stored}: {view}"] = ours(data, crop)
-            for view in ("antialiased, float", "plain, uint8"):
-                pool = stack.enter_context(processes())
-                contenders[f"{stored}: floor, {view}"] = floor(pool, data, VIEWS[view])
-        whole = ImageNetS(folder / arguments.stored[0].replace(" ", "-"), "validation")
-        contenders["whole images and masks: DataLoader + Pillow"] = dataloader(Whole(whole), BATCH)
-        contenders["whole images and masks"] = ours(whole, None)
+            if arguments.only is None:
+                contenders |= crops(stack, stored, root)
+            validation = ImageNetS(root, "validation", target="label")
+            for view, crop in EVALUATED.items():
+                rival = Viewed(validation, crop.output == "float32")
+                contenders[f"{stored}: {view}: {PILLOWS}"] = dataloader(rival, BATCH)
+                contenders[f"{stored}: {view}"] = ours(validation, crop)
+        if arguments.only is None:
+            whole = ImageNetS(folder / arguments.stored[0].replace(" ", "-"), "validation")
+            contenders[f"{WHOLE}: {PILLOWS}"] = dataloader(Whole(whole), BATCH)
+            contenders[WHOLE] = ours(whole, None)
         if arguments.rivals:
             contenders |= rivals(stack, folder, paths)
         for epoch in contenders.values():
@@ -110,6 +127,16 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {"machine": machine(), "bytes an image": sizes, "images a second": speeds}
 
 
+def crops(stack: ExitStack, stored: str, root: Path) -> dict[str, Epoch]:
+    """Random crops of a stored set, through the loader and in bare loops."""
+    data = ImageNetS(root, "train", masks=False)
+    found = {f"{stored}: {view}": ours(data, crop) for view, crop in VIEWS.items()}
+    for view in ("antialiased, float", "plain, uint8"):
+        pool = stack.enter_context(processes())
+        found[f"{stored}: floor, {view}"] = floor(pool, data, VIEWS[view])
+    return found
+
+
 def table(found: dict[str, Any]) -> str:
     """The medians, and their ratio to the first."""
     lines = [f"{key}: {value}" for key, value in found["machine"].items()]
@@ -119,13 +146,11 @@ def table(found: dict[str, Any]) -> str:
     speeds = found["images a second"]
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     first = next(iter(medians.values()))
-    lines.append(f"\n{'':50}{'images/s':>10}{'ratio':>8}{'range':>16}")
+    lines.append(f"\n{'':72}{'images/s':>10}{'ratio':>8}{'range':>16}")
     for name, values in speeds.items():
-        unit = first
-        if name == "whole images and masks":
-            unit = medians["whole images and masks: DataLoader + Pillow"]
+        unit = medians.get(f"{name}: {PILLOWS}", first)
         spread = f"{min(values):.0f}-{max(values):.0f}"
-        lines.append(f"{name:50}{medians[name]:>10.0f}{medians[name] / unit:>8.2f}{spread:>16}")
+        lines.append(f"{name:72}{medians[name]:>10.0f}{medians[name] / unit:>8.2f}{spread:>16}")
     return "\n".join(lines)
 
 
@@ -139,10 +164,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def ours(data: ImageNetS, crop: RandomResizedCrop | CenterCrop | None) -> Epoch:
-    """An epoch of this library's loader."""
+def ours(data: ImageNetS, crop: Crop | None) -> Epoch:
+    """An epoch of this library's loader, with targets where the data set has them."""
     loader = Loader(data, BATCH, crop=crop, workers=WORKERS, drop_last=False)
-    return timed(lambda: consume(loader))
+    if data.target is None:
+        return timed(lambda: consume(loader))
+    return timed(lambda: consume(batch.targets for batch in loader))
 
 
 def dataloader(dataset: Dataset[Any], batch: int) -> Epoch:
@@ -153,7 +180,7 @@ def dataloader(dataset: Dataset[Any], batch: int) -> Epoch:
         shuffle=True,
         num_workers=WORKERS,
         persistent_workers=True,
-        collate_fn=None if isinstance(dataset, Photos) else list,
+        collate_fn=list if isinstance(dataset, Whole) and not isinstance(dataset, Viewed) else None,
     )
     return timed(lambda: consume(loader))
 
@@ -233,6 +260,32 @@ class Whole(Dataset[Any]):
         )
 
 
+class Viewed(Whole):
+    """The evaluation view and the target of the label, as people write it with Pillow."""
+
+    def __init__(self, data: ImageNetS, floats: bool) -> None:
+        super().__init__(data)
+        self.target_ids, self.floats = data.target_ids.tolist(), floats
+        self.mean, self.std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+
+    def __getitem__(self, index: int) -> Any:
+        image = Image.open(io.BytesIO(self.images[index])).convert("RGB")
+        mask = Image.open(io.BytesIO(self.masks[index]))
+        short = min(image.size)
+        full = (VIEW.side * image.width // short, VIEW.side * image.height // short)
+        left, top = round((full[0] - SIDE) / 2), round((full[1] - SIDE) / 2)
+        box = (left, top, left + SIDE, top + SIDE)
+        pixels = np.array(image.resize(full, Image.Resampling.BILINEAR).crop(box))
+        rgb = np.array(mask.resize(full, Image.Resampling.NEAREST).crop(box)).astype(np.int64)
+        ids = rgb[..., 0] + 256 * rgb[..., 1]
+        target = (ids == self.target_ids[index]).astype(np.uint8)
+        target[ids == 1000] = 255
+        planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        if self.floats:
+            planes = planes.float().div(255).sub_(self.mean).div_(self.std)
+        return planes, torch.from_numpy(target)
+
+
 @contextmanager
 def processes() -> Iterator[Any]:
     """Bare worker processes."""
@@ -248,12 +301,12 @@ def floor(pool: Any, data: ImageNetS, crop: RandomResizedCrop) -> Epoch:
 
 def bare_loop(data: ImageNetS, crop: RandomResizedCrop, rows: Any) -> None:
     """Reads, decodes and resizes samples one after the other."""
-    filler = Filler(data, crop)
+    decoder = Decoder(data, crop)
+    layout = lay_out(data, crop, Share.whole(0, rows), (0,))
     memory = np.empty(12 * SIDE * SIDE, np.uint8)
-    generator = torch.Generator().manual_seed(0)
-    boxes, flips = crop.draw(data.sizes_of(rows), generator)
-    for row, box, flip in zip(rows.tolist(), boxes.astype(np.int32), flips, strict=True):
-        filler._crop(data.encoded(row), box, bool(flip), memory, 0)
+    used = memory if crop.output == "float32" else memory[: 3 * SIDE * SIDE]
+    for i, row in enumerate(rows.tolist()):
+        decoder._crop(data.encoded(row), layout, i, used)
 
 
 def write_set(root: Path, paths: list[Path], stored: str) -> float:

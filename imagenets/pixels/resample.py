@@ -151,6 +151,10 @@ def resize_window_into(
             f"a part of {columns} x {rows} pixels at {tuple(place)} and a result of "
             f"{out.shape} do not fit {window}."
         )
+    if window.full == window.image:  # every filter leaves such an image as it is
+        left, top = (corner - start for corner, start in zip(window.corner, place, strict=True))
+        out[:] = part[top : top + len(out), left : left + out.shape[1]]
+        return
     if part.strides[1:] != (3, 1) or part.strides[0] < 3 * columns:
         part = np.ascontiguousarray(part)
     at = part.__array_interface__["data"][0], part.strides[0]
