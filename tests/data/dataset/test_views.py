@@ -310,3 +310,41 @@ def test_unknown_names_are_told_with_those_there_are(name: str) -> None:
 def test_what_is_no_view_of_anything_is_told(make: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make()
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (301, 299), (224, 640), (97, 61)])
+@pytest.mark.parametrize("side", [224, 256])
+def test_the_classic_is_torchvisions_own(size: tuple[int, int], side: int) -> None:
+    from torchvision.transforms import v2
+
+    image, ids = drawn(*size, side)
+    nearest = v2.InterpolationMode.NEAREST
+    for mode, interpolation in (
+        ("bilinear", v2.InterpolationMode.BILINEAR),
+        ("bicubic", v2.InterpolationMode.BICUBIC),
+    ):
+        theirs = v2.Compose([v2.Resize(side, interpolation), v2.CenterCrop(224)])
+        ours = named(f"resize{side}-crop224{'' if mode == 'bilinear' else '-bicubic'}")
+        expected = np.asarray(theirs(Image.fromarray(image)))
+        assert np.array_equal(ours.image(image), expected)
+    labels = v2.Compose([v2.Resize(side, nearest), v2.CenterCrop(224)])
+    expected = np.asarray(labels(Image.fromarray(ids.astype(np.int32))))
+    assert np.array_equal(ours.mask(ids), expected)
+
+
+@pytest.mark.extras
+def test_transforms_of_torchvision_go_on_with_a_view(root: Path) -> None:
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    view = ResizeCrop(20, 16)
+    flipped = v2.Compose([view, v2.RandomHorizontalFlip(1.0)])
+    seen = ImageNetS(root, "validation", 3, target="label", transform=view)
+    mirrored = ImageNetS(root, "validation", 3, target="label", transform=flipped)
+    assert isinstance(seen[0]["image"], tv_tensors.Image)
+    for index in range(len(seen)):
+        for name in ("image", "mask", "target"):
+            one: Any = seen[index]
+            other: Any = mirrored[index]
+            assert torch.equal(one[name].flip(-1), other[name])
