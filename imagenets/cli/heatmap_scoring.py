@@ -197,12 +197,10 @@ class _Reading:
 
     def _target(self, index: int, target_id: int) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
         """The target in the view, and the image's width and height."""
-        import torch
-
         from imagenets.data.dataset.targets import target_of
 
         ids = self.data.mask(index)
-        made = target_of(torch.from_numpy(ids.view(np.int16)), target_id).numpy()
+        made = target_of(ids, target_id)
         return (made if self.view is None else self.view.target(made)), ids.shape[::-1]
 
     def _heat(self, name: str, target: npt.NDArray[np.uint8], size: tuple[int, int]) -> Map | None:

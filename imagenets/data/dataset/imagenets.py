@@ -269,7 +269,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
 
     def _add_target(self, sample: Sample, ids: masks.Ids, ilsvrc: int) -> None:
         target_id = int(self.labels.ids[ilsvrc]) if ilsvrc >= 0 else 0
-        sample["target"] = target_of(torch.from_numpy(ids.view(np.int16)), target_id)
+        sample["target"] = torch.from_numpy(target_of(ids, target_id))
         sample["target_id"] = target_id
         sample["present"] = bool((sample["target"] == OBJECT).any())
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from imagenets.masks import BACKGROUND, IGNORED
 from imagenets.tiers import TIERS
+
+Ids = npt.NDArray[np.integer[Any]]
 
 OBJECT = 1
 """Value of a target where the object is."""
@@ -61,19 +64,37 @@ def labels_of(tier: str, classes: tuple[str, ...], source_classes: tuple[str, ..
     return Labels(ids, tuple(indices))
 
 
-def target_of(ids: Tensor, target_ids: Tensor | int) -> Tensor:
+@overload
+def target_of(ids: Tensor, target_ids: Tensor | int) -> Tensor: ...
+
+
+@overload
+def target_of(ids: Ids, target_ids: Ids | int) -> npt.NDArray[np.uint8]: ...
+
+
+def target_of(ids: Tensor | Ids, target_ids: Tensor | Ids | int) -> Tensor | npt.NDArray[np.uint8]:
     """The target of the label, of one mask or of a batch of them.
 
     Args:
-        ids: Class ids of any integer type, ... x H x W; 1000 is ignored.
-        target_ids: The class id of the label; for a batch, N of them for N x H x W ids, or one for
-            each pixel of flat ids. 0: the tier has no such class, so no pixel is the object.
+        ids: Class ids of any integer type that holds 1000, which is ignored: H x W or N x H x W, a
+            tensor or an array.
+        target_ids: The class id of the label, or N of them. 0: the tier has no such class, so no
+            pixel is the object.
 
     Returns:
-        uint8 on the same device, of the shape of `ids`: 1 the object, 0 not, 255 ignored.
+        uint8 of the same kind and shape, on the same device: 1 the object, 0 not, 255 ignored.
     """
-    wanted = torch.as_tensor(target_ids, device=ids.device)
-    wanted = torch.where(wanted == BACKGROUND, -1, wanted).to(ids.dtype)
-    if wanted.ndim and wanted.ndim < ids.ndim:
-        wanted = wanted.view(-1, *[1] * (ids.ndim - 1))
-    return (ids == wanted).to(torch.uint8).masked_fill_(ids == IGNORED, LEFT_OUT)
+    if isinstance(ids, Tensor):
+        if ids.device.type == "cpu":  # torch's threads cost more than so little work
+            plain = target_ids.numpy() if isinstance(target_ids, Tensor) else target_ids
+            return torch.from_numpy(target_of(ids.numpy(), plain))
+        wanted = torch.as_tensor(target_ids, device=ids.device).to(torch.int32)
+        wanted = torch.where(wanted == BACKGROUND, -1, wanted).view(-1, *[1] * (ids.ndim - 1))
+        return (
+            (ids == wanted).to(torch.uint8).masked_fill_(ids == IGNORED, LEFT_OUT).view(ids.shape)
+        )
+    numbers = np.asarray(target_ids, np.int32).reshape(-1, *[1] * (ids.ndim - 1))
+    known = np.where(numbers == BACKGROUND, IGNORED, numbers).astype(ids.dtype)
+    target: npt.NDArray[np.uint8] = (ids == known).astype(np.uint8)
+    target[ids == IGNORED] = LEFT_OUT
+    return target

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from imagenets.data.dataset.targets import target_of
+from imagenets.data.dataset.targets import OBJECT, target_of
 from imagenets.errors import UsageError
 from imagenets.pixels.ragged import RaggedBatch
 
@@ -101,6 +103,22 @@ class Batch:
             return (masks.flatten(1) == ids[:, None]).any(1) & (ids > 0)
         hits = [(mask == one).any() for mask, one in zip(masks, ids.tolist(), strict=True)]
         return torch.stack(hits) & (ids > 0).to(masks.data.device)
+
+    @property
+    def s_batch(self) -> npt.NDArray[np.bool_]:
+        """The objects of the labels as Quantus wants them: N x 1 x H x W bool, an array.
+
+        Quantus knows no ignored pixels: here they are not object. See docs/explain.md.
+
+        Raises:
+            UsageError: The data set was not opened with target="label", or the loader gives whole
+                images.
+        """
+        targets = self.targets
+        if isinstance(targets, RaggedBatch):
+            raise UsageError("s_batch needs images of one size: give the Loader a crop or a view.")
+        objects: npt.NDArray[np.bool_] = targets.cpu().numpy()[:, None] == OBJECT
+        return objects
 
     @property
     def sizes(self) -> Tensor:

@@ -162,6 +162,17 @@ def test_a_loader_gives_the_targets_of_its_crops(tiny_root: Path, workers: int) 
     assert next(iter(crops)).present.tolist() != whole  # an object that the crop has lost
 
 
+def test_objects_as_quantus_wants_them(tiny_root: Path) -> None:
+    data = ImageNetS(tiny_root, "validation", "3", target="label")
+    batch = next(iter(Loader(data, 5, crop=CenterCrop(8, 64))))
+    assert isinstance(batch.targets, torch.Tensor)
+    assert batch.s_batch.shape == (5, 1, 8, 8)
+    assert batch.s_batch.dtype == np.bool_
+    np.testing.assert_array_equal(batch.s_batch[:, 0], batch.targets == 1)
+    with pytest.raises(UsageError, match="crop"):
+        _ = next(iter(Loader(data, 5))).s_batch
+
+
 def test_a_loader_gives_the_targets_of_whole_images(tiny_root: Path) -> None:
     data = ImageNetS(tiny_root, "validation", "3", target="label")
     (batch,) = Loader(data, len(data))
