@@ -26,10 +26,12 @@ from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
 from tiny import tiny
+from torch import nn
 
 import imagenets
 from imagenets import ImageNetS, Loader
 from imagenets.cli.main import VERBS
+from imagenets.evaluation.localization import MEASURES
 
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(imagenets.__file__).parent
@@ -56,8 +58,9 @@ def python(example: Example) -> None:
     source = str(example.parsed)
     for shown, ours in STAND_INS.items():
         source = source.replace(shown, ours)
-    if "torchvision" in source and find_spec("torchvision") is None:
-        return  # test_tv_tensors.py runs it, in `make test-extras`
+    others = re.findall(r"^(?:from|import) (torchvision|quantus|captum|torchcam)", source, re.M)
+    if any(find_spec(name) is None for name in others):
+        return  # `make test-extras` runs it
     line = example.line + example.parsed.line_offset
     exec(compile(pad(source, line), example.path, "exec"), example.namespace)
 
@@ -102,7 +105,8 @@ def check(page: str, names: dict[str, Any]) -> None:
     elif page == "explain.md":
         assert list(names["mirror"].names) == list(names["data"].names)
         assert names["mirror"][3]["mask"].equal(names["data"][3]["mask"])
-        assert names["batch"].targets.shape[1:] == (64, 64)
+        assert names["metrics"].images == len(names["data"])
+        assert names["metrics"].mean.keys() == MEASURES.keys()
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
@@ -119,14 +123,29 @@ def test_the_examples_run(
     monkeypatch.setattr(sys, "argv", ["reader.py", shards, "validation"])
     document = examples(page, "python", python)
     ids = torch.randint(0, 51, (2, 8, 9))
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(4, 1000)).eval()
     document[0].namespace.update(
         batch=next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4))),
         batches=[(ids.numpy(), ids.numpy()), (ids, ids)],
         jpeg=b"some bytes",
+        method=lambda images, labels: images[:, 1].float(),
+        model=model,
+        layer=model[0],
     )
     for example in document:
         example.evaluate()
     check(page.name, document[0].namespace)
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore")  # the libraries' own
+def test_the_examples_with_other_libraries_run(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("quantus", "captum", "torchcam"):
+        assert find_spec(name), f"{name} is missing: pip install 'imagenets[extras]'"
+    test_the_examples_run(TOP / "docs" / "explain.md", tiny_root, tmp_path, monkeypatch)
 
 
 def test_the_standalone_reader_reads(tiny_root: Path, tmp_path: Path) -> None:
