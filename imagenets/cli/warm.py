@@ -28,6 +28,7 @@ LOOPS = (
     "imagenets.pixels.resample_loops",
     "imagenets.pixels.nearest_loops",
     "imagenets.data.augment.backends.cpu",
+    "imagenets.evaluation.localization.kernels",
 )
 """Modules whose loops are compiled for fixed types: they need no call."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
 _CHUNK = 16  # images that a thread takes at a time
+
+_local = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,16 @@ def _pieces(block: Block) -> list[Block]:
     ]
 
 
+def _room(heat: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Room that the loops overwrite, kept for the next images of this thread."""
+    pixels = heat.shape[1] * heat.shape[2]
+    kept: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = getattr(_local, "room", None)
+    if kept is None or kept[0].dtype != heat.dtype or kept[0].shape[1] < pixels:
+        kept = np.empty((2, pixels), heat.dtype), np.empty((2, pixels), f"u{heat.itemsize}")
+        _local.room = kept
+    return kept
+
+
 def _measure(
     share: list[Block],
     settings: tuple[float, float],
@@ -254,9 +267,7 @@ def _measure(
     pooled = np.zeros((2, BINS), np.int64)
     for block in share:
         rows = slice(block.first, block.first + len(block.heat))
-        pixels = block.heat[0].size if len(block.heat) else 0
-        room = np.empty((2, pixels), block.heat.dtype)
-        codes = np.empty((2, pixels), f"u{room.itemsize}")
+        room, codes = _room(block.heat)
         state, image = kernels.measure(
             block.heat, block.target, np.array(settings), values[rows], facts[rows], pooled,
             room, codes,

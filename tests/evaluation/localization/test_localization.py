@@ -121,6 +121,21 @@ def test_large_maps_equal_the_plain_ones():
             assert found[name] == pytest.approx(value), name
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("outlier", [1e30, -1e30, 1.5])
+def test_values_that_lie_close_together_are_ordered_all_the_same(kind, outlier):
+    """Beside one far value, the highest digits of all others are the same."""
+    rng = np.random.default_rng(1)
+    heat = (1 + rng.integers(0, 8192, (40, 40)) * 2.0**-23).astype(kind)
+    heat[7, 7] = outlier
+    target = rng.choice([0, 0, 1, 255], heat.shape).astype(np.uint8)
+    target[7, 7] = 0
+    expected = plain.measures(heat, target, radius=2)
+    found = evaluated(heat, target, radius=2).mean
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+
+
 def test_the_truth_scores_100_wherever_it_can():
     target = disc()
     target[:3] = 255
