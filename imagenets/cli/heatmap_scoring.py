@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from imagenets.cli.heatmap_reading import Reader, Seen
 from imagenets.cli.options import add_all, add_json, add_root
-from imagenets.errors import CorruptError, Fault, FaultsError, UsageError
+from imagenets.errors import Fault, FaultsError, UsageError
 from imagenets.tiers import MASKED_SPLITS
 
 if TYPE_CHECKING:
     from imagenets.data.dataset.imagenets import ImageNetS
     from imagenets.data.dataset.views import View
     from imagenets.evaluation.localization import LocalizationEvaluator, LocalizationMetrics
-    from imagenets.evaluation.localization.map_files import StoredMap
 
 SHOWN = 10
 """Names that are shown of many."""
-
-_CHUNK = 64  # images measured at a time
 
 _REMEDIES = {
     "missing": "Write one heat map for every image whose object is there, or give --list.",
@@ -35,8 +30,6 @@ _REMEDIES = {
 }
 
 log = logging.getLogger(__name__)
-
-Map = npt.NDArray[Any]
 
 
 class BadMapsError(FaultsError):
@@ -139,114 +132,47 @@ def measure(
 
     maps = list_maps(path)
     partners, extra = pair(maps, data.names)
-    reading = _Reading(data, view, maps, partners)
     names = ("maps", *BASELINES) if baselines else ("maps",)
     evaluators = {
         name: LocalizationEvaluator(len(data.classes), data.class_names) for name in names
     }
+    faults: list[Fault] = []
+    resized = 0
     with bar("measuring", len(data)) as shown:
-        for chunk in reading.chunks():
-            if not reading.faults:
+        for chunk in Reader(data, view, maps, partners).chunks():
+            faults += [seen.fault for seen in chunk if seen.fault]
+            resized += sum(seen.resized for seen in chunk)
+            if not faults:
                 _update(evaluators, chunk, seed)
-            shown.update(len(chunk.names))
-    if reading.faults:
+            shown.update(len(chunk))
+    if faults:
         example = next(iter(maps.values())).where
         found = f"found: {path} holds {len(maps):,} heat maps such as {example}"
-        raise BadMapsError(reading.faults, len(data), found)
+        raise BadMapsError(faults, len(data), found)
     computed = {name: evaluator.compute() for name, evaluator in evaluators.items()}
     own = computed.pop("maps")
     table = own.per_image
     constant = [name for name, flat in zip(table.names, table.constant, strict=True) if flat]
-    return Measured(own, computed, constant, reading.resized, extra)
+    return Measured(own, computed, constant, resized, extra)
 
 
-@dataclass(slots=True)
-class _Chunk:
-    names: list[str] = field(default_factory=list)
-    heats: list[Map] = field(default_factory=list)
-    targets: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Reading:
-    """Targets and heat maps, read and brought into the view; what is wrong is collected."""
-
-    data: ImageNetS
-    view: View | None
-    maps: Mapping[str, StoredMap]
-    partners: Mapping[str, str | None]
-    faults: list[Fault] = field(default_factory=list)
-    resized: int = 0
-
-    def chunks(self) -> Iterator[_Chunk]:
-        ids, chunk = self.data.target_ids.tolist(), _Chunk()
-        for index, name in enumerate(self.data.names):
-            target, size = self._target(index, ids[index])
-            heat = self._heat(name, target, size)
-            if heat is not None:
-                chunk.names.append(name)
-                chunk.heats.append(heat)
-                chunk.targets.append(target)
-                chunk.ids.append(ids[index])
-            if len(chunk.names) == _CHUNK:
-                yield chunk
-                chunk = _Chunk()
-        if chunk.names:
-            yield chunk
-
-    def _target(self, index: int, target_id: int) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-        """The target in the view, and the image's width and height."""
-        from imagenets.data.dataset.targets import target_of
-
-        ids = self.data.mask(index)
-        made = target_of(ids, target_id)
-        return (made if self.view is None else self.view.target(made)), ids.shape[::-1]
-
-    def _heat(self, name: str, target: npt.NDArray[np.uint8], size: tuple[int, int]) -> Map | None:
-        """The map in the view; zeros where there is no object to find; None with a fault."""
-        if not (target == 1).any():
-            return np.zeros(target.shape, np.float32)  # is counted, and in no average
-        partner = self.partners[name]
-        if partner is None:
-            self.faults.append(Fault("missing", f"{name} has no heat map"))
-            return None
-        stored = self.maps[partner]
-        try:
-            heat = stored.read()
-        except (CorruptError, OSError) as error:
-            self.faults.append(Fault("unreadable", str(error)))
-            return None
-        if not np.isfinite(heat).all():
-            self.faults.append(Fault("not finite", f"{stored.where} holds NaN or infinity"))
-            return None
-        if heat.shape == target.shape:
-            return heat
-        if self.view is not None and heat.shape[::-1] == size:
-            self.resized += 1
-            return self.view.heat(heat, size)
-        fits = f"the image is {size[0]} x {size[1]}"
-        fits += "" if self.view is None else f", the view {self.view.size} x {self.view.size}"
-        text = f"{stored.where} is {heat.shape[1]} x {heat.shape[0]} pixels (W x H), {fits}"
-        self.faults.append(Fault("size", text))
-        return None
-
-
-def _update(evaluators: Mapping[str, LocalizationEvaluator], chunk: _Chunk, seed: int) -> None:
+def _update(
+    evaluators: Mapping[str, LocalizationEvaluator], chunk: Sequence[Seen], seed: int
+) -> None:
+    """Measures the maps of a chunk, and those of baselines that have an evaluator."""
     from imagenets.evaluation.localization import baselines
 
+    targets, names = [seen.target for seen in chunk], [seen.name for seen in chunk]
+    makers: dict[str, Callable[[Seen], Any]] = {
+        "maps": lambda seen: seen.heat,
+        "constant": lambda seen: baselines.constant(seen.target.shape),
+        "random": lambda seen: baselines.random(seen.target.shape, seen.name, seed),
+        "center_gaussian": lambda seen: baselines.center_gaussian(seen.target.shape),
+        "ground_truth": lambda seen: baselines.ground_truth(seen.target),
+    }
+    ids = [seen.target_id for seen in chunk]
     for name, evaluator in evaluators.items():
-        heats = chunk.heats
-        if name == "constant":
-            heats = [baselines.constant(target.shape) for target in chunk.targets]
-        elif name == "random":
-            pairs = zip(chunk.targets, chunk.names, strict=True)
-            heats = [baselines.random(target.shape, one, seed) for target, one in pairs]
-        elif name == "center_gaussian":
-            heats = [baselines.center_gaussian(target.shape) for target in chunk.targets]
-        elif name == "ground_truth":
-            heats = [baselines.ground_truth(target) for target in chunk.targets]
-        evaluator.update(heats, chunk.targets, chunk.ids, chunk.names)
+        evaluator.update([makers[name](seen) for seen in chunk], targets, ids, names)
 
 
 def tell(found: Measured, path: Path, view: View | None) -> None:
