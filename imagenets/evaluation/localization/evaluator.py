@@ -21,7 +21,7 @@ from imagenets.evaluation.localization.metrics import LocalizationMetrics, summa
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
-_CHUNK = 16  # images that a thread takes at a time
+_CHUNK = 4  # images that a thread takes at a time
 
 _local = threading.local()
 

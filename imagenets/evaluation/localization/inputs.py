@@ -21,8 +21,12 @@ _EXACT = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Maps and targets of one shape: N x H x W float32 or float64, and uint8; `first` is the
-    number of the first one in its call.
+    """Maps and targets of one shape.
+
+    Attributes:
+        first: Number of the first one in its call.
+        heat: N x H x W, float32 or float64.
+        target: N x H x W, uint8.
     """
 
     first: int

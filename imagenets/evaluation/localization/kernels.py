@@ -10,8 +10,17 @@ import numpy.typing as npt
 from numba import types
 
 from imagenets.core.jit import compiled_for, inlined
-from imagenets.evaluation.localization import ranks, sorting
-from imagenets.evaluation.localization.ranks import ENERGY, MEAN, NEAR, from_ranks
+from imagenets.evaluation.localization import measures, ranks, sorting
+from imagenets.evaluation.localization.measures import (
+    CONSTANT,
+    COVERED,
+    ENERGY,
+    INFINITE,
+    MEAN_IOU,
+    NEAR,
+    WITHOUT_ENERGY,
+)
+from imagenets.evaluation.localization.ranks import from_ranks
 from imagenets.evaluation.localization.sorting import encode, extremes, sort
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -23,10 +32,6 @@ Int64 = npt.NDArray[np.int64]
 
 FINE, NOT_A_NUMBER, BAD_TARGET = 0, 1, 2
 """What `measure` says of a batch: all is well, or what is wrong with the image that it names."""
-
-CONSTANT, INFINITE, WITHOUT_ENERGY, COVERED = 1, 2, 4, 8
-"""Bits of an image's flags: one value everywhere, some value infinite, no value above 0, and no
-pixel outside the object."""
 
 _BLOCK = 256
 """Values that simple loops take at a time: loops over arrays of this length are vectorised."""
@@ -108,7 +113,7 @@ def _from_values(own: Floats, others: Floats, low: float, high: float, values: F
         mean = (total + other_total) / (len(own) + len(others))
         mean = min(max(mean, low * scale), high * scale)
         hit = _count_above(own, mean, scale)
-        values[MEAN] = hit / (len(own) + _count_above(others, mean, scale))
+        values[MEAN_IOU] = hit / (len(own) + _count_above(others, mean, scale))
 
 
 @inlined()
@@ -195,7 +200,7 @@ def _is_near(before: Int32, y: int, x: int, radius: float) -> bool:
         )
         for kind, code in ((types.float32, types.uint32), (types.float64, types.uint64))
     ),
-    calls=(ranks, sorting),
+    calls=(measures, ranks, sorting),
 )
 def measure(
     heat: Floats,

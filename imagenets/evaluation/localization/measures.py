@@ -46,6 +46,13 @@ Infinite values are ordered as any others, so the rest of the measures take them
 
 NAMES = tuple(MEASURES)
 
+POINTING, NEAR, ENERGY, RANK, SHARE_IOU, MEAN_IOU, BEST_IOU, PRECISION, AUC = range(len(NAMES))
+"""Columns in which the values of an image are kept, in the order of `MEASURES`."""
+
+CONSTANT, INFINITE, WITHOUT_ENERGY, COVERED = 1, 2, 4, 8
+"""Bits of an image's flags: one value everywhere, some value infinite, no value above 0, and no
+pixel outside the object."""
+
 BINS = 1 << 14
 """Bins of the pooled measures: equal parts of 0..1, each map's lowest to its highest value."""
 

@@ -10,14 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
-from imagenets.evaluation.localization.measures import NAMES
+from imagenets.evaluation.localization.measures import (
+    CONSTANT,
+    COVERED,
+    INFINITE,
+    NAMES,
+    WITHOUT_ENERGY,
+)
 from imagenets.evaluation.localization.pooled import Pooled, pool
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-
-_CONSTANT, _INFINITE, _WITHOUT_ENERGY, _COVERED = 1, 2, 4, 8  # bits, as the loops set them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,7 +179,7 @@ def _image_table(
         {name: np.ascontiguousarray(values[:, k]) for k, name in enumerate(NAMES)},
         facts[:, 0].copy(),
         facts[:, 1].copy(),
-        *(flags & bit > 0 for bit in (_CONSTANT, _INFINITE, _WITHOUT_ENERGY, _COVERED)),
+        *(flags & bit > 0 for bit in (CONSTANT, INFINITE, WITHOUT_ENERGY, COVERED)),
     )
 
 

@@ -8,12 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.core.jit import inlined
+from imagenets.evaluation.localization.measures import (
+    AUC,
+    BEST_IOU,
+    POINTING,
+    PRECISION,
+    RANK,
+    SHARE_IOU,
+)
 
 Float64 = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
-
-POINTING, NEAR, ENERGY, RANK, SHARE, MEAN, BEST, PRECISION, AUC = range(9)
-"""Columns of the values, in the order of `measures.MEASURES`."""
 
 _STEP = 8
 """Codes that are compared at a time."""
@@ -56,8 +61,8 @@ def from_ranks(own: Codes, others: Codes, share: float, values: Float64) -> None
             best, best_of = end, inside + reached
     in_share = inside if in_share < 0 else in_share
     values[RANK] = in_rank / inside
-    values[SHARE] = in_share / (inside + part - in_share)
-    values[BEST], values[PRECISION] = best / best_of, precision / inside
+    values[SHARE_IOU] = in_share / (inside + part - in_share)
+    values[BEST_IOU], values[PRECISION] = best / best_of, precision / inside
     if outside:
         values[AUC] = pairs / (2 * inside * outside)
 
