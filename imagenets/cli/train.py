@@ -29,12 +29,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step")
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
+    parser.add_argument(
+        "--save-every",
+        metavar="TIME | Nsteps",
+        default="10m",
+        help="how often what is done is kept, such as 30s, 10m, 2h or 200steps",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that decode images")
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.presets import Changes, make_config, preset_for
     from imagenets.training.run import Run, pick_device
+    from imagenets.training.saving import SaveEvery
     from imagenets.training.stage import Stages
 
     tier, out = tier_and_run(arguments)
@@ -42,7 +49,8 @@ def _run(arguments: argparse.Namespace) -> None:
     config = make_config(arguments.preset or preset_for(tier), changes)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
     device, workers = pick_device(arguments.device), _workers(arguments.workers)
-    stages = Stages(STAGES, Run(arguments.root, tier, out, config, device, workers))
+    every = SaveEvery.parse(arguments.save_every)
+    stages = Stages(STAGES, Run(arguments.root, tier, out, config, device, workers, every))
     stages.run(names)
     print(f"done: {', '.join(names)}. Everything lies in {out}")
     place = shlex.join(["--root", str(arguments.root), "--split", tier, "--out", str(out)])

@@ -46,10 +46,10 @@ def setup(level: int = logging.INFO, file: Path | None = None) -> None:
 
 
 def progress(
-    rows: Iterable[Row], what: str, total: int | None = None, *, unit: str = "batch"
+    rows: Iterable[Row], what: str, total: int | None = None, *, unit: str = "batch", first: int = 0
 ) -> Iterator[Row]:
-    """Shows a bar over some rows on a terminal, nothing elsewhere."""
-    with bar(what, total, unit=unit) as shown:
+    """Shows a bar over some rows on a terminal, nothing elsewhere; `first` were there before."""
+    with bar(what, total, unit=unit, initial=first) as shown:
         for row in rows:
             yield row
             shown.update()

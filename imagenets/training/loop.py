@@ -1,12 +1,11 @@
-"""The one training loop: resumes, sets the rate, steps, logs, and keeps a checkpoint an epoch."""
+"""The one training loop: resumes at any step, sets the rate, steps, logs, and keeps checkpoints."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from imagenets.data.loader import Batch, Loader, on_device
 from imagenets.errors import MissingError, TrainingError
 from imagenets.training import checkpoints
 from imagenets.training.run import Run, seeded
+from imagenets.training.saving import SavePoints
 
 log = logging.getLogger(__name__)
 
@@ -55,23 +55,60 @@ class Training:
     memory: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass
+class _Done:
+    """How far training is; what a checkpoint holds beside the network, optimiser and queues.
+
+    Attributes:
+        history: The losses of the finished epochs.
+        steps: Steps of the epoch under way.
+        sums: The sums of its losses.
+        seconds: That it has taken.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
 def train(run: Run[Any], training: Training) -> dict[str, float]:
     """Trains what is not trained yet; leaves `checkpoint.pt` and `log.jsonl` in the stage's folder.
+
+    While it is at work checkpoints are written at every epoch's end, as often as the run says, and
+    when a signal asks for one (see `SavePoints`); it goes on from the last one, in the middle of an
+    epoch as well, to the same result as without a stop.
 
     Returns:
         The mean losses of the last epoch.
 
     Raises:
-        TrainingError: The loss is no longer a number.
+        TrainingError: The loss or a weight is no longer a number, or the disk is full.
     """
-    path = run.folder(training.name) / checkpoints.NAME
-    history = _resume(run, path, training)
-    for epoch in range(len(history), training.epochs):
-        history.append(_epoch(run, training, epoch))
-        _keep(path, training, history)
-    if not path.is_file():  # no epochs were asked for
-        _keep(path, training, history)
-    last = history[-1] if history else {}
+    folder = run.folder(training.name)
+    saver = checkpoints.Saver(folder, training.name, training.epochs)
+    place = training.loader.state_dict()  # once: it can mean looking at a million files
+    done = _resume(run, training, saver)
+    count = len(training.loader)
+
+    def state() -> dict[str, Any]:
+        _check(training, done)
+        where = {**place, "epoch": len(done.history), "batches": done.steps}
+        return _state(training, done) | {"loader": where}
+
+    def save() -> None:
+        saver.save(len(done.history) * count + done.steps, state())
+
+    with SavePoints(run.save_every, save) as points:
+        while len(done.history) < training.epochs:
+            _epoch(run, training, done, points)
+            _write_log(folder / LOG, done.history)
+            if len(done.history) < training.epochs:
+                points.save()
+        if not saver.finished:
+            _write_log(folder / LOG, done.history)
+            saver.finish(state())
+    last = done.history[-1] if done.history else {}
     return {name: value for name, value in last.items() if name not in ("epoch", "seconds")}
 
 
@@ -92,56 +129,75 @@ def trained_state(run: Run[Any], stage: str, epochs: int) -> dict[str, Tensor]:
     return state
 
 
-def _epoch(run: Run[Any], training: Training, epoch: int) -> dict[str, float]:
-    training.loader.set_epoch(epoch)
-    count = len(training.loader)
-    start = time.perf_counter()
-    sums: dict[str, Tensor] = {}
+def _epoch(run: Run[Any], training: Training, done: _Done, points: SavePoints) -> None:
+    """Takes the steps that are left of an epoch, and adds its losses to the history."""
+    epoch, count = len(done.history), len(training.loader)
+    if not done.steps:
+        training.loader.set_epoch(epoch)
     what = f"{training.name} {epoch + 1}/{training.epochs}"
-    batches: Iterable[Batch] = on_device(training.loader, run.device)
-    for number, batch in enumerate(progress(batches, what, count)):
-        iteration = epoch * count + number
+    batches = progress(on_device(training.loader, run.device), what, count, first=done.steps)
+    start = time.perf_counter() - done.seconds
+    for batch in points.waiting(batches):
+        iteration = epoch * count + done.steps
         rate = training.schedule(iteration, training.epochs * count)
         for group in training.optimizer.param_groups:
             group["lr"] = rate
         training.optimizer.zero_grad()
         generator = seeded(run.config.seed, training.name, iteration)
         for name, loss in training.step(batch, generator, iteration).items():
-            sums[name] = sums.get(name, torch.zeros((), device=loss.device)) + loss.detach()
+            sums = done.sums.get(name, torch.zeros((), device=loss.device))
+            done.sums[name] = sums + loss.detach()
         training.optimizer.step()
-    row = {name: total.item() / count for name, total in sums.items()}
-    seconds = time.perf_counter() - start
+        done.steps += 1
+        done.seconds = time.perf_counter() - start
+        if done.steps < count:  # the last one is saved with its epoch
+            points.passed()
+    _check(training, done)
+    row = {name: total.item() / count for name, total in done.sums.items()}
     losses = ", ".join(f"{name} {value:.3f}" for name, value in row.items())
-    log.info(
-        "%s: epoch %d of %d, %s, %.0f s", training.name, epoch + 1, training.epochs, losses, seconds
+    said = (training.name, epoch + 1, training.epochs, losses, done.seconds)
+    log.info("%s: epoch %d of %d, %s, %.0f s", *said)
+    done.history.append({"epoch": epoch + 1, **row, "seconds": done.seconds})
+    done.steps, done.sums, done.seconds = 0, {}, 0.0
+
+
+def _check(training: Training, done: _Done) -> None:
+    """Refuses losses and weights that are no numbers: no checkpoint holds any."""
+    values = [*done.sums.values(), *training.network.state_dict().values()]
+    if all(bool(value.isfinite().all()) for value in values):
+        return
+    raise TrainingError(
+        f"{training.name}: the loss is no longer a number at epoch {len(done.history) + 1}, step "
+        f"{done.steps}. The last good checkpoint is kept; try another --seed or a lower rate."
     )
-    if not all(map(math.isfinite, row.values())):
-        raise TrainingError(
-            f"{training.name}: the loss is no longer a number at epoch {epoch + 1}. The last good "
-            "epoch is kept; try another --seed or a lower rate."
-        )
-    return {"epoch": epoch + 1, **row, "seconds": seconds}
 
 
-def _keep(path: Path, training: Training, history: list[dict[str, float]]) -> None:
-    state = {
+def _state(training: Training, done: _Done) -> dict[str, Any]:
+    return {
         "state_dict": training.network.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "memory": training.memory,
-        "history": history,
-        "epoch": len(history),
+        "history": done.history,
+        "epoch": len(done.history),
+        "sums": done.sums,
+        "seconds": done.seconds,
     }
-    checkpoints.save(path, state)
-    write_file(path.with_name(LOG), "".join(json.dumps(row) + "\n" for row in history))
 
 
-def _resume(run: Run[Any], path: Path, training: Training) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    checkpoint = checkpoints.load(path, run.device, training.name)
-    training.network.load_state_dict(checkpoint["state_dict"])
-    training.optimizer.load_state_dict(checkpoint["optimizer"])
+def _resume(run: Run[Any], training: Training, saver: checkpoints.Saver) -> _Done:
+    state = saver.newest(run.device)
+    if state is None:
+        return _Done()
+    training.network.load_state_dict(state["state_dict"])
+    training.optimizer.load_state_dict(state["optimizer"])
     for name, value in training.memory.items():
-        value.copy_(checkpoint["memory"][name])
-    history: list[dict[str, float]] = checkpoint["history"]
-    return history
+        value.copy_(state["memory"][name])
+    if "loader" not in state:  # of an older version: at the end of an epoch
+        return _Done(state["history"])
+    training.loader.load_state_dict(state["loader"])
+    steps = state["loader"]["batches"]
+    return _Done(state["history"], steps, state["sums"], state["seconds"])
+
+
+def _write_log(path: Path, history: list[dict[str, float]]) -> None:
+    write_file(path, "".join(json.dumps(row) + "\n" for row in history))

@@ -19,6 +19,7 @@ from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch, Loader, on_device
 from imagenets.data.loader.crops import Crop
 from imagenets.errors import UsageError
+from imagenets.training.saving import TEN_MINUTES, SaveEvery
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -52,6 +53,7 @@ class Run(Generic[S]):
         config: The settings.
         device: Where the networks run.
         workers: Processes that decode images.
+        save_every: How often what is done is saved.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class Run(Generic[S]):
     config: S
     device: torch.device
     workers: int = 0
+    save_every: SaveEvery = TEN_MINUTES
 
     def folder(self, stage: str) -> Path:
         """The folder of one stage, made if need be."""

@@ -17,6 +17,7 @@ from imagenets.core.files import write_json
 from imagenets.errors import MissingError, TrainingError, UsageError
 from imagenets.training.ledger import Entry, Key, Ledger, changes
 from imagenets.training.run import Run
+from imagenets.training.saving import heed_warnings
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Stages:
         if unknown:
             known = ", ".join(self._registry)
             raise UsageError(f"no step {', '.join(unknown)}: choose among {known}.")
-        with lock.hold(self._run.out / ".lock", self._run.out):
+        with lock.hold(self._run.out / ".lock", self._run.out), heed_warnings():
             self._ledger = Ledger(self._run.out)
             self._settle()
             for name in self._registry:

@@ -178,8 +178,11 @@ def _serve(
     answering: Any,
     own: tuple[Connection, ...],
 ) -> None:
-    """Runs in a worker process: leaves Ctrl-C to the main process, and ends when that is gone."""
+    """Runs in a worker process: leaves Ctrl-C, and SIGUSR1 that asks for a checkpoint, to the main
+    process, and ends when that is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     for connection in own:  # a fork holds the ends of the main process, too, and would keep them
         connection.close()
     main = multiprocessing.parent_process()
