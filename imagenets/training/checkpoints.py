@@ -153,6 +153,23 @@ def load(path: Path, device: torch.device, stage: str) -> dict[str, Any]:
         raise CorruptError(f"{error} Delete it; the step {stage!r} then starts anew.") from error
 
 
+def partial(path: Path, device: torch.device, *parts: str) -> dict[str, Any] | None:
+    """Reads what an interrupted stage kept of its work; None when it has to begin at the start.
+
+    Args:
+        path: The file, which need not be there.
+        device: Where the tensors go.
+        parts: What it holds. A file that lacks some, or cannot be read, is passed over with a word.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return _read(path, device, frozenset(parts))
+    except CorruptError as error:
+        log.warning("%s What it kept is worked out anew.", error)
+        return None
+
+
 def _read(path: Path, device: torch.device, parts: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Reads a checkpoint whole: torch itself does not look at the checksums of its files."""
     try:

@@ -102,7 +102,9 @@ class Run(Generic[S]):
         crop: Crop,
         what: str,
     ) -> Iterator[Batch]:
-        """Reads given batches on the device, under a progress bar; for inference."""
+        """Reads given batches, or none, on the device, under a progress bar; for inference."""
+        if not len(indices):  # a loader refuses that: nothing is left of an interrupted stage
+            return iter(())
         loader = Loader(dataset, batches=indices, crop=crop, workers=self.workers)
         return progress(on_device(loader, self.device), what, len(loader))
 

@@ -207,6 +207,17 @@ def test_labelling_continues_where_it_stopped(
     assert len(again) <= SMALL.batch
 
 
+@pytest.mark.parametrize("stage", ["pseudo", "predict"])
+def test_a_stage_killed_after_its_last_mask_is_finished(
+    stage: str, finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    take_over(finished, tmp_path, list(STAGES)[: list(STAGES).index(stage) + 1])
+    (tmp_path / stage / "done.json").unlink()
+    run_stages(job(tiny_root, tmp_path), stage)
+    noted = (tmp_path / stage / "done.json").read_bytes()
+    assert noted == (finished / stage / "done.json").read_bytes()
+
+
 def test_clustering_reads_full_batches_of_the_central_crops(
     tiny_root: Path, tmp_path: Path
 ) -> None:

@@ -21,12 +21,16 @@ from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_attention
+from imagenets.training import checkpoints
 from imagenets.training.run import Run, seeded
 from imagenets.training.stage import Stage
 
 log = logging.getLogger(__name__)
 
 CENTROIDS = "centroids.npy"
+RESTARTS = "restarts.pt"
+"""The restarts that are done, while others are left: their inertias, and the best centroids."""
+
 ITERATIONS = 20
 CHUNK = 16384
 """Points whose distances are held at once."""
@@ -37,8 +41,8 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     folder = run.folder("cluster")
     data = run.dataset("train")
     features = F.normalize(_features(run, data))
-    found = kmeans(features, len(data.classes), run.config.restarts, run.config.seed)
-    centroids, labels, inertia = found
+    kept, k = folder / RESTARTS, len(data.classes)
+    centroids, labels, inertia = kmeans(features, k, run.config.restarts, run.config.seed, kept)
     with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
         np.save(file, centroids.cpu().numpy(), allow_pickle=False)
     clusters, class_ids = labels.cpu().numpy(), data.class_ids.astype(np.int64)
@@ -49,6 +53,7 @@ def cluster(run: Run[Config]) -> dict[str, float]:
         "accuracy": 100 * matched_accuracy(clusters, class_ids),
     }
     write_json(folder / "clusters.json", reports)
+    kept.unlink(missing_ok=True)
     log.info("cluster: NMI %.1f %%, accuracy %.1f %%", reports["NMI"], reports["accuracy"])
     return reports
 
@@ -86,7 +91,9 @@ def _crops(run: Run[Config], data: ImageNetS) -> Iterator[tuple[Tensor, Tensor]]
         yield torch.cat(indices), torch.cat(crops)
 
 
-def kmeans(points: Tensor, k: int, restarts: int, seed: int) -> tuple[Tensor, Tensor, float]:
+def kmeans(
+    points: Tensor, k: int, restarts: int, seed: int, kept: Path | None = None
+) -> tuple[Tensor, Tensor, float]:
     """Euclidean k-means over all points, the best of several restarts.
 
     Args:
@@ -94,21 +101,28 @@ def kmeans(points: Tensor, k: int, restarts: int, seed: int) -> tuple[Tensor, Te
         k: Number of clusters, at most N.
         restarts: How often to start from k points drawn anew.
         seed: Fixes the draws.
+        kept: File that keeps the restarts that are done; those found in it are not done again.
 
     Returns:
         k x F centroids, N labels, and the sum of squared distances.
     """
-    best: tuple[Tensor, Tensor, float] | None = None
-    for restart in progress(range(restarts), "cluster: k-means", restarts):
+    done = checkpoints.partial(kept, points.device, "inertias", "best") if kept else None
+    inertias: list[float] = done["inertias"] if done else []
+    best: Tensor | None = done["best"] if done else None
+    left = range(len(inertias), restarts)
+    for restart in progress(left, "cluster: k-means", restarts, first=len(inertias)):
         order = torch.randperm(len(points), generator=seeded(seed, "kmeans", restart))
-        found = _lloyd(points, points[order[:k].to(points.device)].clone())
-        if best is None or found[2] < best[2]:
-            best = found
+        centroids, inertia = _lloyd(points, points[order[:k].to(points.device)].clone())
+        if best is None or inertia < min(inertias):
+            best = centroids
+        inertias.append(inertia)
+        if kept is not None:
+            checkpoints.save(kept, {"inertias": inertias, "best": best})
     assert best is not None
-    return best
+    return best, _nearest(points, best)[0], min(inertias)
 
 
-def _lloyd(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, float]:
+def _lloyd(points: Tensor, centroids: Tensor) -> tuple[Tensor, float]:
     for _ in range(ITERATIONS):
         labels, distances = _nearest(points, centroids)
         sums = torch.zeros_like(centroids).index_add_(0, labels, points)
@@ -117,8 +131,7 @@ def _lloyd(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor, float]:
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):  # an empty cluster moves to the points that fit worst
             centroids[empty] = points[distances.topk(len(empty)).indices]
-    labels, distances = _nearest(points, centroids)
-    return centroids, labels, float(distances.sum())
+    return centroids, float(_nearest(points, centroids)[1].sum())
 
 
 def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:

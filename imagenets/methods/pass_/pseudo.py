@@ -32,10 +32,15 @@ from imagenets.methods.pass_.mask_files import (
 )
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_attention
+from imagenets.training import checkpoints
 from imagenets.training.run import Run
+from imagenets.training.saving import SavePoints
 from imagenets.training.stage import Stage
 
 log = logging.getLogger(__name__)
+
+SWEEP = "sweep.pt"
+"""What an interrupted sweep keeps: how many batches it has seen, and their counts."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +111,44 @@ def _sweep(run: Run[Config], labeller: Labeller, path: Path) -> float:
     """Scores every threshold on validation and returns the best."""
     if path.is_file():
         return float(json.loads(path.read_text("utf-8"))["best"])
-    data = run.dataset("validation", masks=True)
-    crop = ShortSide(run.config.side)
-    batches = by_shape(crop.shapes(data.sizes), run.config.batch)
-    sweep = ThresholdSweep(len(data.classes))
-    images = run.dataset("validation")
-    for batch in run.batches(images, batches, crop, "pseudo: threshold"):
-        indices = batch.indices.tolist()
-        for index, (_, ids, level) in zip(indices, _in_order(labeller, batch, data), strict=True):
-            sweep.update(ids.cpu().numpy(), level.cpu().numpy(), data.mask(index))
+    kept = path.with_name(SWEEP)
+    sweep = _swept(run, labeller, kept)
     best = sweep.compute()
     content = {"thresholds": best.thresholds.tolist(), "mIoU": best.miou.tolist()}
     write_json(path, {"best": best.threshold, **content})
+    kept.unlink(missing_ok=True)
     log.info(
         "pseudo: threshold %.2f, validation mIoU %.2f %%", best.threshold, best.miou[best.best]
     )
     return float(best.threshold)
+
+
+def _swept(run: Run[Config], labeller: Labeller, kept: Path) -> ThresholdSweep:
+    """Counts all validation images; those of an interrupted sweep are not looked at again."""
+    data = run.dataset("validation", masks=True)
+    crop = ShortSide(run.config.side)
+    batches = by_shape(crop.shapes(data.sizes), run.config.batch)
+    sweep = ThresholdSweep(len(data.classes))
+    found = checkpoints.partial(kept, torch.device("cpu"), "batches", "sums")
+    done: int = found["batches"] if found else 0
+    if found:
+        pixels, images = ((keys.numpy(), numbers.numpy()) for keys, numbers in found["sums"])
+        sweep.replace([[pixels, images]])
+
+    def save() -> None:
+        sums = [tuple(map(torch.from_numpy, share)) for share in sweep.sparse_sums()]
+        checkpoints.save(kept, {"batches": done, "sums": sums})
+
+    with SavePoints(run.save_every, save) as points:
+        rows = run.batches(run.dataset("validation"), batches[done:], crop, "pseudo: threshold")
+        for batch in points.waiting(rows):
+            indices = batch.indices.tolist()
+            labelled = _in_order(labeller, batch, data)
+            for index, (_, ids, level) in zip(indices, labelled, strict=True):
+                sweep.update(ids.cpu().numpy(), level.cpu().numpy(), data.mask(index))
+            done += 1
+            points.passed()
+    return sweep
 
 
 def _in_order(
