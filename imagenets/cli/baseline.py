@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 from imagenets.cli.main import run_verbs
 
+VERBS = ("train", "predict", "score", "report", "submit")
+"""Those of the tree that are about a run of training."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     about = "PASS, the baseline of ImageNet-S, on a prepared set."
-    return run_verbs("imagenets-baseline", about, ("train", "score", "report"), words)
+    return run_verbs("imagenets-baseline", about, VERBS, words)

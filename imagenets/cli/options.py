@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagenets import paths
 from imagenets.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from imagenets.methods.pass_.presets import Config
+    from imagenets.training.run import Run
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -43,18 +48,84 @@ def add_all(parser: argparse.ArgumentParser) -> None:
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds what says which run of training is meant: `--root`, `--split`, `--out`."""
     add_root(parser)
+    _add_tier(parser)
+    parser.add_argument(
+        *("--out", "--run"),
+        dest="out",
+        type=Path,
+        metavar="RUN",
+        help="folder of the run (default: ROOT/runs/TIER)",
+    )
+
+
+def add_trained_run(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which trained run is used: `--root`, `--split`, `--run`."""
+    add_root(parser)
+    _add_tier(parser)
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="RUN",
+        help="folder of the run, which knows its tier (default: ROOT/runs/TIER)",
+    )
+
+
+def _add_tier(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", metavar="N", help="tier: 50, 300, 919 or custom (default: the one prepared)"
     )
-    parser.add_argument(
-        "--out", type=Path, metavar="RUN", help="folder of the run (default: ROOT/runs/TIER)"
-    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device`, and `--workers` for those who decode images beside it."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that decode images")
+
+
+def decoding_workers(asked: int | None) -> int:
+    """One process for every core but the one that trains, at most 16; 0 decodes in this one.
+
+    Raises:
+        UsageError: The number that was asked for is none.
+    """
+    from imagenets.core.pool import available_cpus
+
+    if asked is None:
+        return min(16, available_cpus() - 1)
+    if asked < 0:
+        raise UsageError(f"--workers {asked}: give 0 or more.")
+    return asked
 
 
 def tier_and_run(arguments: argparse.Namespace) -> tuple[str, Path]:
     """The tier and the folder of the run that the options of `add_run` name."""
     tier = arguments.split or only_tier(arguments.root)
     return tier, arguments.out or paths.run(arguments.root, tier)
+
+
+def trained_run(arguments: argparse.Namespace) -> Run[Config]:
+    """The run that the options of `add_trained_run` and `add_device` name, as it was set up.
+
+    Raises:
+        UsageError: It is of another tier, or there is no such device.
+        MissingError: There is no such run.
+        CorruptError: Its settings cannot be read.
+    """
+    from imagenets.methods.pass_.trained import run_settings
+    from imagenets.training.run import Run, pick_device
+
+    out: Path | None = arguments.run_folder
+    if out is None:
+        out = paths.run(arguments.root, arguments.split or only_tier(arguments.root))
+    tier, config = run_settings(out)
+    if arguments.split not in (None, tier):
+        raise UsageError(
+            f"{out}: this run is of tier {tier}, not {arguments.split}. Leave --split out, or name "
+            "another run."
+        )
+    device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
+    return Run(arguments.root, tier, out, config, device, workers)
 
 
 def only_tier(root: Path) -> str:

@@ -6,7 +6,7 @@ import argparse
 import shlex
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_run, tier_and_run
+from imagenets.cli.options import add_device, add_run, decoding_workers, tier_and_run
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import STAGES
 
@@ -21,7 +21,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"only these of {', '.join(STAGES)} (default: all, in this order)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--epochs",
         metavar="N | STEP=N,...",
@@ -35,7 +34,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default="10m",
         help="how often what is done is kept, such as 30s, 10m, 2h or 200steps",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that decode images")
+    add_device(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -48,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
     changes = Changes(_epochs(arguments.epochs), arguments.batch_size, arguments.seed)
     config = make_config(arguments.preset or preset_for(tier), changes)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
-    device, workers = pick_device(arguments.device), _workers(arguments.workers)
+    device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
     stages = Stages(STAGES, Run(arguments.root, tier, out, config, device, workers, every))
     stages.run(names)
@@ -73,17 +72,6 @@ def _epochs(text: str | None) -> dict[str, int]:
         return {stage: int(number) for stage, number in pairs}
     except ValueError:
         raise UsageError(f"--epochs {text}: give a number, or pretrain=N,finetune=N.") from None
-
-
-def _workers(asked: int | None) -> int:
-    """One process for every core but the one that trains, at most 16; 0 decodes in this one."""
-    from imagenets.core.pool import available_cpus
-
-    if asked is None:
-        return min(16, available_cpus() - 1)
-    if asked < 0:
-        raise UsageError(f"--workers {asked}: give 0 or more.")
-    return asked
 
 
 VERB = Verb(

@@ -18,6 +18,7 @@ from imagenets.core.log import progress
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch, Loader, on_device
 from imagenets.data.loader.crops import Crop
+from imagenets.data.loader.readable import Readable
 from imagenets.errors import UsageError
 from imagenets.training.saving import TEN_MINUTES, SaveEvery
 
@@ -97,7 +98,7 @@ class Run(Generic[S]):
 
     def batches(
         self,
-        dataset: ImageNetS,
+        dataset: Readable,
         indices: Sequence[npt.NDArray[np.int64]],
         crop: Crop,
         what: str,

@@ -18,6 +18,9 @@ from imagenets.core.files import sha256, write_file, write_json
 DONE = "done.json"
 """What a stage writes when all its masks are there: their number, and a digest of them."""
 
+PREDICTS = {"validation": "predict", "test": "predict-test"}
+"""Split -> the stage that predicts its masks, which lie in `<stage>/<split>/<wnid>/<stem>.png`."""
+
 
 def labels_folder(out: Path) -> Path:
     """Where step 4 leaves the pseudo labels of a run."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from imagenets.data.augment import normalize
-from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
+from imagenets.data.loader.readable import Readable
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.mask_files import (
+    PREDICTS,
     by_size,
     finish,
     masks_result,
@@ -26,33 +28,29 @@ from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
 
-SPLIT = "validation"
-
 LARGE = 1_000_000
 """Pixels above which logits are not brought to the full size: K + 1 maps of it would not fit."""
 
 LARGE_HEIGHT = 1000
 
 
-def predict(run: Run[Config]) -> dict[str, float]:
+def predict(split: str, run: Run[Config]) -> dict[str, float]:
     """Writes `predict/validation/<wnid>/<stem>.png`; ids are generated classes, unmatched."""
-    folder = run.folder("predict")
-    data = run.dataset(SPLIT)
+    folder = run.folder(PREDICTS[split])
+    data = run.dataset(split)
     network = load_segmentation(run, len(data.classes))
-    paths = [folder / SPLIT / f"{name}.png" for name in data.names]
+    paths = [folder / split / f"{name}.png" for name in data.names]
     crop = ShortSide(run.config.side)
     batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
-    for batch in run.batches(data, batches, crop, f"predict: {SPLIT}"):
+    for batch in run.batches(data, batches, crop, f"predict: {split}"):
         for name, ids in segment(network, batch, data):
-            write_mask(folder / SPLIT / f"{name}.png", ids.cpu().numpy())
-    finish(folder, SPLIT, len(data))
+            write_mask(folder / split / f"{name}.png", ids.cpu().numpy())
+    finish(folder, split, len(data))
     return {"images": len(data)}
 
 
 @torch.inference_mode()
-def segment(
-    network: SegmentationNet, batch: Batch, data: ImageNetS
-) -> Iterator[tuple[str, Tensor]]:
+def segment(network: SegmentationNet, batch: Batch, data: Readable) -> Iterator[tuple[str, Tensor]]:
     """Segments a batch of resized images: for each its name and H x W int64 ids 0..K.
 
     Args:
@@ -77,12 +75,17 @@ def _full_size(logits: Tensor, height: int, width: int) -> Tensor:
     return ids[0]
 
 
-STAGE = Stage(
-    name="predict",
-    needs=("finetune",),
-    settings=("arch", "batch", "side"),
-    splits=lambda config: (SPLIT,),
-    version=2,
-    run=predict,
-    result=masks_result,
-)
+def _stage(split: str) -> Stage:
+    return Stage(
+        name=PREDICTS[split],
+        needs=("finetune",),
+        settings=("arch", "batch", "side"),
+        splits=lambda config: (split,),
+        version=2,
+        run=partial(predict, split),
+        result=masks_result,
+    )
+
+
+STAGE = _stage("validation")
+TEST_STAGE = _stage("test")

@@ -80,6 +80,28 @@ class Config:
         """Plain numbers, strings, lists and dicts."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Config:
+        """What `to_json` gave, back from a file; settings that it lacks are the default ones.
+
+        Raises:
+            KeyError: It lacks views or schedules.
+            TypeError: It holds other settings than these, or lacks one that has no default.
+        """
+        values = {name: _tuples(value) for name, value in content.items()}
+        for name in ("views", "attention_views"):
+            values[name] = tuple(ViewGroup(**group) for group in values[name])
+        for name in TRAINED:
+            values[name] = Schedule(**values[name])
+        return cls(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, at any depth, as JSON cannot tell them apart."""
+    if isinstance(value, dict):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
 
 _FOREVER = 1_000_000_000
 _WEAK = (0.4, 0.4, 0.2, 0.05)

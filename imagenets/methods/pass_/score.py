@@ -1,17 +1,36 @@
-"""The scores of a run: its validation masks, matched to the classes, against the ground truth."""
+"""The scores of a run: its masks, matched to the classes, against the ground truth."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from imagenets.core.files import write_json
 from imagenets.data.dataset.imagenets import ImageNetS
-from imagenets.errors import MissingError
+from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation import matching
+from imagenets.evaluation.mask_folders import Masks
 from imagenets.evaluation.score import Scores, score
+from imagenets.methods.pass_.mask_files import PREDICTS
+from imagenets.training.ledger import Ledger
+
+MATCH = "match.json"
+"""Generated id -> class id, found on validation."""
+
+SCORES = "scores.json"
+"""What validation scores; names the network whose masks it is of."""
+
+TEST_SCORES = "scores-test.json"
+"""What the test images score, with the match of validation."""
+
+_NETWORK = "network"
+"""In the scores: digest of the weights of step 5 that made the masks."""
 
 
-def score_run(data: ImageNetS, out: Path, workers: int | None = None) -> Scores:
+def score_run(
+    data: ImageNetS, out: Path, workers: int | None = None, truth: Path | None = None
+) -> Scores:
     """Scores the validation masks of a run; leaves `scores.json` and `match.json` in `out`.
 
     The match is found on validation itself, as the benchmark does for its validation metrics.
@@ -20,17 +39,95 @@ def score_run(data: ImageNetS, out: Path, workers: int | None = None) -> Scores:
         data: The validation split.
         out: The folder of the run.
         workers: Processes; all available CPUs by default.
+        truth: Folder of the ground truth masks; those of the prepared set by default.
 
     Raises:
         MissingError: There are no masks.
+        CorruptError: They were made by another network than that of the run.
         BadMasksError: Some masks are missing or cannot be scored.
     """
-    folder = out / "predict" / data.split
-    if not folder.is_dir():
-        raise MissingError(f"{folder}: not there. Run the step 'predict' first (--stages).")
-    classes = len(data.classes)
-    scores = score(folder, data.mask_files(), classes, match="image", workers=workers)
+    folder = _predictions(data.split, out)
+    ground_truth = data.mask_files() if truth is None else truth
+    scores = score(folder, ground_truth, len(data.classes), match="image", workers=workers)
     assert scores.matched is not None
-    matching.save(scores.matched, out / "match.json")
-    write_json(out / "scores.json", scores.document(data.classes))
+    matching.save(scores.matched, out / MATCH)
+    write_json(out / SCORES, scores.document(data.classes) | _made_by(out, data.split))
     return scores
+
+
+def score_test(
+    data: ImageNetS, out: Path, truth: Path | Masks, workers: int | None = None
+) -> Scores:
+    """Scores the test masks of a run with the match of validation; leaves `scores-test.json`.
+
+    Args:
+        data: The test split.
+        out: The folder of the run.
+        truth: Ground truth masks, or the folder that holds them.
+        workers: Processes; all available CPUs by default.
+
+    Raises:
+        MissingError: There are no masks, or validation was not scored.
+        CorruptError: Masks or match are of another network than that of the run.
+        BadMasksError: Some masks are missing or cannot be scored.
+    """
+    folder = _predictions(data.split, out)
+    classes = len(data.classes)
+    matched = load_match(out, classes)
+    scores = score(folder, truth, classes, match=matched, workers=workers)
+    write_json(out / TEST_SCORES, scores.document(data.classes) | _made_by(out, data.split))
+    return scores
+
+
+def load_match(out: Path, num_classes: int) -> matching.Match:
+    """The match of a run: generated id -> class id.
+
+    Raises:
+        MissingError: The run is not scored yet.
+        CorruptError: It was found with another network than that of the run now.
+    """
+    for path in (out / MATCH, out / SCORES):
+        if not path.is_file():
+            raise MissingError(f"{path}: not there. Run `imagenets score` on this run first.")
+    network = _finetuned(out)
+    if network is not None and json.loads((out / SCORES).read_bytes()).get(_NETWORK) != network:
+        raise CorruptError(
+            f"{out / MATCH}: was found with another network than the run has now. Run `imagenets "
+            "predict` and `imagenets score` on this run again."
+        )
+    return matching.load(out / MATCH, num_classes)
+
+
+def class_names(out: Path) -> Sequence[str]:
+    """Names of the ids 0..K after matching, as scoring left them."""
+    names: list[str] = json.loads((out / SCORES).read_bytes()).get("names", [])
+    return names
+
+
+def _predictions(split: str, out: Path) -> Path:
+    """The folder of the masks of a split.
+
+    Raises:
+        MissingError: There are none.
+        CorruptError: They are not of the network that the run has now.
+    """
+    folder = out / PREDICTS[split] / split
+    again = f"Run `imagenets predict --subset {split}` on this run first."
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: not there. {again}")
+    network, made_by = _finetuned(out), _made_by(out, split).get(_NETWORK)
+    if network is not None and made_by is not None and made_by != network:
+        raise CorruptError(f"{folder}: these masks are of an earlier network of the run. {again}")
+    return folder
+
+
+def _finetuned(out: Path) -> str | None:
+    """Digest of the weights that step 5 left; None where no ledger knows."""
+    entry = Ledger(out)["finetune"]
+    return entry.result if entry else None
+
+
+def _made_by(out: Path, split: str) -> dict[str, str]:
+    """Which network made the masks of a split, where the ledger knows."""
+    entry = Ledger(out)[PREDICTS[split]]
+    return {_NETWORK: entry.key["reads"]["finetune"]} if entry else {}

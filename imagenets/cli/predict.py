@@ -1,0 +1,112 @@
+"""`imagenets predict`: masks of a trained run, of a split or of any photographs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagenets.cli.command import Verb
+from imagenets.cli.options import add_device, add_trained_run, trained_run
+from imagenets.errors import CorruptError, MissingError, UsageError
+
+if TYPE_CHECKING:
+    from imagenets.methods.pass_.presets import Config
+    from imagenets.training.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_trained_run(parser)
+    parser.add_argument(
+        "--subset",
+        choices=("validation", "test"),
+        help="predict the images of this split (default: test)",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="predict the photographs in FOLDER instead"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="with --images: where masks and overlays go; else the folder of the run, as --run",
+    )
+    parser.add_argument(
+        "--overlays", choices=("jpg", "png"), default="jpg", help="form of the overlays"
+    )
+    add_device(parser)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    if arguments.images is None:
+        _predict_split(arguments)
+    else:
+        _predict_pictures(arguments)
+
+
+def _predict_split(arguments: argparse.Namespace) -> None:
+    from imagenets.methods.pass_.mask_files import PREDICTS
+
+    if arguments.run_folder and arguments.out:
+        raise UsageError("--run and --out both name the run here: give one of them.")
+    arguments.run_folder = arguments.run_folder or arguments.out
+    split = arguments.subset or "test"
+    run = trained_run(arguments)
+    predict_split(run, split)
+    print(run.out / PREDICTS[split] / split)
+
+
+def predict_split(run: Run[Config], split: str) -> None:
+    """Predicts a split, or what of it is left, with the run's network as it is now."""
+    from imagenets.methods.pass_ import ALL_STAGES
+    from imagenets.methods.pass_.mask_files import PREDICTS
+    from imagenets.training.stage import Stages
+
+    Stages(ALL_STAGES, run).run([PREDICTS[split]])
+
+
+def _predict_pictures(arguments: argparse.Namespace) -> None:
+    from imagenets.data.dataset.pictures import Pictures
+    from imagenets.methods.pass_.pictures import number_of_classes, predict_pictures
+    from imagenets.methods.pass_.score import class_names, load_match
+
+    images, out = arguments.images.expanduser(), arguments.out
+    if out is None:
+        raise UsageError("--images: name the folder for masks and overlays with --out.")
+    if arguments.subset:
+        raise UsageError("give --subset or --images, not both.")
+    out = out.expanduser()
+    if out.resolve() == images.resolve():
+        raise UsageError(f"--out {out}: is the folder of the photographs. Give another one.")
+    run = trained_run(arguments)
+    count = number_of_classes(run)
+    matched, names = None, []
+    try:
+        matched, names = load_match(run.out, count), list(class_names(run.out))
+    except MissingError:
+        log.info("note: this run is not scored, so ids are generated categories without names")
+    except CorruptError as error:
+        log.warning("%s Ids are generated categories here.", error)
+    pictures = Pictures(images, without=out)
+    predict_pictures(run, pictures, out, matched=matched, names=names, kind=arguments.overlays)
+    print(f"{out}: {len(pictures)} masks and overlays")
+
+
+VERB = Verb(
+    name="predict",
+    summary="predict masks with a trained run: of a split, or of any photographs",
+    description="Writes the masks of the test or validation images of the set that a run was "
+    "trained on, or a mask and an overlay of each photograph in a folder. Masks are RGB PNGs, id = "
+    "R + 256 * G. Those of a split hold generated ids, which `score` and `submit` match to the "
+    "classes; those of photographs hold class ids where the run is scored. A split that was "
+    "interrupted goes on.",
+    examples=(
+        ("--root imagenet-s --split 50 --subset test", "the test images, with the run of tier 50"),
+        ("--run runs/50 --images photos --out masks", "photographs: masks, overlays, names of ids"),
+    ),
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,337 @@
+"""What a trained run is used for: masks of the test images and of any photographs, submissions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_run import SMALL, job, run_stages
+
+from imagenets import ImageNetS, masks
+from imagenets.cli import baseline
+from imagenets.cli.main import main
+from imagenets.data.dataset.pictures import Pictures
+from imagenets.errors import FaultsError, MissingError, UsageError
+from imagenets.evaluation import matching
+from imagenets.methods.pass_.pictures import predict_pictures
+from imagenets.methods.pass_.presets import PRESETS, Config
+from imagenets.palette import overlay
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run of one's own, not scored."""
+    left_out = shutil.ignore_patterns("match.json", "scores.json", "report.html")
+    return shutil.copytree(finished, tmp_path / "run", ignore=left_out)
+
+
+@pytest.fixture
+def scored(run: Path, tiny_root: Path, call: Call) -> Path:
+    assert call("score", "--root", tiny_root, "--split", "3", "--run", run)[0] == 0
+    return run
+
+
+@pytest.fixture
+def truth(tiny_root: Path, tmp_path: Path) -> Path:
+    """Masks of the test images, which no one else has."""
+    rng = np.random.default_rng(0)
+    for name, (width, height) in sizes(tiny_root).items():
+        path = tmp_path / "truth" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        masks.save(path, rng.integers(0, 4, (height, width)))
+    return tmp_path / "truth"
+
+
+def sizes(root: Path, split: str = "test") -> dict[str, tuple[int, int]]:
+    data = ImageNetS(root, split, 3)
+    return dict(zip(data.names, map(tuple, data.sizes.tolist()), strict=True))
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), SMALL])
+def test_settings_come_back_from_their_file(config: Config) -> None:
+    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_the_test_images_get_masks_of_their_sizes(run: Path, tiny_root: Path, call: Call) -> None:
+    words = ("predict", "--root", tiny_root, "--run", run, "--device", "cpu")
+    code, out, err = call(*words, "--subset", "test")
+    assert code == 0, err
+    folder = run / "predict-test" / "test"
+    assert out == f"{folder}\n"
+    found = {path: masks.load(path) for path in sorted(folder.rglob("*.png"))}
+    assert {
+        str(path.relative_to(folder).with_suffix("")): ids.shape[::-1]
+        for path, ids in found.items()
+    } == sizes(tiny_root)
+    assert max(int(ids.max()) for ids in found.values()) <= 3
+    assert "predict-test: done" in call(*words)[2]  # test is the default
+    assert "predict: done" in call(*words, "--subset", "validation")[2]
+    lost = next(iter(found))
+    lost.unlink()
+    assert call(*words)[0] == 0
+    assert np.array_equal(masks.load(lost), found[lost])
+
+
+def test_a_submission_of_a_run_is_made_and_valid(
+    run: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    out = tmp_path / "submission.zip"
+    place = ("--root", tiny_root)
+    code, text, err = call("submit", *place, "--run", run, "--out", out, "--device", "cpu")
+    assert code == 0, err
+    assert f"valid submission of {len(sizes(tiny_root))} masks" in text
+    with zipfile.ZipFile(out) as archive:
+        assert json.loads(archive.read("match.json")) == json.loads(
+            (run / "match.json").read_text()
+        )
+        lines = archive.read("method.txt").decode().splitlines()
+        for name in sizes(tiny_root):
+            stored = (run / "predict-test" / "test" / f"{name}.png").read_bytes()
+            assert archive.read(f"{name}.png") == stored
+    assert lines[0] == "Method name: PASS"
+    assert lines[1] == "Training data: ImageNet-S3 train, no labels"
+    assert lines[3] == "Networks: resnet18w05"
+    checked = ("--check", out, *place, "--split", "3", "--protocol", "unsupervised")
+    assert call("submit", *checked)[0] == 0
+
+
+def test_the_match_of_an_earlier_network_is_not_submitted(
+    scored: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    """Fine-tuned once more, the categories mean something else."""
+    right = matching.load(scored / "match.json", 3)
+    others = ({0: 0, 1: 2, 2: 3, 3: 1}, {0: 0, 1: 1, 2: 2, 3: 3})
+    matching.save(next(one for one in others if one != right), scored / "match.json")
+    facts = json.loads((scored / "scores.json").read_text())
+    (scored / "scores.json").write_text(json.dumps(facts | {"network": "another"}))
+    place = ("--root", tiny_root, "--run", scored)
+    code, _, err = call("score", *place, "--subset", "test", "--gt", ".")
+    assert code == 1
+    assert "imagenets predict --subset test" in err
+    call("predict", *place, "--device", "cpu")
+    code, _, err = call("score", *place, "--subset", "test", "--gt", ".")
+    assert code == 1
+    assert "match.json: was found with another network" in err
+    out = tmp_path / "s.zip"
+    assert call("submit", *place, "--out", out)[0] == 0
+    assert json.loads((scored / "scores.json").read_text()) == facts
+    with zipfile.ZipFile(out) as archive:
+        assert matching.parse(archive.read("match.json"), 3) == right
+
+
+def test_masks_of_an_earlier_network_are_not_scored(
+    finished: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    again = replace(SMALL, finetune=replace(SMALL.finetune, epochs=2))
+    (out / "config.json").write_text(json.dumps({"tier": "3", **again.to_json()}))
+    run_stages(job(tiny_root, out, again), "finetune")
+    code, _, err = call("score", "--root", tiny_root, "--run", out)
+    assert code == 1
+    assert "are of an earlier network" in err
+    assert "predict --subset validation" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        (("--protocol", "free"), 2, "is entered for unsupervised"),
+        (("--match", "m.json"), 2, "a run has its own match"),
+        (("--split", "50"), 2, "this run is of tier 3, not 50"),
+        (("--out", "no/s.zip"), 1, "no/s.zip: there is no folder no"),
+        (("--device", "warp"), 2, "--device warp"),
+    ],
+)
+def test_what_a_run_decides_itself_is_not_asked(
+    more: tuple[str, ...], code: int, said: str, finished: Path, tiny_root: Path, call: Call
+) -> None:
+    found, _, err = call("submit", "--root", tiny_root, "--run", finished, *more)
+    assert found == code
+    assert said in err
+
+
+def test_test_masks_are_scored_with_the_match_of_validation(
+    scored: Path, truth: Path, tiny_root: Path, call: Call
+) -> None:
+    place = ("--root", tiny_root, "--run", scored)
+    code, _, err = call("score", *place, "--subset", "test")
+    assert code == 2
+    assert "--gt" in err
+    code, _, err = call("score", *place, "--subset", "test", "--gt", truth)
+    assert code == 1
+    assert "Run `imagenets predict --subset test`" in err
+    assert call("predict", *place, "--device", "cpu")[0] == 0
+    before = (scored / "scores.json").read_bytes(), (scored / "match.json").read_bytes()
+    code, out, _ = call("score", *place, "--subset", "test", "--gt", truth, "--json")
+    assert code == 0
+    assert ((scored / "scores.json").read_bytes(), (scored / "match.json").read_bytes()) == before
+    found = json.loads(out)
+    assert found == json.loads((scored / "scores-test.json").read_text())
+    folder = scored / "predict-test" / "test"
+    words = ("--pred", folder, "--gt", truth, "--split", "3", "--root", tiny_root, "--json")
+    _, out, _ = call("evaluate", *words, "--match", scored / "match.json")
+    expected = json.loads(out)
+    assert found["mIoU"] == expected["mIoU"]
+    assert found["IoUs"] == expected["IoUs"]
+
+
+def test_validation_can_be_scored_against_a_folder(
+    run: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    place = ("score", "--root", tiny_root, "--run", run, "--json")
+    prepared = json.loads(call(*place)[1])
+    data = ImageNetS(tiny_root, "validation", 3)
+    for index, name in enumerate(data.names):
+        path = tmp_path / "gt" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        masks.save(path, data.mask(index))
+    assert json.loads(call(*place, "--gt", tmp_path / "gt")[1]) == prepared
+
+
+def photographs(folder: Path, root: Path) -> None:
+    """Two images of the set, one of them held sideways, and what is no photograph."""
+    data = ImageNetS(root, "test", 3)
+    (folder / "holiday").mkdir(parents=True)
+    plain, turned = (Image.fromarray(data[i]["image"].permute(1, 2, 0).numpy()) for i in (0, 1))
+    plain.save(folder / "plain.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown a quarter turned to the right
+    turned.rotate(90, expand=True).save(folder / "holiday" / "Turned.TIFF", exif=exif)
+    (folder / "notes.txt").write_text("sunny")
+
+
+def test_photographs_get_the_masks_that_the_set_gets(
+    scored: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    folder = tmp_path / "photos"
+    photographs(folder, tiny_root)
+    out = folder / "out"  # in there, where the next call must not take it for photographs
+    words = ("predict", "--run", scored, "--images", folder, "--out", out, "--device", "cpu")
+    code, text, err = call(*words)
+    assert code == 0, err
+    assert text == f"{out}: 2 masks and overlays\n"
+    assert "1 other files such as notes.txt are passed over" in err
+    assert call(*words)[1] == text
+    call("predict", "--root", tiny_root, "--run", scored, "--device", "cpu")
+    data = ImageNetS(tiny_root, "test", 3)
+    matched = matching.load(scored / "match.json", 3)
+    agree = 0
+    for index, name in enumerate(("plain", "holiday/Turned")):
+        ids = masks.load(out / "masks" / f"{name}.png")
+        test = masks.load(scored / "predict-test" / "test" / f"{data.names[index]}.png")
+        assert ids.shape == test.shape
+        agree += int((ids == matching.apply(matched, test)).sum())
+        with Image.open(out / "overlays" / f"{name}.jpg") as shown:
+            kinds = len(set(ids[ids > 0].tolist()))
+            assert shown.size == (ids.shape[1], ids.shape[0] + 16 * kinds)
+    assert agree > 0.99 * sum(w * h for w, h in list(sizes(tiny_root).values())[:2])
+    names = json.loads((out / "ids.json").read_text())
+    assert names == {"0": "other", "1": "n90000001", "2": "n90000002", "3": "n90000003"}
+
+
+def test_a_run_that_is_not_scored_gives_categories(
+    run: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    photographs(folder, tiny_root)
+    words = ("predict", "--run", run, "--images", folder, "--out", out, "--overlays", "png")
+    code, _, err = call(*words)
+    assert code == 0
+    assert "ids are generated categories" in err
+    assert json.loads((out / "ids.json").read_text())["2"] == "category 2"
+    ids = masks.load(out / "masks" / "plain.png")
+    photo = ImageNetS(tiny_root, "test", 3)[0]["image"].permute(1, 2, 0).numpy()
+    with Image.open(out / "overlays" / "plain.png") as shown:
+        assert np.array_equal(np.asarray(shown)[: len(ids)], overlay(photo, ids))
+
+
+def test_bad_photographs_are_named(tiny_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no such folder"):
+        Pictures(tmp_path / "no")
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(MissingError, match="no photograph in it"):
+        Pictures(tmp_path)
+    for name in ("b.jpg", "c.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(FaultsError, match=r"(?s)2 of 2 .*b\.jpg.*c\.png.*take them out"):
+        Pictures(tmp_path)
+    for name in ("b.jpg", "b.png"):
+        Image.new("RGB", (9, 8)).save(tmp_path / name)
+    with pytest.raises(UsageError, match=r"b\.jpg and b\.png are of one name"):
+        Pictures(tmp_path)
+
+
+def test_a_photograph_that_breaks_off_is_named(
+    finished: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.jpg")
+    whole = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FaultsError, match=r"cut\.jpg"):
+        predict_pictures(job(tiny_root, finished), Pictures(tmp_path), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--images", "photos"), 2, "with --out"),
+        (("--images", "photos", "--out", "photos"), 2, "the folder of the photographs"),
+        (("--images", "photos", "--out", "o", "--subset", "test"), 2, "not both"),
+        (("--images", "photos", "--out", "o", "--run", "none"), 1, "--run"),
+        (("--run", "none"), 1, "none/config.json: not there"),
+        (("--run", "a", "--out", "b"), 2, "give one of them"),
+    ],
+)
+def test_bad_calls_of_predict_get_one_line(
+    words: tuple[str, ...], code: int, said: str, tiny_root: Path, call: Call
+) -> None:
+    found, _, err = call("predict", "--root", tiny_root, *words)
+    assert found == code
+    assert said in err
+
+
+def test_unknown_settings_and_an_unfinished_run_are_told(
+    finished: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    content = json.loads((finished / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    code, _, err = call("predict", "--root", tiny_root, "--run", tmp_path)
+    assert code == 1
+    assert "finetune: not finished" in err
+    (tmp_path / "config.json").write_text(json.dumps(content | {"warp": 9}))
+    code, _, err = call("predict", "--root", tiny_root, "--run", tmp_path)
+    assert code == 1
+    assert "config.json: these are no settings" in err
+    assert "warp" in err
+
+
+def test_the_door_of_the_baseline_leads_there(
+    finished: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in baseline.VERBS:
+        with pytest.raises(SystemExit):
+            baseline.main([verb, "--help"])
+        assert f"usage: imagenets-baseline {verb}" in capsys.readouterr().out
+    assert baseline.main(["predict", "--run", str(finished / "no")]) == 1
