@@ -53,6 +53,19 @@ class WorkerError(ImageNetSError, RuntimeError):
     """A worker process has died: killed for memory, or by a fault of a library."""
 
 
+class RankError(ImageNetSError, RuntimeError):
+    """Of several ranks, one has failed or does not answer.
+
+    Attributes:
+        silent: Whether another rank says what is wrong, so that this one need not.
+    """
+
+    def __init__(self, message: str, *, exit_code: int = 1, silent: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.silent = silent
+
+
 class Fault(NamedTuple):
     """One of many faults: `kind` is a word that groups them, `text` says which and where."""
 

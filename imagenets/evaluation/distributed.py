@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.errors import UsageError
+from imagenets.core.distributed import add_up, check_group, gather
 from imagenets.evaluation.sparse import Share
-
-Item = TypeVar("Item")
 
 
 @runtime_checkable
@@ -47,41 +45,12 @@ def all_reduce(accumulator: Dense | Sparse, group: Any = None) -> None:
     Raises:
         UsageError: No process group was set up.
     """
-    import torch
-    import torch.distributed as dist
-
-    _check_group()
+    check_group("all_reduce")
     if isinstance(accumulator, Sparse):
         accumulator.replace(gather(accumulator.sparse_sums(), group))
     if not isinstance(accumulator, Dense):
         return
-    device = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
+    import torch
+
     for array in accumulator.state():
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device)
-        dist.all_reduce(tensor, group=group)
-        array[...] = tensor.cpu().numpy()
-
-
-def gather(item: Item, group: Any = None) -> list[Item]:
-    """What every rank gives, in the order of the ranks, on every rank.
-
-    Args:
-        item: Of this rank; it must pickle.
-        group: Process group; the default one if None.
-
-    Raises:
-        UsageError: No process group was set up.
-    """
-    import torch.distributed as dist
-
-    _check_group()
-    items: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(items, item, group=group)
-    return items
-
-
-def _check_group() -> None:
-    import torch.distributed as dist
-
-    if not (dist.is_available() and dist.is_initialized()):
-        raise UsageError("all_reduce needs torch.distributed.init_process_group to be called.")
+        array[...] = add_up(torch.from_numpy(np.array(array)), group).numpy()

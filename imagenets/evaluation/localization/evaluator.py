@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imagenets.core.distributed import check_group, gather
 from imagenets.core.pool import worker_count
 from imagenets.errors import UsageError
-from imagenets.evaluation.distributed import gather
 from imagenets.evaluation.localization.inputs import Block, bad_target, blocks, called
 from imagenets.evaluation.localization.measures import BINS, NAMES, RADIUS, SHARE
 from imagenets.evaluation.localization.metrics import LocalizationMetrics, summarize
@@ -160,6 +160,7 @@ class LocalizationEvaluator:
         Raises:
             UsageError: No process group was set up, or ranks have different settings.
         """
+        check_group("all_reduce")
         shares = gather((self._settings, self._parts, self._pooled), group)
         for settings, _, _ in shares:
             self._same(settings)
