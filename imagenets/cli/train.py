@@ -27,6 +27,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="epochs of every trained step, or of those named: pretrain, attention, finetune",
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step")
+    parser.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="take each step of finetune in N parts, which need less memory; batch norm then sees "
+        "one part at a time. pretrain and attention need the whole batch at once",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
         "--save-every",
@@ -44,7 +51,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.training.stage import Stages
 
     tier, out = tier_and_run(arguments)
-    changes = Changes(_epochs(arguments.epochs), arguments.batch_size, arguments.seed)
+    changes = Changes(
+        epochs=_epochs(arguments.epochs),
+        batch=arguments.batch_size,
+        seed=arguments.seed,
+        accumulate=arguments.accumulate,
+    )
     config = make_config(arguments.preset or preset_for(tier), changes)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)

@@ -38,7 +38,7 @@ class Stage:
     Attributes:
         name: Its name, and that of its folder in the run.
         needs: Stages whose results it reads.
-        settings: Names of the settings that decide its numbers.
+        settings: Names of the settings that decide its numbers; `to_json` may leave some out.
         splits: The splits that it reads.
         version: Of its code: raised when the same input gives another result.
         run: Does the work, or what is left of it; returns the numbers to report.
@@ -147,7 +147,7 @@ class Stages:
         settings = self._run.config.to_json()
         return {
             "code": stage.version,
-            "settings": _plain({name: settings[name] for name in stage.settings}),
+            "settings": _plain({k: settings[k] for k in stage.settings if k in settings}),
             "data": {split: self._digest(split) for split in stage.splits(self._run.config)},
             "reads": {name: self._done(name) for name in stage.needs},
         }

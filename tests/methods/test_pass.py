@@ -19,7 +19,7 @@ from imagenets.cli import baseline
 from imagenets.data.augment import center_crop, short_side
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_ import STAGES, cluster, predict, trained
-from imagenets.methods.pass_.presets import PRESETS, Changes, Schedule, make_config
+from imagenets.methods.pass_.presets import LATER, PRESETS, Changes, Schedule, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
 
 
@@ -317,9 +317,19 @@ def test_settings_from_the_command_line() -> None:
         Changes({"cluster": 1}),
         Changes({"pretrain": -1}),
         Changes(batch=1),
+        Changes(accumulate=0),
+        Changes(accumulate=5),
+        Changes(accumulate=32),
     ):
         with pytest.raises(UsageError):
             make_config("sample", bad)
+
+
+def test_settings_that_came_later_are_written_only_where_they_change_something() -> None:
+    usual = make_config("sample", Changes()).to_json()
+    assert not set(LATER) & set(usual)
+    parts = make_config("sample", Changes(accumulate=4)).to_json()
+    assert parts == {**usual, "accumulate": 4}
 
 
 @pytest.mark.parametrize(

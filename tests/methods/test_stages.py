@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ from torch import Tensor
 
 from imagenets import ImageNetS, masks
 from imagenets.data.augment import normalize, short_side
+from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import RandomResizedCrop, ShortSide
 from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_ import finetune as step5
 from imagenets.methods.pass_.finetune import finetune
+from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.mask_files import labels_folder
+from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.trained import load_attention, load_segmentation
+from imagenets.training.run import Run
 
 AGREE = 0.995  # of the pixels: in batches of other sizes, float32 rounds otherwise
 
@@ -112,11 +118,11 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     found: list[Tensor] = []
 
     def look(logits: Tensor, labels: Tensor) -> Tensor:
-        assert logits.shape[2:] == labels.shape[1:]
+        assert labels.shape[1:] == (16, 16)
         found.append(labels)
         raise SeenError
 
-    monkeypatch.setattr(F, "cross_entropy", look)
+    monkeypatch.setattr(step5, "upsampled_cross_entropy", look)
     with pytest.raises(SeenError):
         finetune(run)
     data = run.dataset("train").with_masks(labels_folder(out))
@@ -125,3 +131,35 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     whole = next(iter(loader)).masks
     assert isinstance(whole, Tensor)
     assert found[0].equal(F.interpolate(whole[:, None].float(), scale_factor=0.5)[:, 0].long())
+
+
+def gradients(run: Run[Config], network: SegmentationNet, batch: Batch) -> tuple[float, Tensor]:
+    network.zero_grad()
+    loss = step5.backward(run, network, batch)
+    slopes = [value.grad.flatten() for value in network.parameters() if value.grad is not None]
+    return loss.item(), torch.cat(slopes).double()
+
+
+def test_a_step_of_fine_tuning_in_parts(finished: Path, tiny_root: Path) -> None:
+    """Gradients sum exactly; batch norm, in training mode, sees the parts."""
+    run = job(tiny_root, finished)
+    parts = job(tiny_root, finished, replace(run.config, accumulate=2))
+    data = run.dataset("train").with_masks(labels_folder(finished))
+    loader = run.training_loader(data, RandomResizedCrop(run.config.crop))
+    batch = next(iter(loader)).clone()
+    network = load_segmentation(run, 3)
+    whole, taken = gradients(run, network, batch), gradients(parts, network, batch)
+    assert taken[0] == pytest.approx(whole[0], rel=1e-6)
+    assert (taken[1] - whole[1]).norm() <= 1e-5 * whole[1].norm()
+    network.train()
+    halves = [
+        gradients(run, network, replace(batch, images=images, masks=masks, indices=indices))
+        for images, masks, indices in zip(
+            batch.crops.split(2), batch.crop_masks.split(2), batch.indices.split(2), strict=True
+        )
+    ]
+    taken = gradients(parts, network, batch)
+    assert taken[0] == pytest.approx(np.mean([loss for loss, _ in halves]), rel=1e-6)
+    mean = (halves[0][1] + halves[1][1]) / 2
+    assert (taken[1] - mean).norm() <= 1e-5 * mean.norm()
+    assert (taken[1] - gradients(run, network, batch)[1]).norm() > 1e-2 * mean.norm()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from imagenets.data.augment import normalize
@@ -18,6 +19,9 @@ from imagenets.training.loop import Training, train, trained_state
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
+from imagenets.training.upsampled import upsampled_cross_entropy
+
+log = logging.getLogger(__name__)
 
 
 def finetune(run: Run[Config]) -> dict[str, float]:
@@ -29,18 +33,17 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     state = trained_state(run, "pretrain", config.pretrain.epochs)
     load_weights(network, state, source=f"{run.out / 'pretrain'}")
     network.train()
+    if config.accumulate > 1:
+        log.info(
+            "finetune: a step of %d images is taken in %d parts: their gradients sum exactly, but "
+            "batch norm sees %d images at a time.",
+            config.batch,
+            config.accumulate,
+            config.batch // config.accumulate,
+        )
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        images = normalize(batch.crops.float() / 255)
-        labels = batch.crop_masks[:, ::2, ::2].to(torch.int64)  # half the size, nearest
-        with run.autocast():
-            logits = network(images)
-        logits = F.interpolate(
-            logits.float(), labels.shape[1:], mode="bilinear", align_corners=False
-        )
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-        return {"loss": loss}
+        return {"loss": backward(run, network, batch)}
 
     training = Training(
         name="finetune",
@@ -54,10 +57,34 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     return train(run, training)
 
 
+def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor:
+    """Adds the gradients of a batch to those of the network, part by part.
+
+    Args:
+        run: Its settings say in how many parts.
+        network: Being trained.
+        batch: Images and pseudo labels, in equal parts.
+
+    Returns:
+        The mean cross entropy over all pixels, detached.
+    """
+    length = len(batch) // run.config.accumulate
+    pairs = zip(batch.crops.split(length), batch.crop_masks.split(length), strict=True)
+    losses = []
+    for crops, ids in pairs:
+        labels = ids[:, ::2, ::2].to(torch.int64)  # half the size, nearest
+        with run.autocast():
+            logits = network(normalize(crops.float() / 255))
+        loss = upsampled_cross_entropy(logits, labels) / run.config.accumulate
+        loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
 STAGE = Stage(
     name="finetune",
     needs=("pretrain", "pseudo"),
-    settings=("arch", "finetune", "batch", "crop", "seed"),
+    settings=("arch", "finetune", "batch", "accumulate", "crop", "seed"),
     splits=lambda config: ("train",),
     version=1,
     run=finetune,

@@ -16,6 +16,9 @@ PRETRAIN_STD = (0.228, 0.224, 0.225)
 TRAINED = ("pretrain", "attention", "finetune")
 """The steps that have epochs."""
 
+LATER: Mapping[str, Any] = MappingProxyType({"accumulate": 1})
+"""Settings that the first runs did not have, and the values with which nothing changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -59,6 +62,9 @@ class Config:
         restarts: Runs of k-means, the best is kept.
         seed: Of everything random.
         pretrain_split: Where pretraining takes its images from.
+        accumulate: Parts in which a step of fine-tuning is taken, to need less memory; batch norm
+            then sees one part at a time. The other steps cannot be taken in parts: their
+            assignments are made for the whole batch.
     """
 
     arch: str
@@ -75,10 +81,15 @@ class Config:
     restarts: int = 30
     seed: int = 10010
     pretrain_split: str = "train"
+    accumulate: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts."""
-        return asdict(self)
+        """Plain numbers, strings, lists and dicts.
+
+        Settings of `LATER` are left out where they change nothing, so that a run which was made
+        before there were such settings goes on.
+        """
+        return {k: v for k, v in asdict(self).items() if k not in LATER or v != LATER[k]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Config:
@@ -166,6 +177,7 @@ class Changes:
     epochs: Mapping[str, int] = field(default_factory=dict)
     batch: int | None = None
     seed: int | None = None
+    accumulate: int | None = None
 
 
 def make_config(preset: str, changes: Changes) -> Config:
@@ -190,4 +202,17 @@ def make_config(preset: str, changes: Changes) -> Config:
         config = replace(config, batch=changes.batch)
     if changes.seed is not None:
         config = replace(config, seed=changes.seed)
+    if changes.accumulate is not None:
+        config = replace(config, accumulate=changes.accumulate)
+    _check_parts(config)
     return config
+
+
+def _check_parts(config: Config) -> None:
+    """Raises UsageError unless a step of fine-tuning falls into equal parts of two or more."""
+    parts, batch = config.accumulate, config.batch
+    if parts < 1 or batch % parts or batch // parts < 2:
+        raise UsageError(
+            f"--accumulate {parts}: {batch} images do not fall into so many equal parts of 2 or "
+            "more. Give a divisor of the batch."
+        )
