@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,3 +35,16 @@ def job(root: Path, out: Path, config: Config = SMALL) -> Run[Config]:
 
 def run_stages(run: Run[Config], *stages: str) -> None:
     Stages(STAGES, run).run(stages)
+
+
+class Ends:
+    """Calls through to something so many times, then is interrupted."""
+
+    def __init__(self, what: Any, calls: int) -> None:
+        self.what, self.left, self.calls = what, calls, 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.calls == self.left:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return self.what(*arguments)

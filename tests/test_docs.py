@@ -31,7 +31,9 @@ from torch import nn
 import imagenets
 from imagenets import ImageNetS, Loader
 from imagenets.cli.main import VERBS
+from imagenets.core.files import write_json
 from imagenets.evaluation.localization import MEASURES
+from imagenets.methods.pass_.label_files import STAGE, THRESHOLD, Label, label_path, write_labels
 
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(imagenets.__file__).parent
@@ -83,7 +85,22 @@ def fill(folder: Path, root: Path) -> None:
     (folder / "imagenet-s-mirror").mkdir()
     table = pyarrow.Table.from_pylist(rows)
     pyarrow.parquet.write_table(table, folder / "imagenet-s-mirror" / "validation.parquet")
+    labels(folder / "runs" / "50", ImageNetS(root, "train", 3))
     (folder / "photo.jpg").write_bytes(photographs.plain()["4:2:0 163x122"])
+
+
+def labels(run: Path, data: ImageNetS) -> None:
+    """Writes pseudo labels of a run: the number of the image, in its upper half."""
+    grid, level = np.ones((2, 2), np.uint16), np.array([[0.9, 0.9], [0.1, 0.1]], np.float32)
+    found = [
+        Label(row, name, (width, height), grid * (1 + row % 3), level)
+        for row, (name, (width, height)) in enumerate(
+            zip(data.names, data.sizes.tolist(), strict=True)
+        )
+    ]
+    (run / STAGE).mkdir(parents=True)
+    write_labels(label_path(run / STAGE, "train", 0), found, {})
+    write_json(run / STAGE / THRESHOLD, {"best": 0.5})
 
 
 def check(page: str, names: dict[str, Any]) -> None:
@@ -107,6 +124,9 @@ def check(page: str, names: dict[str, Any]) -> None:
         assert names["mirror"][3]["mask"].equal(names["data"][3]["mask"])
         assert names["metrics"].images == len(names["data"])
         assert names["metrics"].mean.keys() == MEASURES.keys()
+    elif page == "baseline.md":
+        assert names["mask"].shape == names["images"][0]["image"].shape[1:]
+        assert set(names["mask"].unique().tolist()) == {0, 1}
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 

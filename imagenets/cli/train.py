@@ -8,7 +8,7 @@ import shlex
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_device, add_run, decoding_workers, tier_and_run
 from imagenets.errors import UsageError
-from imagenets.methods.pass_ import STAGES
+from imagenets.methods.pass_ import ALL_STAGES, STAGES
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default="10m",
         help="how often what is done is kept, such as 30s, 10m, 2h or 200steps",
     )
+    parser.add_argument(
+        "--png",
+        action="store_true",
+        help="write the pseudo labels as PNGs, too: pseudo-png/train/<wnid>/<stem>.png",
+    )
     add_device(parser)
 
 
@@ -59,9 +64,10 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     config = make_config(arguments.preset or preset_for(tier), changes)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
+    names += ["pseudo-png"] if arguments.png else []
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
-    stages = Stages(STAGES, Run(arguments.root, tier, out, config, device, workers, every))
+    stages = Stages(ALL_STAGES, Run(arguments.root, tier, out, config, device, workers, every))
     stages.run(names)
     print(f"done: {', '.join(names)}. Everything lies in {out}")
     place = shlex.join(["--root", str(arguments.root), "--split", tier, "--out", str(out)])

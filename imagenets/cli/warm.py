@@ -27,6 +27,7 @@ LOOPS = (
     "imagenets.pixels.jpeg.splice",
     "imagenets.pixels.resample_loops",
     "imagenets.pixels.nearest_loops",
+    "imagenets.pixels.grid_loops",
     "imagenets.data.augment.backends.cpu",
     "imagenets.evaluation.localization.kernels",
 )

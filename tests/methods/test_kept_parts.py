@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from small_run import job, run_stages
+from small_run import Ends, job, run_stages
 from torch import Tensor
 
 from imagenets.evaluation.sweep import ThresholdSweep
@@ -20,19 +19,6 @@ from imagenets.training.saving import SaveEvery
 @pytest.fixture
 def points() -> Tensor:
     return torch.randn(300, 6, generator=torch.Generator().manual_seed(3))
-
-
-class Ends:
-    """Calls through to something so many times, then is interrupted."""
-
-    def __init__(self, what: Any, calls: int) -> None:
-        self.what, self.left, self.calls = what, calls, 0
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self.calls == self.left:
-            raise KeyboardInterrupt
-        self.calls += 1
-        return self.what(*arguments)
 
 
 @pytest.mark.parametrize("after", range(6))

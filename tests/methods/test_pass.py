@@ -14,11 +14,11 @@ import pytest
 import torch
 from small_run import SMALL, job, run_stages
 
-from imagenets import masks
 from imagenets.cli import baseline
 from imagenets.data.augment import center_crop, short_side
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_ import STAGES, cluster, predict, trained
+from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import LATER, PRESETS, Changes, Schedule, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
 
@@ -55,8 +55,9 @@ def test_all_steps_leave_what_the_next_one_reads(finished: Path, tiny_root: Path
     assert len(sweep["mIoU"]) == 81
     assert max(sweep["mIoU"]) == sweep["mIoU"][round(sweep["best"] * 100)]
     data = job(tiny_root, finished).dataset("train")
-    for name, (width, height) in zip(data.names, data.sizes, strict=True):
-        labels = masks.decode(finished / "pseudo" / "train" / f"{name}.png")
+    labelled = data.with_masks(open_labels(finished, len(data)))
+    for index, (width, height) in enumerate(data.sizes.tolist()):
+        labels = labelled.mask(index)
         assert labels.shape == (height, width)
         assert labels.max() <= 3
     assert len(list((finished / "predict" / "validation").rglob("*.png"))) == 12
@@ -188,23 +189,6 @@ def test_a_broken_checkpoint_is_named(finished: Path, tiny_root: Path, tmp_path:
 def test_a_batch_larger_than_the_training_set_is_refused(tiny_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--batch-size"):
         run_stages(job(tiny_root, tmp_path, replace(SMALL, batch=25)), "pretrain")
-
-
-def test_labelling_continues_where_it_stopped(
-    finished: Path, tiny_root: Path, tmp_path: Path
-) -> None:
-    take_over(finished, tmp_path, ["pretrain", "attention", "cluster", "pseudo"])
-    labels = {path: path.read_bytes() for path in (tmp_path / "pseudo" / "train").rglob("*.png")}
-    lost = sorted(labels)[5]
-    times = {path: path.stat().st_mtime_ns for path in labels}
-    lost.unlink()
-    with pytest.raises(MissingError, match="pseudo: its files are missing"):
-        run_stages(job(tiny_root, tmp_path), "finetune")
-    run_stages(job(tiny_root, tmp_path), "pseudo")
-    assert labels == {path: path.read_bytes() for path in labels}
-    again = {path for path in labels if path.stat().st_mtime_ns != times[path]}
-    assert lost in again  # with its batch, so that it is computed as before
-    assert len(again) <= SMALL.batch
 
 
 @pytest.mark.parametrize("stage", ["pseudo", "predict"])

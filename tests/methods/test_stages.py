@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,13 @@ from imagenets.data.loader.order import by_shape
 from imagenets.methods.pass_ import finetune as step5
 from imagenets.methods.pass_.finetune import finetune
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.methods.pass_.mask_files import labels_folder
+from imagenets.methods.pass_.label_files import (
+    Label,
+    key_of,
+    label_path,
+    open_labels,
+    write_labels,
+)
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.trained import load_attention, load_segmentation
@@ -71,6 +78,7 @@ def test_labels_are_the_nearest_centroids_where_attention_reaches_the_threshold(
     batches = run.batches(data, by_shape(crop.shapes(data.sizes), 4), crop, "labels")
     labelled = [found for batch in batches for found in Labeller.of(run)(batch, data)]
     assert len(labelled) == len(data)
+    labels = data.with_masks(open_labels(finished, len(data)))
     equal = stored = pixels = 0
     for name, ids, _ in labelled:
         image = data[data.names.index(name)]["image"]
@@ -80,8 +88,8 @@ def test_labels_are_the_nearest_centroids_where_attention_reaches_the_threshold(
         expected = F.interpolate(maps[:, :1], image.shape[1:])[0, 0]
         reached = F.interpolate(maps[:, 1:], image.shape[1:], mode="bilinear")[0, 0] >= threshold
         equal, pixels = equal + int((ids == expected).sum()), pixels + ids.numel()
-        png = masks.decode(finished / "pseudo" / "train" / f"{name}.png")
-        stored += int((png == (expected * reached).numpy()).sum())
+        found = labels.mask(data.names.index(name))
+        stored += int((found == (expected * reached).numpy()).sum())
     assert equal / pixels > AGREE
     assert stored / pixels > AGREE
 
@@ -103,6 +111,11 @@ def test_predictions_are_the_largest_logits(finished: Path, tiny_root: Path) -> 
     assert equal / pixels > AGREE
 
 
+def attention(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Values on both sides of every threshold."""
+    return rng.integers(0, 2, (height, width)).astype(np.float32)
+
+
 class SeenError(Exception):
     """The labels of the first step are known."""
 
@@ -113,8 +126,12 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     out = shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("finetune"))
     run = job(tiny_root, out)
     rng = np.random.default_rng(0)
-    for path in labels_folder(out).rglob("*.png"):
-        path.write_bytes(masks.encode(rng.integers(0, 4, masks.decode(path).shape)))
+    images = run.dataset("train")
+    labels = [
+        Label(row, name, (w, h), rng.integers(1, 4, (h, w)).astype(np.uint16), attention(rng, h, w))
+        for row, (name, (w, h)) in enumerate(zip(images.names, images.sizes.tolist(), strict=True))
+    ]
+    write_labels(label_path(out / "pseudo", "train", 0), labels, key_of(out))
     found: list[Tensor] = []
 
     def look(logits: Tensor, labels: Tensor) -> Tensor:
@@ -125,7 +142,7 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     monkeypatch.setattr(step5, "upsampled_cross_entropy", look)
     with pytest.raises(SeenError):
         finetune(run)
-    data = run.dataset("train").with_masks(labels_folder(out))
+    data = images.with_masks(open_labels(out, len(images)))
     loader = run.training_loader(data, RandomResizedCrop(run.config.crop))
     loader.set_epoch(0)
     whole = next(iter(loader)).masks
@@ -144,7 +161,8 @@ def test_a_step_of_fine_tuning_in_parts(finished: Path, tiny_root: Path) -> None
     """Gradients sum exactly; batch norm, in training mode, sees the parts."""
     run = job(tiny_root, finished)
     parts = job(tiny_root, finished, replace(run.config, accumulate=2))
-    data = run.dataset("train").with_masks(labels_folder(finished))
+    images = run.dataset("train")
+    data = images.with_masks(open_labels(finished, len(images)))
     loader = run.training_loader(data, RandomResizedCrop(run.config.crop))
     batch = next(iter(loader)).clone()
     network = load_segmentation(run, 3)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, overload
+from typing import Protocol, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from imagenets import masks
 from imagenets.data.dataset.store import Store
 from imagenets.errors import CorruptError, MissingError
 
@@ -49,27 +50,61 @@ class Encoded:
     Attributes:
         image: The image file, a JPEG mostly.
         segments: uint16, bytes of each restart segment of the JPEG; None without an index.
-        mask: The mask, a PNG; None where there is none.
+        mask: The mask, a PNG, or H x W ids that were never a file; None where there is none.
     """
 
     image: bytes | memoryview
     segments: npt.NDArray[np.uint16] | None
-    mask: bytes | memoryview | None
+    mask: bytes | memoryview | masks.Ids | None
+
+
+class MaskSource(Protocol):
+    """Masks of another make; must be picklable, for the workers of a loader."""
+
+    def read(self, row: int, name: str) -> bytes | memoryview | masks.Ids:
+        """The mask of a sample: a PNG, or H x W uint16 ids.
+
+        Args:
+            row: Of the sample in its whole split.
+            name: Its name, `<class folder>/<stem>`.
+
+        Raises:
+            ImageNetSError: It is missing or damaged; the message names it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFolder:
+    """Masks in a folder, `<folder>/<name>.png`; a `MaskSource`."""
+
+    folder: Path
+
+    def read(self, row: int, name: str) -> bytes:
+        """The PNG.
+
+        Raises:
+            MissingError: It is not there.
+        """
+        path = self.folder / f"{name}.png"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMask:
-    """The encoded mask of one sample, to be read where it is needed, in another process too.
+    """The mask of one sample, to be read where it is needed, in another process too.
 
     Attributes:
         store: Where the samples lie.
         row: Which of them.
-        labels: Folder of masks of another make, `<name>.png`; None: the store's own.
+        labels: Masks of another make; None: the store's own.
     """
 
     store: Store
     row: int
-    labels: Path | None = None
+    labels: MaskSource | None = None
 
     def read(self) -> bytes | memoryview:
         """The PNG, checked against its checksum where it lies in a shard.
@@ -78,18 +113,22 @@ class StoredMask:
             CorruptError: It is missing or damaged.
             MissingError: A mask of another make is not there.
         """
+        data = self.stored()
+        return masks.encode(data) if isinstance(data, np.ndarray) else data
+
+    def stored(self) -> bytes | memoryview | masks.Ids:
+        """What is there: the PNG, or the ids of a source that has no PNGs; raises like `read`."""
         if self.labels is not None:
-            path = self.labels / f"{self.store.name(self.row)}.png"
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                raise MissingError(
-                    f"{path}: not there. Write the mask of this image first."
-                ) from None
+            return self.labels.read(self.row, self.store.name(self.row))
         data = self.store.mask(self.row)
         if data is None:
             raise CorruptError(f"{self}: has no mask. Prepare it again.")
         return data
+
+    def ids(self) -> masks.Ids:
+        """The mask, H x W uint16 ids; raises like `read`."""
+        data = self.stored()
+        return data if isinstance(data, np.ndarray) else masks.decode(data, f"{self}: mask")
 
     def __str__(self) -> str:
         return f"{self.store.where(self.row)} ({self.store.name(self.row)})"

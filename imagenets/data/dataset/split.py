@@ -15,7 +15,7 @@ import numpy.typing as npt
 from imagenets import masks
 from imagenets.classes import names as class_names
 from imagenets.core.log import bar
-from imagenets.data.dataset.sample import Encoded, Names, StoredMask
+from imagenets.data.dataset.sample import Encoded, MaskFolder, MaskSource, Names, StoredMask
 from imagenets.data.dataset.store import Store
 from imagenets.data.dataset.subsets import (
     check_sizes,
@@ -53,7 +53,7 @@ class Split:
         self.source_classes = store.source_classes
         self.has_masks = masks and store.has_masks
         self._rows: npt.NDArray[np.int64] | None = None  # of a view; None: all of the store
-        self._mask_folder: Path | None = None  # of a view with masks of another make
+        self._mask_source: MaskSource | None = None  # of a view with masks of another make
         self.target: Literal["label"] | None = None
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class Split:
     def encoded(self, index: int) -> Encoded:
         """The sample's files as they are stored, for those who decode themselves."""
         row = self._row(index)
-        mask = self._stored_mask(row).read() if self.has_masks else None
+        mask = self._stored_mask(row).stored() if self.has_masks else None
         return Encoded(self._store.image(row), self._store.segments(row), mask)
 
     def mask(self, index: int) -> masks.Ids:
@@ -275,10 +275,16 @@ class Split:
         rows = read_list(Path(path).expanduser(), self.names, self.tier, self.split)
         return self.subset(rows)
 
-    def with_masks(self, folder: str | Path) -> Self:
-        """A view whose masks are `<folder>/<name>.png`, such as pseudo labels or predictions."""
+    def with_masks(self, source: str | Path | MaskSource) -> Self:
+        """A view with masks of another make, such as pseudo labels or predictions.
+
+        Args:
+            source: The folder where they lie as `<name>.png`; or what reads them.
+        """
+        if isinstance(source, str | Path):
+            source = MaskFolder(Path(source).expanduser())
         view = self._view(self._all_rows())
-        view._mask_folder, view.has_masks = Path(folder).expanduser(), True
+        view._mask_source, view.has_masks = source, True
         return view
 
     def _need_masks(self) -> None:
@@ -289,11 +295,10 @@ class Split:
             )
 
     def _stored_mask(self, row: int) -> StoredMask:
-        return StoredMask(self._store, row, self._mask_folder)
+        return StoredMask(self._store, row, self._mask_source)
 
     def _read_mask(self, row: int) -> masks.Ids:
-        where = f"{self._store.where(row)} ({self._store.name(row)})"
-        return masks.decode(self._stored_mask(row).read(), f"{where}: mask")
+        return self._stored_mask(row).ids()
 
     def _object_ids(self) -> npt.NDArray[np.int16]:
         return self.class_ids if self.target is None else self.target_ids

@@ -127,7 +127,7 @@ class Decoder:
 
     def _mask(
         self,
-        data: bytes | memoryview | None,
+        data: bytes | memoryview | masks.Ids | None,
         row: int,
         size: tuple[int, int],
         layout: Layout,
@@ -137,7 +137,9 @@ class Decoder:
         where = self.dataset.where(row)
         if data is None:
             raise CorruptError(f"{where}: has no mask. Prepare it again.")
-        ids = masks.decode(data, f"{where}: mask").view(np.int16)
+        if not isinstance(data, np.ndarray):
+            data = masks.decode(data, f"{where}: mask")
+        ids = data.view(np.int16)
         if ids.shape != size[::-1]:
             raise CorruptError(
                 f"{where}: the mask is {ids.shape[1]} x {ids.shape[0]}, the image "

@@ -21,6 +21,10 @@ STAGES: Mapping[str, str] = MappingProxyType(
 """The six stages in their order, `module:STAGE`; a stage is imported when its turn comes."""
 
 ALL_STAGES: Mapping[str, str] = MappingProxyType(
-    {**STAGES, "predict-test": "imagenets.methods.pass_.predict:TEST_STAGE"}
+    {
+        **STAGES,
+        "pseudo-png": "imagenets.methods.pass_.pseudo_png:STAGE",
+        "predict-test": "imagenets.methods.pass_.predict:TEST_STAGE",
+    }
 )
 """The six, and what runs only when it is asked for by name."""

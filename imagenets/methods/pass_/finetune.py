@@ -11,7 +11,7 @@ from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import RandomResizedCrop
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.methods.pass_.mask_files import labels_folder
+from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import schedule, trained_result
 from imagenets.models.checkpoints import load_weights
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 def finetune(run: Run[Config]) -> dict[str, float]:
     """Trains the segmentation network; leaves `finetune/checkpoint.pt`."""
     config = run.config
-    data = run.dataset("train").with_masks(labels_folder(run.out))
+    images = run.dataset("train")
+    data = images.with_masks(open_labels(run.out, len(images)))
     torch.manual_seed(config.seed)
     network = run.place(SegmentationNet(config.arch, len(data.classes)))
     state = trained_state(run, "pretrain", config.pretrain.epochs)

@@ -22,11 +22,6 @@ PREDICTS = {"validation": "predict", "test": "predict-test"}
 """Split -> the stage that predicts its masks, which lie in `<stage>/<split>/<wnid>/<stem>.png`."""
 
 
-def labels_folder(out: Path) -> Path:
-    """Where step 4 leaves the pseudo labels of a run."""
-    return out / "pseudo" / "train"
-
-
 def write_mask(path: Path, ids: npt.NDArray[np.integer]) -> None:
     """Writes a mask PNG in one step; one that a power cut takes is written again."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,16 +43,17 @@ def by_size(sizes: npt.NDArray[np.integer]) -> Iterator[tuple[torch.Tensor, tupl
 
 
 def finish(folder: Path, split: str, count: int, **facts: Any) -> None:
-    """Notes that all masks of a split are there, and a digest of their contents."""
+    """Notes that all masks of a split, or files of labels, are there, and a digest of them."""
     contents = hashlib.sha256()
-    for path in _masks(folder):
+    paths = _masks(folder)
+    for path in paths:
         contents.update(sha256(path).encode())
-    noted = {"split": split, "images": count, "sha256": contents.hexdigest()}
+    noted = {"split": split, "images": count, "files": len(paths), "sha256": contents.hexdigest()}
     write_json(folder / DONE, noted | facts)
 
 
 def masks_result(folder: Path) -> str | None:
-    """Digest of what is noted and of the masks' names and sizes; None when one is missing.
+    """Digest of what is noted and of the files' names and sizes; None when one is missing.
 
     What is noted holds a digest of the contents, so that a million masks are read once, not at
     every start.
@@ -68,11 +64,11 @@ def masks_result(folder: Path) -> str | None:
         return None
     facts = json.loads(content)
     paths = _masks(folder)
-    if len(paths) != facts["images"]:
+    if len(paths) != facts.get("files", facts["images"]):
         return None
     lines = [f"{path.relative_to(folder)} {path.stat().st_size}" for path in paths]
     return hashlib.sha256(content + "\n".join(lines).encode()).hexdigest()
 
 
 def _masks(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*/*/*.png"))
+    return sorted([*folder.glob("*/*/*.png"), *folder.glob("*.h5")])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets import masks
 from imagenets.core.files import write_json
 from imagenets.data.augment import normalize
 from imagenets.data.dataset.imagenets import ImageNetS
@@ -22,14 +23,15 @@ from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.evaluation.sweep import ThresholdSweep
 from imagenets.methods.pass_.heads import AttentionNet
-from imagenets.methods.pass_.mask_files import (
-    by_size,
-    finish,
-    labels_folder,
-    masks_result,
-    unfinished,
-    write_mask,
+from imagenets.methods.pass_.label_files import (
+    THRESHOLD,
+    Label,
+    is_of,
+    key_of,
+    label_path,
+    write_labels,
 )
+from imagenets.methods.pass_.mask_files import by_size, finish, masks_result
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_attention
 from imagenets.training import checkpoints
@@ -41,6 +43,9 @@ log = logging.getLogger(__name__)
 
 SWEEP = "sweep.pt"
 """What an interrupted sweep keeps: how many batches it has seen, and their counts."""
+
+FILE = 8192
+"""Images in a file of labels, to the end of their batch: some 70 MB, and lost by a kill."""
 
 
 @dataclass(frozen=True)
@@ -74,37 +79,69 @@ class Labeller:
             For each image its name, ids (H x W int64, 1..K) and foreground attention (H x W
             float32, 0..1), on the device.
         """
-        features, _, attention = self.network.gated(normalize(batch.crops.float() / 255))
-        foreground = attention.mean(1, keepdim=True)
-        scores = torch.einsum("nfhw,kf->nkhw", F.normalize(features), self.centroids)
-        ids = (1 + scores.argmax(1, keepdim=True)).float()
+        grid, foreground = self._grids(batch)
+        ids = grid.float()
         for positions, size in by_size(data.sizes_of(batch.indices.cpu().numpy())):
             whole = F.interpolate(ids[positions], size, mode="nearest").long()
             level = F.interpolate(foreground[positions], size, mode="bilinear", align_corners=False)
             for row, position in enumerate(positions.tolist()):
                 yield batch.names[position], whole[row, 0], level[row, 0].float()
 
+    @torch.inference_mode()
+    def stored(self, batch: Batch, data: ImageNetS) -> list[Label]:
+        """Labels a batch of resized images on the grid, as files hold it."""
+        grid, foreground = self._grids(batch)
+        ids = grid[:, 0].to(torch.int16).cpu().numpy().view(np.uint16)
+        attention = foreground[:, 0].float().cpu().numpy()
+        rows = batch.indices.cpu().numpy()
+        facts = zip(rows.tolist(), batch.names, data.sizes_of(rows).tolist(), strict=True)
+        return [
+            Label(row, name, (width, height), ids[i], attention[i])
+            for i, (row, name, (width, height)) in enumerate(facts)
+        ]
+
+    def _grids(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Ids (n x 1 x h x w int64) and foreground attention (the same shape, float32)."""
+        features, _, attention = self.network.gated(normalize(batch.crops.float() / 255))
+        scores = torch.einsum("nfhw,kf->nkhw", F.normalize(features), self.centroids)
+        return 1 + scores.argmax(1, keepdim=True), attention.mean(1, keepdim=True)
+
 
 def pseudo(run: Run[Config]) -> dict[str, float]:
     """Sweeps the threshold on validation, then labels the training set.
 
-    Leaves `pseudo/threshold.json` and `pseudo/train/<wnid>/<stem>.png`; labels that this stage
-    wrote before it was interrupted stay.
+    Leaves `pseudo/threshold.json` and `pseudo/train-<number>.h5`; files that this stage wrote
+    before it was interrupted stay.
     """
     folder = run.folder("pseudo")
     labeller = Labeller.of(run)
-    threshold = _sweep(run, labeller, folder / "threshold.json")
+    threshold = _sweep(run, labeller, folder / THRESHOLD)
     data = run.dataset("train")
-    target = labels_folder(run.out)
-    paths = [target / f"{name}.png" for name in data.names]
     crop = ShortSide(run.config.side)
-    batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
-    for batch in run.batches(data, batches, crop, "pseudo: training labels"):
-        for name, ids, level in labeller(batch, data):
-            labels = torch.where(level >= threshold, ids, masks.BACKGROUND)
-            write_mask(target / f"{name}.png", labels.cpu().numpy())
+    key = key_of(run.out)
+    files = _by_file(by_shape(crop.shapes(data.sizes), run.config.batch))
+    paths = [label_path(folder, "train", number) for number in range(len(files))]
+    left = [(path, file) for path, file in zip(paths, files, strict=True) if not is_of(path, key)]
+    batches = [batch for _, file in left for batch in file]
+    coming = run.batches(data, batches, crop, "pseudo: training labels")
+    for path, file in left:
+        parts = [labeller.stored(batch, data) for batch in islice(coming, len(file))]
+        write_labels(path, [label for part in parts for label in part], key)
     finish(folder, "train", len(data), threshold=threshold)
     return {"threshold": threshold, "images": len(data)}
+
+
+def _by_file(batches: Sequence[npt.NDArray[np.int64]]) -> list[list[npt.NDArray[np.int64]]]:
+    """Which batches go into which file: as many as make `FILE` images, in their order."""
+    files: list[list[npt.NDArray[np.int64]]] = []
+    held = FILE
+    for batch in batches:
+        if held >= FILE:
+            files.append([])
+            held = 0
+        files[-1].append(batch)
+        held += len(batch)
+    return files
 
 
 def _sweep(run: Run[Config], labeller: Labeller, path: Path) -> float:
@@ -164,7 +201,7 @@ STAGE = Stage(
     needs=("attention", "cluster"),
     settings=("arch", "batch", "side"),
     splits=lambda config: ("train", "validation"),
-    version=1,
+    version=2,
     run=pseudo,
     result=masks_result,
 )

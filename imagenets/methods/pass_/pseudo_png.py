@@ -1,0 +1,44 @@
+"""The pseudo labels as PNGs, for those who want to look at them or use them elsewhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from imagenets.core.pool import Pool
+from imagenets.methods.pass_.label_files import best_threshold, labels_in, open_labels
+from imagenets.methods.pass_.mask_files import finish, masks_result, write_mask
+from imagenets.methods.pass_.presets import Config
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
+
+
+def write_pngs(run: Run[Config]) -> dict[str, float]:
+    """Writes `pseudo-png/train/<wnid>/<stem>.png`; those that are there stay."""
+    folder = run.folder("pseudo-png")
+    threshold, images = best_threshold(run.out), len(run.dataset("train"))
+    labels = open_labels(run.out, images)
+    work = partial(_write, folder / "train", threshold)
+    pool = Pool(max(1, run.workers))
+    for _ in pool.map(work, labels.paths, "pseudo labels as PNGs"):
+        pass
+    finish(folder, "train", images, threshold=threshold)
+    return {"threshold": threshold, "images": images}
+
+
+def _write(target: Path, threshold: float, path: Path) -> None:
+    for name, ids in labels_in(path, threshold):
+        mask = target / f"{name}.png"
+        if not mask.is_file():
+            write_mask(mask, ids)
+
+
+STAGE = Stage(
+    name="pseudo-png",
+    needs=("pseudo",),
+    settings=(),
+    splits=lambda config: ("train",),
+    version=1,
+    run=write_pngs,
+    result=masks_result,
+)

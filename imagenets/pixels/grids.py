@@ -1,0 +1,61 @@
+"""Labels on the grid of a network, brought to the size of their image."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.errors import UsageError
+from imagenets.pixels.grid_loops import labels_at
+
+Longs = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def labels_of_grid(
+    ids: npt.NDArray[np.uint16], level: Floats, threshold: float, size: tuple[int, int]
+) -> npt.NDArray[np.uint16]:
+    """Resizes ids (nearest) and level (bilinear); pixels below the threshold become 0.
+
+    Places and weights are those of `torch.nn.functional.interpolate` (`align_corners=False`), in
+    float32. Its sums may be rounded otherwise, by one unit of the last place, where a processor
+    multiplies and adds in one step: a pixel can differ whose level is that close to the threshold.
+
+    Args:
+        ids: h x w.
+        level: h x w.
+        threshold: Of the level, rounded to float32.
+        size: Width and height of the image, pixels.
+
+    Returns:
+        H x W.
+
+    Raises:
+        UsageError: The grids are of other types or shapes, or the size is none.
+    """
+    if ids.dtype != np.uint16 or level.dtype != np.float32 or ids.ndim != 2 or not ids.size:
+        raise UsageError(
+            "a grid holds uint16 ids and float32 levels, h x w, not "
+            f"{ids.dtype} of {ids.shape} and {level.dtype}."
+        )
+    if ids.shape != level.shape or min(size) < 1:
+        raise UsageError(f"ids of {ids.shape}, levels of {level.shape}, an image of {size}.")
+    (rows, tops, downs), (columns, lefts, rights) = (
+        _places(length, pixels) for length, pixels in zip(ids.shape, size[::-1], strict=True)
+    )
+    out = np.empty((size[1], size[0]), np.uint16)
+    ids, level = np.ascontiguousarray(ids), np.ascontiguousarray(level)
+    places = (rows, tops, downs, columns, lefts, rights)
+    labels_at(ids, level, np.float32(threshold), *places, out)
+    return out
+
+
+def _places(length: int, pixels: int) -> tuple[Longs, Longs, Floats]:
+    """Of one side: the nearest place, the first of the two around, and their weights (2 x N)."""
+    step = np.float32(length) / np.float32(pixels)
+    at = np.arange(pixels, dtype=np.float32)
+    nearest = np.minimum(np.floor(at * step), length - 1).astype(np.int64)
+    source = np.maximum(step * (at + np.float32(0.5)) - np.float32(0.5), np.float32(0))
+    first = np.minimum(np.floor(source), np.float32(length - 1))
+    second = np.clip(source - first, 0, 1).astype(np.float32)
+    return nearest, first.astype(np.int64), np.stack([1 - second, second]).astype(np.float32)
