@@ -21,6 +21,7 @@ from imagenets.methods.pass_.losses import (
     pixel_to_pixel,
     swapped,
 )
+from imagenets.methods.semi.networks import make_network
 from imagenets.models.checkpoints import load_weights, plain_name, plain_state
 
 SIZES = {"resnet18": (512, 500), "resnet50": (2048, 3000)}
@@ -32,10 +33,17 @@ def image(i: int, n: int, s: int) -> Tensor:
     return torch.from_numpy(rng.standard_normal((n, 3, s, s)).astype(np.float32))
 
 
+KEPT = ("rates", "num_rates", "counter", "current_search_step", "sample_weights")
+"""Ends of names that stay as built: the search of dilations."""
+
+
 def regenerate(network: torch.nn.Module) -> None:
     """Fills every weight from its name."""
     state = {}
     for name, value in plain_state(network).items():
+        if name.endswith(KEPT):
+            state[name] = value
+            continue
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         a = rng.standard_normal(tuple(value.shape)).astype(np.float32)
         if name.endswith("num_batches_tracked"):
@@ -49,6 +57,11 @@ def regenerate(network: torch.nn.Module) -> None:
             a = a * 0.1 + (1 if name.endswith("weight") else 0)
         state[name] = torch.from_numpy(np.asarray(a, np.float32))
     load_weights(network, state)
+
+
+def wide_image() -> Tensor:
+    rng = np.random.default_rng(1001)
+    return torch.from_numpy(rng.standard_normal((1, 3, 96, 160)).astype(np.float32))
 
 
 def grids() -> tuple[Tensor, Tensor]:
@@ -121,3 +134,12 @@ def logits(arch: str) -> Tensor:
     regenerate(network)
     network.eval()
     return network(image(0, 2, 64))
+
+
+@torch.inference_mode()
+def semi_logits(model: str) -> dict[str, Tensor]:
+    """What a network of the semi-supervised protocol computes for 50 classes, by input size."""
+    network = make_network(model, 50)
+    regenerate(network)
+    network.eval()
+    return {"64x64": network(image(0, 1, 64)), "96x160": network(wide_image())}

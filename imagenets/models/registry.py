@@ -16,10 +16,14 @@ BACKBONES: Mapping[str, str] = MappingProxyType(
     {
         "resnet18": "imagenets.models.resnet:ResNet",
         "resnet50": "imagenets.models.resnet:ResNet",
+        "resnet50_d16": "imagenets.models.resnet:ResNet",
         "resnet50w2": "imagenets.models.resnet:ResNet",
         "resnet50w4": "imagenets.models.resnet:ResNet",
         "resnet50w5": "imagenets.models.resnet:ResNet",
         "resnet18w05": "imagenets.models.resnet:ResNet",
+        "vit_small_patch16": "imagenets.models.vit:ViT",
+        "vit_base_patch16": "imagenets.models.vit:ViT",
+        "convnext_tiny": "imagenets.models.convnext:ConvNeXt",
     }
 )
 """Name -> `module:class`, which is called with the name."""

@@ -14,6 +14,7 @@ DEPTHS: dict[str, tuple[bool, tuple[int, int, int, int], int]] = {
     # name: (bottleneck, blocks a layer, base width)
     "resnet18": (False, (2, 2, 2, 2), 64),
     "resnet50": (True, (3, 4, 6, 3), 64),
+    "resnet50_d16": (True, (3, 4, 6, 3), 64),
     "resnet50w2": (True, (3, 4, 6, 3), 128),
     "resnet50w4": (True, (3, 4, 6, 3), 256),
     "resnet50w5": (True, (3, 4, 6, 3), 320),
@@ -21,13 +22,16 @@ DEPTHS: dict[str, tuple[bool, tuple[int, int, int, int], int]] = {
     "resnet18w05": (False, (2, 2, 2, 2), 32),
 }
 
+DILATED = ("resnet50_d16",)
+"""Those whose last layer has dilation 2 in place of a stride: maps of stride 16."""
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
@@ -44,11 +48,11 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 convolutions and a shortcut; the 3x3 carries the stride (v1.5)."""
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
@@ -77,8 +81,6 @@ class ResNet(Backbone):
     resnet50 2048.
     """
 
-    strides = (4, 8, 16, 32)
-
     def __init__(self, name: str) -> None:
         super().__init__()
         if name not in DEPTHS:
@@ -91,16 +93,19 @@ class ResNet(Backbone):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         expansion = 4 if bottleneck else 1
         block = Bottleneck if bottleneck else BasicBlock
+        dilated = name in DILATED
         inputs = width
         layers: list[nn.Sequential] = []
         for layer, count in enumerate(blocks):
             planes = width << layer
             rows: list[nn.Module] = []
             for i in range(count):
-                rows.append(block(inputs, planes, 2 if layer and not i else 1))
+                stride = 2 if layer and not i and not (dilated and layer == 3) else 1
+                rows.append(block(inputs, planes, stride, 2 if dilated and layer == 3 and i else 1))
                 inputs = planes * expansion
             layers.append(nn.Sequential(*rows))
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
+        self.strides = (4, 8, 16, 16 if dilated else 32)
         self.channels = tuple(expansion * (width << layer) for layer in range(4))
 
     def maps(self, images: Tensor, levels: Sequence[int] = (-1,)) -> list[Tensor]:
@@ -115,10 +120,10 @@ class ResNet(Backbone):
         return [found[level] for level in wanted]
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """The stem, then each layer."""
+        """The stem, then each block."""
         stem = [*self.conv1.parameters(), *self.bn1.parameters()]
         layers = (self.layer1, self.layer2, self.layer3, self.layer4)
-        return [stem, *(list(layer.parameters()) for layer in layers)]
+        return [stem, *(list(block.parameters()) for layer in layers for block in layer)]
 
 
 def initialise(network: nn.Module) -> None:
