@@ -71,11 +71,13 @@ def grids() -> tuple[Tensor, Tensor]:
     return overlap_grids(a, torch.tensor([False, True]), b, torch.tensor([True, False]), 7)
 
 
-def pretraining(arch: str) -> tuple[dict[str, Tensor], dict[str, float]]:
+def pretraining(
+    arch: str, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """One step forward and back: what it computes, and the norm of each gradient (-1: none)."""
     network = PretrainNet(arch, *SIZES[arch])
     regenerate(network)
-    network.train()
+    network.train().to(memory_format=layout)
     rows = np.random.default_rng(77).standard_normal((2, 8, 128)).astype(np.float32)
     queue = Queue(2, 8, 128, torch.device("cpu"))
     queue.rows = F.normalize(torch.from_numpy(rows), dim=2)

@@ -38,20 +38,22 @@ class LarcSGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it by None or not
-        """Scales the gradients in place, then takes SGD's step."""
+        """Scales the gradients in place, then takes SGD's step; the device is asked for nothing."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._scale(parameter, parameter.grad)
+            learning = [p for p in group["params"] if p.grad is not None]
+            if learning:
+                self._scale(learning, [p.grad for p in learning])
         taken: float | None = super().step(closure)
         return taken
 
-    def _scale(self, parameter: Tensor, grad: Tensor) -> None:
-        size, slope = parameter.norm(), grad.norm()
-        ratio = self.trust * size / (slope + self.decay * size + 1e-8)
-        live = (size > 0) & (slope > 0)  # stays on the device: no synchronisation
-        scaled = grad.add(parameter, alpha=self.decay).mul_(ratio)
-        grad.copy_(torch.where(live, scaled, grad))
+    def _scale(self, parameters: list[Tensor], grads: list[Tensor]) -> None:
+        sizes = torch.stack(torch._foreach_norm(parameters))
+        slopes = torch.stack(torch._foreach_norm(grads))
+        ratios = self.trust * sizes / (slopes + self.decay * sizes + 1e-8)
+        # A parameter of zeros adds nothing to its gradient, which so stays; one of zeros stays, too
+        ratios = torch.where(sizes > 0, ratios, 1).where(slopes > 0, 0)
+        torch._foreach_add_(grads, parameters, alpha=self.decay)
+        torch._foreach_mul_(grads, ratios.unbind())
 
 
 def cosine_rate(iteration: int, iterations: int, base: float, final: float) -> float:

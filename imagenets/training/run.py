@@ -109,17 +109,21 @@ class Run(Generic[S]):
         loader = Loader(dataset, batches=indices, crop=crop, workers=self.workers)
         return progress(on_device(loader, self.device), what, len(loader))
 
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """What images are made in, for a network under `autocast`: it rounds them so anyway."""
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Half precision on a GPU, where it is faster; nothing on the CPU."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def place(self, network: N) -> N:
-        """Moves a network to the device, on a GPU in the layout its convolutions like best."""
+        """Moves a network to the device, in the layout that its convolutions are fastest in."""
         network = network.to(self.device)
-        if self.device.type == "cuda":
-            for parameter in network.parameters():
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return network
 
 

@@ -18,6 +18,7 @@ from imagenets.cli import baseline
 from imagenets.data.augment import center_crop, short_side
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_ import STAGES, cluster, predict, trained
+from imagenets.methods.pass_.heads import PretrainNet
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import LATER, PRESETS, Changes, Schedule, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
@@ -252,6 +253,29 @@ def test_larc_scales_each_parameter() -> None:
     expected = torch.tensor([3.0 - 2 * ratio * 1.5, 4.0 - 2 * ratio * 4.0])
     torch.testing.assert_close(p.data, expected)
     torch.testing.assert_close(zero.data, torch.tensor([-2.0, 0.0]))
+
+
+def test_larc_over_lists_equals_larc_for_each_parameter_bit_by_bit() -> None:
+    torch.manual_seed(0)
+    network = PretrainNet("resnet18w05", 16, 8).to(memory_format=torch.channels_last)
+    for p in network.parameters():
+        p.grad = torch.randn_like(p)
+    frozen, still, *_ = parameters = list(network.parameters())
+    frozen.grad, still.grad = None, torch.zeros_like(still)
+    expected = []
+    for p in parameters:
+        if p.grad is None:
+            expected.append(p.detach().clone())
+            continue
+        size, slope = p.detach().norm(), p.grad.norm()
+        scaled = p.grad
+        if size > 0 and slope > 0:
+            ratio = 0.001 * size / (slope + 1e-6 * size + 1e-8)
+            scaled = p.grad.add(p.detach(), alpha=1e-6).mul(ratio)
+        expected.append(p.detach().add(scaled, alpha=-0.3))
+    LarcSGD(parameters, lr=0.3).step()
+    for p, value in zip(parameters, expected, strict=True):
+        assert torch.equal(p, value)
 
 
 def test_the_rate_falls_from_base_to_final() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from beside import GOLDEN, needs_shared
 from regenerated import SIZES, attention, grids, logits, pretraining
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenets.data.augment import center_crop
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
@@ -122,6 +124,33 @@ def test_the_queue_joins_only_when_full_and_shifts_at_its_front() -> None:
     assert len(queue.join(0, scores, prototypes)) == 2
     queue.push(0, torch.full((2, 128), 2.0))
     assert queue.join(0, scores, prototypes)[:, 0].tolist() == [256, 256, 128, 128, 0, 0]
+
+
+def test_the_queue_asks_the_device_once_and_goes_on_from_what_a_checkpoint_held() -> None:
+    first = Queue(2, 4, 128, torch.device("cpu"))
+    first.push(0, torch.ones(2, 128))
+    second = Queue(2, 4, 128, torch.device("cpu"))
+    second.rows.copy_(first.rows)
+    scores, prototypes = torch.zeros(2, 5), torch.ones(5, 128)
+    second.push(0, torch.ones(2, 128))
+    second.push(1, torch.ones(2, 128))
+    with _Forbidden(torch.ops.aten._local_scalar_dense):
+        assert len(second.join(0, scores, prototypes)) == 6
+        assert len(second.join(1, scores, prototypes)) == 2
+        second.push(1, torch.ones(2, 128))
+        assert len(second.join(1, scores, prototypes)) == 6
+
+
+class _Forbidden(TorchDispatchMode):
+    """Fails where an operation runs: here that with which the host waits for a number."""
+
+    def __init__(self, operation: Any) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert func.overloadpacket is not self.operation
+        return func(*args, **(kwargs or {}))
 
 
 def test_half_precision_ends_with_the_projection_heads() -> None:

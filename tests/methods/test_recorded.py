@@ -31,9 +31,9 @@ def agrees(name: str, value: Tensor) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4 * scale + 1e-5, err_msg=name)
 
 
-@pytest.fixture(scope="module")
-def step() -> tuple[dict[str, Tensor], dict[str, float]]:
-    return pretraining("resnet18")
+@pytest.fixture(scope="module", params=[torch.contiguous_format, torch.channels_last], ids=str)
+def step(request: pytest.FixtureRequest) -> tuple[dict[str, Tensor], dict[str, float]]:
+    return pretraining("resnet18", request.param)
 
 
 def test_a_step_of_pretraining(step: tuple[dict[str, Tensor], dict[str, float]]) -> None:

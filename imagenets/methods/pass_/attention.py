@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from imagenets.data.augment import apply_groups, draw_groups
+from imagenets.data.augment import draw_groups
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.losses import ASSIGNED, Queue, assign, swapped
-from imagenets.methods.pass_.presets import PRETRAIN_STD, Config
-from imagenets.methods.pass_.trained import schedule, trained_result
+from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.trained import make_views, schedule, trained_result
 from imagenets.models.checkpoints import load_weights
 from imagenets.training.loop import Training, train, trained_state
 from imagenets.training.optimizers import LarcSGD
@@ -30,7 +30,7 @@ def attention(run: Run[Config]) -> dict[str, float]:
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw_groups(batch.sizes, config.attention_views, generator)
-        views = apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
+        views = make_views(run, batch, params)
         crops = [crop for group in views for crop in group]
         shape = (len(crops), len(batch))
         network.normalize_prototypes()

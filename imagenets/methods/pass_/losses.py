@@ -48,11 +48,13 @@ class Queue:
     """The last embeddings of each assign crop: they join the batch before Sinkhorn.
 
     Attributes:
-        rows: A x L x 128, newest first; all zero until filled.
+        rows: A x L x 128, newest first; all zero until filled. What a checkpoint held is put here
+            before the first step.
     """
 
     def __init__(self, crops: int, length: int, channels: int, device: torch.device) -> None:
         self.rows = torch.zeros(crops, length, channels, device=device)
+        self._filled: list[int] | None = None
 
     @classmethod
     def of(cls, length: int, batch: int, device: torch.device) -> Queue | None:
@@ -68,14 +70,21 @@ class Queue:
             scores: n x M scores of the batch.
             prototypes: M x 128 weights.
         """
-        if bool((self.rows[crop, -1] == 0).all()):
+        if self._counts()[crop] < self.rows.shape[1]:
             return scores
         return torch.cat([F.linear(self.rows[crop], prototypes), scores])
 
     def push(self, crop: int, embedding: Tensor) -> None:
         """Shifts the queue of a crop and puts the batch's n x 128 embeddings at its front."""
+        self._counts()[crop] += len(embedding)
         kept = self.rows.shape[1] - len(embedding)
         self.rows[crop] = torch.cat([embedding, self.rows[crop, :kept]])
+
+    def _counts(self) -> list[int]:
+        """Filled rows of each crop, counted on the host: the device is asked once, at the start."""
+        if self._filled is None:
+            self._filled = self.rows.any(2).sum(1).tolist()
+        return self._filled
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from imagenets.data.augment import apply_groups, draw_groups, grids
+from imagenets.data.augment import draw_groups, grids
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import PretrainNet, PretrainOutput
 from imagenets.methods.pass_.losses import (
@@ -19,8 +19,8 @@ from imagenets.methods.pass_.losses import (
     pixel_to_pixel,
     swapped,
 )
-from imagenets.methods.pass_.presets import PRETRAIN_STD, Config
-from imagenets.methods.pass_.trained import schedule, trained_result
+from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.trained import make_views, schedule, trained_result
 from imagenets.training.loop import Training, train
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
@@ -39,7 +39,7 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw_groups(batch.sizes, config.views, generator)
-        views = apply_groups(batch.whole, params, run.device, std=PRETRAIN_STD)
+        views = make_views(run, batch, params)
         crops = [crop for group in views for crop in group]
         q, k = (grid.to(run.device) for grid in grids(params[0]))
         network.normalize_prototypes()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from imagenets.data.augment import Params, apply_groups
+from imagenets.data.loader import Batch
 from imagenets.errors import CorruptError, MissingError
 from imagenets.methods.pass_.heads import AttentionNet, SegmentationNet
-from imagenets.methods.pass_.presets import Config, Schedule
+from imagenets.methods.pass_.presets import PRETRAIN_STD, Config, Schedule
 from imagenets.models.checkpoints import load_weights
 from imagenets.training import checkpoints
 from imagenets.training.loop import trained_state
@@ -46,6 +49,18 @@ def run_settings(out: Path) -> tuple[str, Config]:
 def schedule(settings: Schedule) -> Callable[[int, int], float]:
     """The published cosine of a stage, as a function of the iteration and their number."""
     return partial(cosine_rate, base=settings.base_rate, final=settings.final_rate)
+
+
+def make_views(run: Run[Config], batch: Batch, params: Sequence[Params]) -> list[Tensor]:
+    """The views of steps 1 and 2: for each group V x n x 3 x S x S, in channels-last memory."""
+    return apply_groups(
+        batch.whole,
+        params,
+        run.device,
+        std=PRETRAIN_STD,
+        dtype=run.image_dtype,
+        channels_last=True,
+    )
 
 
 def trained_result(folder: Path) -> str | None:
