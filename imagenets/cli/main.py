@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "predict": "imagenets.cli.predict:VERB",
         "score": "imagenets.cli.score:VERB",
         "report": "imagenets.cli.report:VERB",
+        "clean": "imagenets.cli.clean:VERB",
         "evaluate": "imagenets.cli.evaluate:VERB",
         "compare": "imagenets.cli.compare:VERB",
         "submit": "imagenets.cli.submit:VERB",

@@ -26,11 +26,14 @@ class Entry:
         key: What its files were made from.
         result: Digest of what it left; None while it is at work.
         reports: Numbers that it reported at its end.
+        cleaned: Whether files of it were removed since no other stage needs them any more; it
+            counts as done while its folder is there.
     """
 
     key: Key
     result: str | None = None
     reports: dict[str, float] = field(default_factory=dict)
+    cleaned: bool = False
 
 
 class Ledger:

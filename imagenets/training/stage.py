@@ -160,7 +160,11 @@ class Stages:
     def _result(self, stage: Stage) -> str | None:
         """What a stage left; looked at once, since that can mean reading a large file."""
         if stage.name not in self._results:
-            self._results[stage.name] = stage.result(self._run.out / stage.name)
+            folder, entry = self._run.out / stage.name, self._ledger[stage.name]
+            found = stage.result(folder)
+            if found is None and entry is not None and entry.cleaned and folder.is_dir():
+                found = entry.result
+            self._results[stage.name] = found
         return self._results[stage.name]
 
     def _done(self, name: str) -> str:

@@ -116,9 +116,15 @@ def open_labels(out: Path, images: int, threshold: float | None = None) -> Pseud
         MissingError: There are none.
         CorruptError: They are damaged, or made from something else than the ledger says.
     """
+    folder, entry = out / STAGE, Ledger(out)[STAGE]
+    if entry is not None and entry.cleaned and not any(folder.glob("*.h5")):
+        raise MissingError(
+            f"{folder}: the labels were removed by `imagenets clean`. Delete this folder and run "
+            "the step 'pseudo' again (--stages pseudo)."
+        )
     if threshold is None:
         threshold = best_threshold(out)
-    paths = sorted((out / STAGE).glob("train-*.h5"))
+    paths = sorted(folder.glob("train-*.h5"))
     return PseudoLabels(paths, images, threshold, key_of(out))
 
 
