@@ -34,6 +34,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take each step of finetune in N parts, which need less memory; batch norm then sees "
         "one part at a time. pretrain and attention need the whole batch at once",
     )
+    parser.add_argument(
+        "--features",
+        metavar="TYPE",
+        help="what cluster keeps its features in: float32 (default), or float16 in half the space",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
         "--save-every",
@@ -61,6 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
         batch=arguments.batch_size,
         seed=arguments.seed,
         accumulate=arguments.accumulate,
+        features=arguments.features,
     )
     config = make_config(arguments.preset or preset_for(tier), changes)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)

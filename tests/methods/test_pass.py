@@ -18,6 +18,7 @@ from imagenets.cli import baseline
 from imagenets.data.augment import center_crop, short_side
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_ import STAGES, cluster, predict, trained
+from imagenets.methods.pass_.features import central_crops
 from imagenets.methods.pass_.heads import PretrainNet
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import LATER, PRESETS, Changes, Schedule, make_config
@@ -208,7 +209,7 @@ def test_clustering_reads_full_batches_of_the_central_crops(
 ) -> None:
     run = job(tiny_root, tmp_path, replace(SMALL, batch=5))
     data = run.dataset("train")
-    batches = list(cluster._crops(run, data))
+    batches = list(central_crops(run, data))
     assert [len(crops) for _, crops in batches] == [5, 5, 5, 5, 4]
     indices = torch.cat([numbers for numbers, _ in batches])
     assert sorted(indices.tolist()) == list(range(len(data)))
@@ -328,6 +329,7 @@ def test_settings_from_the_command_line() -> None:
         Changes(accumulate=0),
         Changes(accumulate=5),
         Changes(accumulate=32),
+        Changes(features="int8"),
     ):
         with pytest.raises(UsageError):
             make_config("sample", bad)

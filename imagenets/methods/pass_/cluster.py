@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from imagenets.core.files import atomic, sha256, write_json
 from imagenets.core.log import progress
-from imagenets.data.augment import center_crop, normalize
-from imagenets.data.dataset.imagenets import ImageNetS
-from imagenets.data.loader.crops import ShortSide
-from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_.features import FEATURES, features_file
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.trained import load_attention
 from imagenets.training import checkpoints
 from imagenets.training.run import Run, seeded
 from imagenets.training.stage import Stage
@@ -40,9 +34,11 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     """Clusters the training images; leaves `cluster/centroids.npy` and `clusters.json`."""
     folder = run.folder("cluster")
     data = run.dataset("train")
-    features = F.normalize(_features(run, data))
+    points = on_device(features_file(run, data, folder), run.device)
     kept, k = folder / RESTARTS, len(data.classes)
-    centroids, labels, inertia = kmeans(features, k, run.config.restarts, run.config.seed, kept)
+    config = run.config
+    found = kmeans(points, k, config.restarts, config.seed, kept, device=run.device)
+    centroids, labels, inertia = found
     with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
         np.save(file, centroids.cpu().numpy(), allow_pickle=False)
     clusters, class_ids = labels.cpu().numpy(), data.class_ids.astype(np.int64)
@@ -53,66 +49,64 @@ def cluster(run: Run[Config]) -> dict[str, float]:
         "accuracy": 100 * matched_accuracy(clusters, class_ids),
     }
     write_json(folder / "clusters.json", reports)
-    kept.unlink(missing_ok=True)
+    del points, found
+    for path in (kept, folder / FEATURES):
+        path.unlink(missing_ok=True)
     log.info("cluster: NMI %.1f %%, accuracy %.1f %%", reports["NMI"], reports["accuracy"])
     return reports
 
 
-@torch.inference_mode()
-def _features(run: Run[Config], data: ImageNetS) -> Tensor:
-    """Pooled features of all images, N x F float32, in the order of the data set."""
-    network = load_attention(run)
-    features = torch.empty(len(data), network.backbone.channels[-1], device=run.device)
-    for indices, crops in _crops(run, data):
-        features[indices] = network.cluster_features(normalize(crops.float() / 255))
-    return features
+def on_device(points: Tensor, device: torch.device) -> Tensor:
+    """Brings points to a GPU chunk by chunk, if they take no more than half of what is free there.
 
-
-def _crops(run: Run[Config], data: ImageNetS) -> Iterator[tuple[Tensor, Tensor]]:
-    """The central crops of all images, in full batches, with their indices.
-
-    Images are read in batches of one resized shape, which are small where shapes are many; their
-    crops all have one shape and go on together.
+    Else they stay where they are, and each pass of k-means reads them anew.
     """
-    crop, count = ShortSide(run.config.side), run.config.batch
-    batches = by_shape(crop.shapes(data.sizes), count)
-    held = 0
-    indices: list[Tensor] = []
-    crops: list[Tensor] = []
-    for batch in run.batches(data, batches, crop, "cluster: features"):
-        indices.append(batch.indices)
-        crops.append(center_crop(batch.crops, run.config.crop))
-        held += len(batch)
-        if held >= count:
-            numbers, images = torch.cat(indices), torch.cat(crops)
-            yield numbers[:count], images[:count]
-            indices, crops, held = [numbers[count:]], [images[count:]], held - count
-    if held:
-        yield torch.cat(indices), torch.cat(crops)
+    if device.type != "cuda":
+        return points
+    free, _ = torch.cuda.mem_get_info(device)
+    if points.nbytes > free // 2:
+        log.info(
+            "cluster: the features (%.1f GB) stay in their file: %.1f GB are free on %s.",
+            points.nbytes / 1e9,
+            free / 1e9,
+            device,
+        )
+        return points
+    held = torch.empty_like(points, device=device)
+    for source, target in zip(points.split(CHUNK), held.split(CHUNK), strict=True):
+        target.copy_(source)
+    return held
 
 
 def kmeans(
-    points: Tensor, k: int, restarts: int, seed: int, kept: Path | None = None
+    points: Tensor,
+    k: int,
+    restarts: int,
+    seed: int,
+    kept: Path | None = None,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor, float]:
     """Euclidean k-means over all points, the best of several restarts.
 
     Args:
-        points: N x F float32.
+        points: N x F float32 or float16, perhaps mapped from a file; read in chunks.
         k: Number of clusters, at most N.
         restarts: How often to start from k points drawn anew.
         seed: Fixes the draws.
         kept: File that keeps the restarts that are done; those found in it are not done again.
+        device: Where it is worked out, in float32; by default where the points are.
 
     Returns:
         k x F centroids, N labels, and the sum of squared distances.
     """
-    done = checkpoints.partial(kept, points.device, "inertias", "best") if kept else None
+    device = device or points.device
+    done = checkpoints.partial(kept, device, "inertias", "best") if kept else None
     inertias: list[float] = done["inertias"] if done else []
     best: Tensor | None = done["best"] if done else None
     left = range(len(inertias), restarts)
     for restart in progress(left, "cluster: k-means", restarts, first=len(inertias)):
         order = torch.randperm(len(points), generator=seeded(seed, "kmeans", restart))
-        centroids, inertia = _lloyd(points, points[order[:k].to(points.device)].clone())
+        centroids, inertia = _lloyd(points, _rows(points, order[:k], device))
         if best is None or inertia < min(inertias):
             best = centroids
         inertias.append(inertia)
@@ -124,24 +118,36 @@ def kmeans(
 
 def _lloyd(points: Tensor, centroids: Tensor) -> tuple[Tensor, float]:
     for _ in range(ITERATIONS):
-        labels, distances = _nearest(points, centroids)
-        sums = torch.zeros_like(centroids).index_add_(0, labels, points)
+        sums = torch.zeros_like(centroids)
+        labels, distances = _nearest(points, centroids, sums)
         counts = torch.bincount(labels, minlength=len(centroids))
         centroids = sums / counts.clamp(min=1)[:, None]
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):  # an empty cluster moves to the points that fit worst
-            centroids[empty] = points[distances.topk(len(empty)).indices]
+            worst = distances.topk(len(empty)).indices
+            centroids[empty] = _rows(points, worst, centroids.device)
     return centroids, float(_nearest(points, centroids)[1].sum())
 
 
-def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(
+    points: Tensor, centroids: Tensor, sums: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The nearest centroid of each point and the squared distance; adds points up by it."""
     labels, distances = [], []
-    for chunk in points.split(CHUNK):
+    for rows in points.split(CHUNK):
+        chunk = rows.to(centroids.device, torch.float32)
         squares = (chunk**2).sum(1, keepdim=True) + (centroids**2).sum(1)
         distance, label = (squares - 2 * chunk @ centroids.t()).min(1)
+        if sums is not None:
+            sums.index_add_(0, label, chunk)
         labels.append(label)
         distances.append(distance)
     return torch.cat(labels), torch.cat(distances)
+
+
+def _rows(points: Tensor, indices: Tensor, device: torch.device) -> Tensor:
+    """Some points as float32 in memory of their own."""
+    return points[indices.to(points.device)].to(device, torch.float32)
 
 
 def _pairs(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -175,7 +181,7 @@ def _result(folder: Path) -> str | None:
 STAGE = Stage(
     name="cluster",
     needs=("attention",),
-    settings=("arch", "batch", "side", "crop", "restarts", "seed"),
+    settings=("arch", "batch", "side", "crop", "restarts", "features", "seed"),
     splits=lambda config: ("train",),
     version=2,
     run=cluster,

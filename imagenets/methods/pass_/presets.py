@@ -16,7 +16,10 @@ PRETRAIN_STD = (0.228, 0.224, 0.225)
 TRAINED = ("pretrain", "attention", "finetune")
 """The steps that have epochs."""
 
-LATER: Mapping[str, Any] = MappingProxyType({"accumulate": 1})
+FEATURES = ("float32", "float16")
+"""What the features for k-means can be kept in."""
+
+LATER: Mapping[str, Any] = MappingProxyType({"accumulate": 1, "features": "float32"})
 """Settings that the first runs did not have, and the values with which nothing changes."""
 
 
@@ -65,6 +68,7 @@ class Config:
         accumulate: Parts in which a step of fine-tuning is taken, to need less memory; batch norm
             then sees one part at a time. The other steps cannot be taken in parts: their
             assignments are made for the whole batch.
+        features: What the features for k-means are kept in: float32, or float16 in half the space.
     """
 
     arch: str
@@ -82,6 +86,7 @@ class Config:
     seed: int = 10010
     pretrain_split: str = "train"
     accumulate: int = 1
+    features: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.
@@ -178,6 +183,7 @@ class Changes:
     batch: int | None = None
     seed: int | None = None
     accumulate: int | None = None
+    features: str | None = None
 
 
 def make_config(preset: str, changes: Changes) -> Config:
@@ -204,6 +210,10 @@ def make_config(preset: str, changes: Changes) -> Config:
         config = replace(config, seed=changes.seed)
     if changes.accumulate is not None:
         config = replace(config, accumulate=changes.accumulate)
+    if changes.features is not None:
+        config = replace(config, features=changes.features)
+    if config.features not in FEATURES:
+        raise UsageError(f"--features {config.features}: choose one of {', '.join(FEATURES)}.")
     _check_parts(config)
     return config
 
