@@ -29,7 +29,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def size(out: Path) -> int:
-    files = (path for path in out.rglob("*") if path.is_file() and path.name != ".lock")
+    files = (path for path in out.rglob("*") if path.is_file() and ".lock" not in path.parts)
     return sum(path.stat().st_size for path in files)
 
 
