@@ -433,6 +433,21 @@ def test_a_dead_worker_is_told_by_the_next_batch(root: Path, victim: int) -> Non
     assert gone(workers)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_let_pass_the_signal_that_asks_for_a_checkpoint(root: Path, method: str) -> None:
+    before = children()
+    loader = Loader(ImageNetS(root, "train", 3), 2, workers=1, start_method=method)
+    batches = iter(loader)
+    next(batches)
+    for pid in children() - before:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"resource_tracker" not in command:
+            os.kill(pid, signal.SIGUSR1)
+    assert len(list(batches)) == len(loader) - 1
+    loader.close()
+
+
 _SLOW = """
 import os, sys, time
 from imagenets import ImageNetS, Loader
