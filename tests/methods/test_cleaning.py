@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_run import job, run_stages
 
+from imagenets import ImageNetS
 from imagenets.cli.main import main
 from imagenets.errors import MissingError
 from imagenets.methods.pass_ import STAGES
@@ -86,12 +87,12 @@ def test_labels_that_were_cleaned_away_can_be_made_again(
 ) -> None:
     clean(run)
     with pytest.raises(MissingError, match=r"removed by `imagenets clean`\. Delete this folder"):
-        open_labels(run, 24)
+        open_labels(run, ImageNetS(tiny_root, "train", 3))
     shutil.rmtree(run / "pseudo")
     run_stages(job(tiny_root, run), "pseudo")
     for path in (finished / "pseudo").glob("*.h5"):
         assert (run / "pseudo" / path.name).read_bytes() == path.read_bytes()
-    assert open_labels(run, 24).threshold
+    assert open_labels(run, ImageNetS(tiny_root, "train", 3)).threshold
 
 
 def test_an_unfinished_run_keeps_everything(

@@ -53,7 +53,7 @@ def test_the_labels_are_those_that_were_pngs(finished: Path, tiny_root: Path, st
     """At any threshold, from the same files."""
     expected = as_before(tiny_root, finished, step / 100)
     data = ImageNetS(tiny_root, "train", 3)
-    labels = data.with_masks(open_labels(finished, len(data), step / 100))
+    labels = data.with_masks(open_labels(finished, data, step / 100))
     assert len(expected) == len(data)
     for index, name in enumerate(data.names):
         assert np.array_equal(labels.mask(index), expected[name])
@@ -61,8 +61,15 @@ def test_the_labels_are_those_that_were_pngs(finished: Path, tiny_root: Path, st
 
 def test_the_best_threshold_is_taken(finished: Path, tiny_root: Path) -> None:
     best = json.loads((finished / "pseudo" / "threshold.json").read_text())["best"]
-    assert open_labels(finished, 24).threshold == best == best_threshold(finished)
-    found = [open_labels(finished, 24, at).read(0, first(tiny_root)) for at in (0.0, 1.0)]
+    assert (
+        open_labels(finished, ImageNetS(tiny_root, "train", 3)).threshold
+        == best
+        == best_threshold(finished)
+    )
+    found = [
+        open_labels(finished, ImageNetS(tiny_root, "train", 3), at).read(0, first(tiny_root))
+        for at in (0.0, 1.0)
+    ]
     assert found[0].min() > 0
     assert found[1].max() == 0
 
@@ -76,7 +83,7 @@ def test_a_loader_reads_them_in_its_workers(
     workers: int, start: str | None, finished: Path, tiny_root: Path
 ) -> None:
     data = ImageNetS(tiny_root, "train", 3, masks=False)
-    labels = open_labels(finished, len(data))
+    labels = open_labels(finished, data)
     loader = Loader(
         data.with_masks(labels).subset([7, 3, 20]),
         3,
@@ -98,7 +105,7 @@ def test_a_loader_reads_them_in_its_workers(
 
 
 def test_what_is_pickled_holds_nothing_open(finished: Path, tiny_root: Path) -> None:
-    labels = open_labels(finished, 24)
+    labels = open_labels(finished, ImageNetS(tiny_root, "train", 3))
     before = labels.read(5, ImageNetS(tiny_root, "train", 3).names[5])
     again = pickle.loads(pickle.dumps(labels))
     assert again._readers[0]._map is None
@@ -150,7 +157,7 @@ def test_a_lost_file_is_noticed_and_made_again(
     with pytest.raises(MissingError, match="pseudo: its files are missing"):
         run_stages(job(tiny_root, out), "finetune")
     with pytest.raises(MissingError, match=r"of 24 images have no label.*--stages pseudo"):
-        open_labels(out, 24)
+        open_labels(out, ImageNetS(tiny_root, "train", 3))
     run_stages(job(tiny_root, out), "pseudo")
     assert files(out) == whole
 
@@ -164,7 +171,7 @@ def test_labels_of_another_making_are_refused(
         assert json.loads(file.attrs["key"]) == key_of(out)
         file.attrs["key"] = np.bytes_("{}")
     with pytest.raises(CorruptError, match=rf"{path.name}: these labels were made from other"):
-        open_labels(out, 24)
+        open_labels(out, ImageNetS(tiny_root, "train", 3))
     (out / "pseudo" / "done.json").unlink()
     run_stages(job(tiny_root, out), "pseudo")
     assert files(out) == whole
@@ -186,17 +193,17 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
         data[file["attention"].id.get_offset() + 5] ^= 4
     path.write_bytes(data)
     with pytest.raises(CorruptError, match=r"train-00000\.h5: the label of n01/a is damaged"):
-        PseudoLabels([path], 1, 0.5).read(0, "n01/a")
+        PseudoLabels([path], np.arange(1), 0.5).read(0, "n01/a")
 
 
 def test_the_label_of_another_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "train-00000.h5"
     made(path)
     with pytest.raises(CorruptError, match="has the label of n01/a where that of n01/b must be"):
-        PseudoLabels([path], 1, 0.5).read(0, "n01/b")
+        PseudoLabels([path], np.arange(1), 0.5).read(0, "n01/b")
     made(path, row=7)
-    with pytest.raises(CorruptError, match="labels of another split"):
-        PseudoLabels([path], 1, 0.5)
+    with pytest.raises(MissingError, match="1 of 1 images have no label"):
+        PseudoLabels([path], np.arange(1), 0.5)
 
 
 @pytest.mark.parametrize("data", [b"", b"no HDF5", None])
@@ -205,7 +212,7 @@ def test_what_is_no_file_of_labels_is_named(tmp_path: Path, data: bytes | None) 
     made(path)
     path.write_bytes(path.read_bytes()[:-2000] if data is None else data)
     with pytest.raises(CorruptError, match=r"train-00000\.h5: not readable labels.*--stages"):
-        PseudoLabels([path], 1, 0.5)
+        PseudoLabels([path], np.arange(1), 0.5)
 
 
 def test_equal_labels_give_equal_files(tmp_path: Path) -> None:
@@ -262,7 +269,7 @@ def test_the_option_asks_for_them(
 def test_masks_of_any_make_are_scored_like_others(finished: Path, tiny_root: Path) -> None:
     """What scoring reads of them is a PNG."""
     data = ImageNetS(tiny_root, "train", 3)
-    view = data.with_masks(open_labels(finished, len(data)))
+    view = data.with_masks(open_labels(finished, data))
     stored: Any = view.mask_files()[data.names[4]]
     assert np.array_equal(masks.decode(stored.read()), view.mask(4))
     assert view[4]["mask"].numpy().tolist() == view.mask(4).tolist()

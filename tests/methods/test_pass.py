@@ -57,7 +57,7 @@ def test_all_steps_leave_what_the_next_one_reads(finished: Path, tiny_root: Path
     assert len(sweep["mIoU"]) == 81
     assert max(sweep["mIoU"]) == sweep["mIoU"][round(sweep["best"] * 100)]
     data = job(tiny_root, finished).dataset("train")
-    labelled = data.with_masks(open_labels(finished, len(data)))
+    labelled = data.with_masks(open_labels(finished, data))
     for index, (width, height) in enumerate(data.sizes.tolist()):
         labels = labelled.mask(index)
         assert labels.shape == (height, width)

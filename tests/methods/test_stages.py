@@ -78,7 +78,7 @@ def test_labels_are_the_nearest_centroids_where_attention_reaches_the_threshold(
     batches = run.batches(data, by_shape(crop.shapes(data.sizes), 4), crop, "labels")
     labelled = [found for batch in batches for found in Labeller.of(run)(batch, data)]
     assert len(labelled) == len(data)
-    labels = data.with_masks(open_labels(finished, len(data)))
+    labels = data.with_masks(open_labels(finished, data))
     equal = stored = pixels = 0
     for name, ids, _ in labelled:
         image = data[data.names.index(name)]["image"]
@@ -142,7 +142,7 @@ def test_fine_tuning_learns_labels_of_half_the_size(
     monkeypatch.setattr(step5, "upsampled_cross_entropy", look)
     with pytest.raises(SeenError):
         finetune(run)
-    data = images.with_masks(open_labels(out, len(images)))
+    data = images.with_masks(open_labels(out, images))
     loader = run.training_loader(data, RandomResizedCrop(run.config.crop))
     loader.set_epoch(0)
     whole = next(iter(loader)).masks
@@ -162,7 +162,7 @@ def test_a_step_of_fine_tuning_in_parts(finished: Path, tiny_root: Path) -> None
     run = job(tiny_root, finished)
     parts = job(tiny_root, finished, replace(run.config, accumulate=2))
     images = run.dataset("train")
-    data = images.with_masks(open_labels(finished, len(images)))
+    data = images.with_masks(open_labels(finished, images))
     loader = run.training_loader(data, RandomResizedCrop(run.config.crop))
     batch = next(iter(loader)).clone()
     network = load_segmentation(run, 3)

@@ -65,6 +65,11 @@ class Split:
         )
 
     @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Which samples of the whole split these are: 0, 1, 2 ... but for a view."""
+        return self._all_rows()
+
+    @property
     def class_ids(self) -> npt.NDArray[np.int16]:
         """The class id of every sample."""
         return self._of_rows(self._store.class_ids)

@@ -28,7 +28,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     """Trains the segmentation network; leaves `finetune/checkpoint.pt`."""
     config = run.config
     images = run.dataset("train")
-    data = images.with_masks(open_labels(run.out, len(images)))
+    data = images.with_masks(open_labels(run.out, images))
     torch.manual_seed(config.seed)
     network = run.place(SegmentationNet(config.arch, len(data.classes)))
     state = trained_state(run, "pretrain", config.pretrain.epochs)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
 
 from imagenets.core.files import atomic
+from imagenets.data.dataset.split import Split
 from imagenets.errors import CorruptError, MissingError
 from imagenets.pixels.grids import labels_of_grid
 from imagenets.training.ledger import Key, Ledger
@@ -104,12 +105,12 @@ def key_of(out: Path) -> Key:
     return entry.key if entry else {}
 
 
-def open_labels(out: Path, images: int, threshold: float | None = None) -> PseudoLabels:
+def open_labels(out: Path, images: Split, threshold: float | None = None) -> PseudoLabels:
     """The labels of the training split of a run.
 
     Args:
         out: The folder of the run.
-        images: Images of the split.
+        images: That split, or a view of it.
         threshold: Attention below which a pixel is background; the best one by default.
 
     Raises:
@@ -125,7 +126,7 @@ def open_labels(out: Path, images: int, threshold: float | None = None) -> Pseud
     if threshold is None:
         threshold = best_threshold(out)
     paths = sorted(folder.glob("train-*.h5"))
-    return PseudoLabels(paths, images, threshold, key_of(out))
+    return PseudoLabels(paths, images.rows, threshold, key_of(out))
 
 
 def best_threshold(out: Path) -> float:
@@ -240,7 +241,7 @@ class PseudoLabels:
 
     Args:
         paths: The files that hold them.
-        images: Images of the split.
+        rows: Which images of their split must have a label.
         threshold: Attention below which a pixel is background; another one needs no new labels.
         key: What they must be made from; None: whatever it was.
 
@@ -254,7 +255,11 @@ class PseudoLabels:
     """
 
     def __init__(
-        self, paths: Sequence[Path], images: int, threshold: float, key: Key | None = None
+        self,
+        paths: Sequence[Path],
+        rows: npt.NDArray[np.int64],
+        threshold: float,
+        key: Key | None = None,
     ) -> None:
         self.paths, self.threshold = paths, threshold
         self._readers = [_Reader.open(path) for path in paths]
@@ -264,18 +269,17 @@ class PseudoLabels:
                     f"{reader.path}: these labels were made from other data, settings or weights. "
                     f"{_AGAIN}"
                 )
-        self._files = np.full(images, -1, np.int32)
-        self._places = np.zeros(images, np.int32)
-        for number, reader in enumerate(self._readers):
-            rows = reader.table["row"]
-            if len(rows) and not (rows.min() >= 0 and rows.max() < images):
-                raise CorruptError(f"{reader.path}: labels of another split than these. {_AGAIN}")
-            self._files[rows], self._places[rows] = number, np.arange(len(rows))
-        lost = np.flatnonzero(self._files < 0)
-        if len(lost):
+        tables = [reader.table["row"] for reader in self._readers]
+        length = 1 + max(int(table.max(initial=-1)) for table in (*tables, rows))
+        self._files = np.full(length, -1, np.int32)
+        self._places = np.zeros(length, np.int32)
+        for number, table in enumerate(tables):
+            self._files[table], self._places[table] = number, np.arange(len(table))
+        lost = int((self._files[rows] < 0).sum())
+        if lost:
             where = paths[0].parent if paths else "the run"
             raise MissingError(
-                f"{where}: {len(lost):,} of {images:,} images have no label. Run the step 'pseudo' "
+                f"{where}: {lost:,} of {len(rows):,} images have no label. Run the step 'pseudo' "
                 "first (--stages pseudo)."
             )
 

@@ -93,8 +93,9 @@ class Labeller:
         grid, foreground = self._grids(batch)
         ids = grid[:, 0].to(torch.int16).cpu().numpy().view(np.uint16)
         attention = foreground[:, 0].float().cpu().numpy()
-        rows = batch.indices.cpu().numpy()
-        facts = zip(rows.tolist(), batch.names, data.sizes_of(rows).tolist(), strict=True)
+        indices = batch.indices.cpu().numpy()
+        sizes = data.sizes_of(indices).tolist()
+        facts = zip(data.rows[indices].tolist(), batch.names, sizes, strict=True)
         return [
             Label(row, name, (width, height), ids[i], attention[i])
             for i, (row, name, (width, height)) in enumerate(facts)

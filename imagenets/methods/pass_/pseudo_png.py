@@ -16,14 +16,14 @@ from imagenets.training.stage import Stage
 def write_pngs(run: Run[Config]) -> dict[str, float]:
     """Writes `pseudo-png/train/<wnid>/<stem>.png`; those that are there stay."""
     folder = run.folder("pseudo-png")
-    threshold, images = best_threshold(run.out), len(run.dataset("train"))
+    threshold, images = best_threshold(run.out), run.dataset("train")
     labels = open_labels(run.out, images)
     work = partial(_write, folder / "train", threshold)
     pool = Pool(max(1, run.workers))
     for _ in pool.map(work, labels.paths, "pseudo labels as PNGs"):
         pass
-    finish(folder, "train", images, threshold=threshold)
-    return {"threshold": threshold, "images": images}
+    finish(folder, "train", len(images), threshold=threshold)
+    return {"threshold": threshold, "images": len(images)}
 
 
 def _write(target: Path, threshold: float, path: Path) -> None:
