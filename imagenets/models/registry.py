@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagenets.errors import UsageError
 
@@ -28,15 +28,42 @@ BACKBONES: Mapping[str, str] = MappingProxyType(
 )
 """Name -> `module:class`, which is called with the name."""
 
+LIBRARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "timm": "imagenets.models.timm_backbone:TimmBackbone",
+        "hf": "imagenets.models.hf_backbone:HfBackbone",
+    }
+)
+"""What stands before `:` in names of other libraries -> `module:class`, which is called with what
+stands after it, and with whether the library's own weights are wanted."""
 
-def make_backbone(name: str) -> Backbone:
-    """Makes a backbone with the weights that its class starts from.
+
+def make_backbone(name: str, *, pretrained: bool = False) -> Backbone:
+    """Makes a backbone.
+
+    Args:
+        name: One of `BACKBONES`, `timm:NAME` or `hf:NAME`.
+        pretrained: Whether the library brings its own weights, from its cache or the network; else
+            they are those that the class starts from.
 
     Raises:
-        UsageError: There is none of this name.
+        UsageError: There is none of this name, or none that brings weights.
+        DependencyError: The library is not installed.
     """
+    library, colon, theirs = name.partition(":")
+    if colon and library in LIBRARIES:
+        return _made(LIBRARIES[library], theirs, pretrained)
     if name not in BACKBONES:
-        raise UsageError(f"there is no backbone {name!r}: choose one of {', '.join(BACKBONES)}.")
-    module, _, what = BACKBONES[name].partition(":")
-    made: Backbone = getattr(import_module(module), what)(name)
+        others = " or ".join(f"{library}:NAME" for library in LIBRARIES)
+        raise UsageError(
+            f"there is no backbone {name!r}: choose one of {', '.join(BACKBONES)}, or {others}."
+        )
+    if pretrained:
+        raise UsageError(f"{name}: no weights come with it. Give a file of weights.")
+    return _made(BACKBONES[name], name)
+
+
+def _made(place: str, *arguments: Any) -> Backbone:
+    module, _, what = place.partition(":")
+    made: Backbone = getattr(import_module(module), what)(*arguments)
     return made

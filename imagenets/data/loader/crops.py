@@ -127,9 +127,11 @@ class ShortSide(Pixels):
 
     Attributes:
         side: Short side of the result, pixels; the long one is in proportion, rounded down.
+        multiple: Both sides are then rounded to the nearest multiple of it, such as a patch size.
     """
 
     side: int = 256
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         _check(self)
@@ -138,7 +140,8 @@ class ShortSide(Pixels):
         """Height and width that images of these sizes (width, height) come out with, N x 2."""
         whole = sizes[:, ::-1].astype(np.int64)
         shapes: npt.NDArray[np.int64] = whole * self.side // whole.min(1, keepdims=True)
-        return shapes.clip(min=1)
+        steps = (shapes + self.multiple // 2) // self.multiple
+        return steps.clip(min=1) * self.multiple
 
     def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
         """Height and width of a batch of images of these sizes.
@@ -181,6 +184,8 @@ def _check(crop: RandomResizedCrop | CenterCrop | ShortSide) -> None:
     what, pixels = ("side", crop.side) if isinstance(crop, ShortSide) else ("size", crop.size)
     if pixels < 1:
         raise UsageError(f"{name}: {what} is {pixels}, at least 1 pixel is needed.")
+    if isinstance(crop, ShortSide) and crop.multiple < 1:
+        raise UsageError(f"{name}: multiple is {crop.multiple}, at least 1 is needed.")
     if crop.output not in ("uint8", "float32"):
         raise UsageError(f"{name}: output is {crop.output!r}, choose uint8 or float32.")
     if not isinstance(crop.antialias, bool):
