@@ -43,6 +43,8 @@ class Training:
         schedule: Learning rate of an iteration, out of so many.
         step: Computes the losses of a batch and their gradients.
         memory: Further tensors that belong to the state, changed in place (the queue).
+        after_epoch: Called with the number of epochs that are done, the one under way included;
+            what it returns is logged beside the losses.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Training:
     schedule: Callable[[int, int], float]
     step: Step
     memory: dict[str, Tensor] = field(default_factory=dict)
+    after_epoch: Callable[[int], Mapping[str, float]] | None = None
 
 
 @dataclass
@@ -154,6 +157,8 @@ def _epoch(run: Run[Any], training: Training, done: _Done, points: SavePoints) -
             points.passed()
     _check(training, done)
     row = {name: total.item() / count for name, total in done.sums.items()}
+    if training.after_epoch is not None:
+        row |= training.after_epoch(epoch + 1)
     losses = ", ".join(f"{name} {value:.3f}" for name, value in row.items())
     said = (training.name, epoch + 1, training.epochs, losses, done.seconds)
     log.info("%s: epoch %d of %d, %s, %.0f s", *said)

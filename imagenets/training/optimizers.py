@@ -1,9 +1,10 @@
-"""SGD wrapped in LARC, and the cosine schedule."""
+"""SGD wrapped in LARC, AdamW with a factor for each group, and the cosine schedules."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,51 @@ class LarcSGD(torch.optim.SGD):
         torch._foreach_mul_(grads, ratios.unbind())
 
 
+class ScaledAdamW(torch.optim.AdamW):
+    """AdamW whose groups have a factor of the rate each, `scale`; the loop sets one rate for all.
+
+    Args:
+        groups: Parameter groups; `scale` is 1 where it is not given.
+        lr: Base rate.
+        weight_decay: For groups that do not say otherwise.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, weight_decay: float) -> None:
+        super().__init__(
+            [{"scale": 1.0, **group} for group in groups], lr=lr, weight_decay=weight_decay
+        )
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it by None or not
+        """Takes AdamW's step with every group's own rate; `lr` stays the base rate."""
+        rates = [group["lr"] for group in self.param_groups]
+        try:
+            for group in self.param_groups:
+                group["lr"] = group["lr"] * group["scale"]
+            taken: float | None = super().step(closure)
+        finally:
+            for group, rate in zip(self.param_groups, rates, strict=True):
+                group["lr"] = rate
+        return taken
+
+
 def cosine_rate(iteration: int, iterations: int, base: float, final: float) -> float:
     """The rate of one iteration: half a cosine from `base` to `final`, no warm-up."""
     return final + 0.5 * (base - final) * (1 + math.cos(math.pi * iteration / iterations))
+
+
+def warm_cosine_rate(
+    iteration: int, iterations: int, base: float, final: float, warmup: float
+) -> float:
+    """The rate of one iteration: linear from 0 to `base`, then half a cosine down to `final`.
+
+    Args:
+        iteration: Counted from 0.
+        iterations: Of the whole training.
+        base: The highest rate.
+        final: The rate at the end.
+        warmup: Share of the iterations in which it grows, at least 0 and below 1.
+    """
+    done = iteration / iterations
+    if done < warmup:
+        return base * done / warmup
+    return final + 0.5 * (base - final) * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

@@ -1,0 +1,51 @@
+"""Masks of the validation or test images at their own size."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_.mask_files import (
+    PREDICTS,
+    finish,
+    masks_result,
+    unfinished,
+    write_mask,
+)
+from imagenets.methods.semi.presets import Config
+from imagenets.methods.semi.run import load_network
+from imagenets.methods.semi.segment import BATCH, segment
+from imagenets.training.run import Run
+from imagenets.training.stage import Stage
+
+
+def predict(split: str, run: Run[Config]) -> dict[str, float]:
+    """Writes `predict/validation/<wnid>/<stem>.png`, ids are classes."""
+    folder = run.folder(PREDICTS[split])
+    data = run.dataset(split)
+    network = load_network(run, len(data.classes))
+    paths = [folder / split / f"{name}.png" for name in data.names]
+    crop = ShortSide(run.config.side)
+    batches = by_shape(crop.shapes(data.sizes), min(BATCH, run.config.batch))
+    for batch in run.batches(data, unfinished(batches, paths), crop, f"predict: {split}"):
+        for _, name, ids in segment(network, batch, data):
+            write_mask(folder / split / f"{name}.png", ids.cpu().numpy())
+    finish(folder, split, len(data))
+    return {"images": len(data)}
+
+
+def _stage(split: str) -> Stage:
+    return Stage(
+        name=PREDICTS[split],
+        needs=("train",),
+        settings=("model", "side"),
+        splits=lambda config: (split,),
+        version=1,
+        run=partial(predict, split),
+        result=masks_result,
+    )
+
+
+STAGE = _stage("validation")
+TEST_STAGE = _stage("test")

@@ -1,0 +1,58 @@
+"""The scores of a run: its masks against the ground truth; ids are classes already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagenets.core.files import write_json
+from imagenets.data.dataset.imagenets import ImageNetS
+from imagenets.errors import CorruptError, MissingError
+from imagenets.evaluation.mask_folders import Masks
+from imagenets.evaluation.score import Scores, score
+from imagenets.methods.pass_.mask_files import PREDICTS
+from imagenets.training.ledger import Ledger
+
+SCORES = {"validation": "scores.json", "test": "scores-test.json"}
+"""Split -> what its masks score; names the network whose masks they are."""
+
+
+def score_run(
+    data: ImageNetS, out: Path, workers: int | None = None, truth: Path | Masks | None = None
+) -> Scores:
+    """Scores the masks of a split; leaves `scores.json`, or `scores-test.json`, in `out`.
+
+    Args:
+        data: The split.
+        out: The folder of the run.
+        workers: Processes; all available CPUs by default.
+        truth: Ground truth masks; those of the prepared set by default.
+
+    Raises:
+        MissingError: There are no masks.
+        CorruptError: They are of another network than the run has now.
+        BadMasksError: Some masks are missing or cannot be scored.
+    """
+    folder = predictions(data.split, out)
+    ground_truth = data.mask_files() if truth is None else truth
+    scores = score(folder, ground_truth, len(data.classes), workers=workers)
+    entry = Ledger(out)["train"]
+    network = {"network": entry.result} if entry else {}
+    write_json(out / SCORES[data.split], scores.document(data.classes) | network)
+    return scores
+
+
+def predictions(split: str, out: Path) -> Path:
+    """The folder of the masks of a split.
+
+    Raises:
+        MissingError: There are none.
+        CorruptError: They are not of the network that the run has now.
+    """
+    folder = out / PREDICTS[split] / split
+    again = "Run the same `imagenets semi` again, for test images with --subset test."
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: not there. {again}")
+    network, masks = Ledger(out)["train"], Ledger(out)[PREDICTS[split]]
+    if network and masks and masks.key["reads"]["train"] != network.result:
+        raise CorruptError(f"{folder}: these masks are of an earlier network of the run. {again}")
+    return folder

@@ -1,0 +1,84 @@
+"""`imagenets semi`: from weights to scores, to a submission, and what it refuses."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from imagenets.cli import main
+from imagenets.models.registry import make_backbone
+
+SMALL = "--epochs 2 --warmup 0 --batch-size 3 --crop 32 --side 32 --device cpu --workers 0"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.pt"
+    state = make_backbone("resnet18w05").state_dict() | {"fc.weight": torch.zeros(2, 3)}
+    torch.save({"state_dict": state}, path)
+    return path
+
+
+def run(root: Path, out: Path, *words: object) -> int:
+    line = ["semi", "--root", root, "--out", out, *words, *SMALL.split()]
+    return main.main([str(word) for word in line])
+
+
+def test_from_weights_to_scores_and_a_submission(
+    tiny_root: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", "resnet18w05", "--weights", weights)
+    assert run(tiny_root, tmp_path / "run", *words) == 0
+    said = capsys.readouterr()
+    assert "mIoU" in said.out
+    assert "1 unused (fc.weight)" in said.err
+    assert "2 missing (head.weight, head.bias)" in said.err
+    archive = tmp_path / "my.zip"
+    assert run(tiny_root, tmp_path / "run", *words, "--submit", archive) == 0
+    said = capsys.readouterr()
+    assert "train: done" in said.err
+    assert "a valid submission of 6 masks" in said.out
+    assert "semi-supervised" in said.out
+    with zipfile.ZipFile(archive) as file:
+        assert "match.json" not in file.namelist()
+        method = file.read("method.txt").decode()
+    assert "fine-tuned resnet18w05" in method
+    assert "2 epochs" in method
+    assert run(tiny_root, tmp_path / "run", *words, "--subset", "test") == 0
+    assert "imagenets submit" in capsys.readouterr().out
+
+
+def test_other_weights_are_another_run(
+    tiny_root: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", "resnet18w05")
+    assert run(tiny_root, tmp_path / "run", *words, "--random-weights") == 0
+    assert run(tiny_root, tmp_path / "run", *words, "--weights", weights) == 2
+    assert "made with other settings (weights)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("--model resnet18w05", 2, "--weights"),
+        ("--random-weights", 2, "--model"),
+        ("--model vgg16 --random-weights", 2, "no backbone 'vgg16'"),
+        ("--model resnet18w05 --weights nowhere.pt", 1, "nowhere.pt: not there"),
+        ("--model resnet18w05 --random-weights --decay a", 2, "--decay a"),
+        ("--model resnet18w05 --random-weights --evaluate-every -1", 2, "--evaluate-every -1"),
+        ("--model resnet18w05 --random-weights --submit no/my.zip", 1, "there is no folder no"),
+    ],
+)
+def test_what_is_refused(
+    words: str,
+    code: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_root: Path,
+) -> None:
+    assert run(tiny_root, tmp_path / "run", *words.split()) == code
+    assert said in capsys.readouterr().err
