@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenets.errors import FaultsError, ImageNetSError, MissingError
+from imagenets.errors import FaultsError, ImageNetSError, MissingError, RankError
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,8 @@ def execute(arguments: argparse.Namespace) -> int:
             finally:
                 dismiss()
     except ImageNetSError as error:
+        if isinstance(error, RankError) and error.silent:  # another rank says it
+            return error.exit_code
         print(f"error: {_text(error, getattr(arguments, 'all', False))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagenets import paths
+from imagenets.core.distributed import is_first
 from imagenets.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from imagenets.methods.pass_.presets import Config
     from imagenets.training.run import Run
 
@@ -86,16 +91,31 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def decoding_workers(asked: int | None) -> int:
     """One process for every core but the one that trains, at most 16; 0 decodes in this one.
 
+    Ranks of one machine share its cores.
+
     Raises:
         UsageError: The number that was asked for is none.
     """
+    from imagenets.core.launch import launched
     from imagenets.core.pool import available_cpus
 
     if asked is None:
-        return min(16, available_cpus() - 1)
+        launch = launched()
+        return max(0, min(16, available_cpus() // (launch.local_world if launch else 1) - 1))
     if asked < 0:
         raise UsageError(f"--workers {asked}: give 0 or more.")
     return asked
+
+
+@contextmanager
+def ranks(device: torch.device) -> Iterator[None]:
+    """Lets a block run as one of the ranks of torchrun, if it is; the first one alone tells."""
+    from imagenets.core import launch, log
+
+    with launch.joined(device):
+        if not is_first():
+            log.show_warnings_alone()
+        yield
 
 
 def tier_and_run(arguments: argparse.Namespace) -> tuple[str, Path]:

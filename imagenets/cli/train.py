@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_device, add_run, decoding_workers, tier_and_run
+from imagenets.cli.options import add_device, add_run, decoding_workers, ranks, tier_and_run
+from imagenets.core.distributed import is_first
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import ALL_STAGES, STAGES
+
+if TYPE_CHECKING:
+    from imagenets.training.stage import Stages
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,9 +80,15 @@ def _run(arguments: argparse.Namespace) -> None:
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
     stages = Stages(ALL_STAGES, Run(arguments.root, tier, out, config, device, workers, every))
-    stages.run(names)
+    with ranks(device):
+        stages.run(names)
+        if is_first():
+            _say(stages, names, arguments.root, tier, out)
+
+
+def _say(stages: Stages, names: list[str], root: Path, tier: str, out: Path) -> None:
     print(f"done: {', '.join(names)}. Everything lies in {out}")
-    place = shlex.join(["--root", str(arguments.root), "--split", tier, "--out", str(out)])
+    place = shlex.join(["--root", str(root), "--split", tier, "--out", str(out)])
     left = [name for name in STAGES if not stages.is_done(name)]
     if left:
         print(f"next: the same command without --stages, for {', '.join(left)}")

@@ -151,13 +151,13 @@ def largest(tensor: Tensor) -> Tensor:
     return _reduce(tensor, "MAX", None)
 
 
-def any_rank(flag: bool) -> bool:
-    """Whether any rank says yes; all ranks get the same answer. Asks no device."""
+def any_rank(*flags: bool) -> tuple[bool, ...]:
+    """Whether any rank says yes, of each question; all ranks get the same answers."""
     if world() == 1:
-        return flag
+        return flags
     import torch
 
-    return bool(largest(torch.tensor([flag], dtype=torch.uint8)).item())
+    return tuple(map(bool, largest(torch.tensor(flags, dtype=torch.uint8)).tolist()))
 
 
 def barrier(what: str, timeout: float | None = None) -> None:

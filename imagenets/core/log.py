@@ -45,6 +45,13 @@ def setup(level: int = logging.INFO, file: Path | None = None) -> None:
         root.setLevel(logging.DEBUG)
 
 
+def show_warnings_alone() -> None:
+    """Shows no more than warnings from now on, and no bars: for all ranks but the first."""
+    for handler in logging.getLogger(ROOT).handlers:
+        if isinstance(handler, _Handler):
+            handler.setLevel(max(handler.level, logging.WARNING))
+
+
 def progress(
     rows: Iterable[Row], what: str, total: int | None = None, *, unit: str = "batch", first: int = 0
 ) -> Iterator[Row]:

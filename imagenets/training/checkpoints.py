@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imagenets.core import distributed
 from imagenets.core.files import atomic, remove_parts
 from imagenets.errors import CorruptError, ImageNetSError, MissingError, TrainingError
 from imagenets.models.checkpoints import read_checkpoint
@@ -46,7 +47,8 @@ class Saver:
         self._stage = stage
         self._epochs = epochs
         self.finished = False
-        remove_parts(folder)
+        if distributed.is_first():
+            remove_parts(folder)
 
     def newest(self, device: torch.device) -> dict[str, Any] | None:
         """The state to go on from: that of the newest checkpoint which can be read.

@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imagenets.core import distributed
 from imagenets.core.files import write_file
 from imagenets.core.log import progress
 from imagenets.data.loader import Batch, Loader, on_device
 from imagenets.errors import MissingError, TrainingError
+from imagenets.models.batch_norm import synchronise
 from imagenets.training import checkpoints
+from imagenets.training.gradients import average_gradients
 from imagenets.training.run import Run, seeded
 from imagenets.training.saving import SavePoints
 
@@ -42,7 +45,8 @@ class Training:
         optimizer: Over what is trained.
         schedule: Learning rate of an iteration, out of so many.
         step: Computes the losses of a batch and their gradients.
-        memory: Further tensors that belong to the state, changed in place (the queue).
+        memory: Further tensors that belong to the state, changed in place (the queue); rows of
+            their second dimension belong to samples. Checkpoints hold those of all ranks.
         after_epoch: Called with the number of epochs that are done, the one under way included;
             what it returns is logged beside the losses.
     """
@@ -82,6 +86,10 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
     when a signal asks for one (see `SavePoints`); it goes on from the last one, in the middle of an
     epoch as well, to the same result as without a stop.
 
+    Several ranks compute what one would with a batch as large as all theirs: batch norms look at
+    the whole batch, gradients are averaged. The first rank writes; a checkpoint is the same for any
+    number of ranks.
+
     Returns:
         The mean losses of the last epoch.
 
@@ -89,6 +97,7 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
         TrainingError: The loss or a weight is no longer a number, or the disk is full.
     """
     folder = run.folder(training.name)
+    synchronise(training.network, run.device)
     saver = checkpoints.Saver(folder, training.name, training.epochs)
     place = training.loader.state_dict()  # once: it can mean looking at a million files
     done = _resume(run, training, saver)
@@ -100,7 +109,8 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
         return _state(training, done) | {"loader": where}
 
     def save() -> None:
-        saver.save(len(done.history) * count + done.steps, state())
+        now = state()
+        distributed.on_first(lambda: saver.save(len(done.history) * count + done.steps, now))
 
     with SavePoints(run.save_every, save) as points:
         while len(done.history) < training.epochs:
@@ -109,8 +119,9 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
             if len(done.history) < training.epochs:
                 points.save()
         if not saver.finished:
+            now = state()
+            distributed.on_first(lambda: saver.finish(now))
             _write_log(folder / LOG, done.history)
-            saver.finish(state())
     last = done.history[-1] if done.history else {}
     return {name: value for name, value in last.items() if name not in ("epoch", "seconds")}
 
@@ -150,13 +161,14 @@ def _epoch(run: Run[Any], training: Training, done: _Done, points: SavePoints) -
         for name, loss in training.step(batch, generator, iteration).items():
             sums = done.sums.get(name, torch.zeros((), device=loss.device))
             done.sums[name] = sums + loss.detach()
+        average_gradients(_trained(training.optimizer))
         training.optimizer.step()
         done.steps += 1
         done.seconds = time.perf_counter() - start
         if done.steps < count:  # the last one is saved with its epoch
             points.passed()
     _check(training, done)
-    row = {name: total.item() / count for name, total in done.sums.items()}
+    row = {name: total.item() / count for name, total in _over_ranks(done.sums).items()}
     if training.after_epoch is not None:
         row |= training.after_epoch(epoch + 1)
     losses = ", ".join(f"{name} {value:.3f}" for name, value in row.items())
@@ -183,28 +195,44 @@ def _state(training: Training, done: _Done) -> dict[str, Any]:
     return {
         "state_dict": training.network.state_dict(),
         "optimizer": training.optimizer.state_dict(),
-        "memory": training.memory,
+        "memory": {
+            name: distributed.interleaved(value, 1) for name, value in training.memory.items()
+        },
         "history": done.history,
         "epoch": len(done.history),
-        "sums": done.sums,
+        "sums": _over_ranks(done.sums),
         "seconds": done.seconds,
     }
 
 
 def _resume(run: Run[Any], training: Training, saver: checkpoints.Saver) -> _Done:
-    state = saver.newest(run.device)
+    alone = distributed.world() == 1  # what is sent to other ranks lies in host memory
+    place = run.device if alone else torch.device("cpu")
+    state, saver.finished = distributed.on_first(lambda: (saver.newest(place), saver.finished))
     if state is None:
         return _Done()
     training.network.load_state_dict(state["state_dict"])
     training.optimizer.load_state_dict(state["optimizer"])
     for name, value in training.memory.items():
-        value.copy_(state["memory"][name])
+        value.copy_(distributed.own_part(state["memory"][name], 1))
     if "loader" not in state:  # of an older version: at the end of an epoch
         return _Done(state["history"])
     training.loader.load_state_dict(state["loader"])
     steps = state["loader"]["batches"]
-    return _Done(state["history"], steps, state["sums"], state["seconds"])
+    sums = {name: total.to(run.device) for name, total in state["sums"].items()}
+    return _Done(state["history"], steps, sums, state["seconds"])
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [value for group in optimizer.param_groups for value in group["params"]]
+
+
+def _over_ranks(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The means of every loss over the ranks, as many samples each; one rank's are its own."""
+    count = distributed.world()
+    return {name: distributed.add_up(total.clone()) / count for name, total in sums.items()}
 
 
 def _write_log(path: Path, history: list[dict[str, float]]) -> None:
-    write_file(path, "".join(json.dumps(row) + "\n" for row in history))
+    if distributed.is_first():
+        write_file(path, "".join(json.dumps(row) + "\n" for row in history))

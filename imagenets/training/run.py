@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from imagenets.core import distributed
+from imagenets.core.launch import launched
 from imagenets.core.log import progress
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch, Loader, on_device
@@ -76,11 +79,17 @@ class Run(Generic[S]):
         return ImageNetS(self.root, split, self.tier, masks=masks)
 
     def training_loader(self, dataset: ImageNetS, crop: Crop | None = None) -> Loader:
-        """Full batches in a new order each epoch.
+        """Full batches in a new order each epoch; of each, this rank's part.
 
         Raises:
-            UsageError: There are fewer images than a batch has.
+            UsageError: There are fewer images than a batch has, or the ranks cannot share it.
         """
+        ranks = distributed.world()
+        if self.config.batch % ranks:
+            raise UsageError(
+                f"a batch of {self.config.batch} images cannot be shared by {ranks} ranks: start a "
+                "number of ranks that divides it, or give another --batch-size."
+            )
         if len(dataset) < self.config.batch:
             raise UsageError(
                 f"the split {dataset.split} has {len(dataset)} images, fewer than one batch of "
@@ -88,7 +97,7 @@ class Run(Generic[S]):
             )
         return Loader(
             dataset,
-            self.config.batch,
+            self.config.batch // ranks,
             crop=crop,
             seed=self.config.seed,
             shuffle=True,
@@ -130,18 +139,43 @@ class Run(Generic[S]):
 def pick_device(name: str) -> torch.device:
     """Turns `auto`, `cpu`, `cuda` or `cuda:1` into a device that is there.
 
+    A GPU becomes the current one, on which kernels are started. Of several ranks each gets a GPU of
+    its own, by its number on the machine.
+
     Raises:
-        UsageError: There is no such device on this machine.
+        UsageError: There is no such device on this machine, or not one for every rank.
     """
+    launch = launched()
+    local = launch.local_rank if launch and launch.world > 1 else None
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type == "cuda":
+            device = _own_gpu(device, local)
+            torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {name}: not usable here ({reason}). Try auto.") from error
     return device
+
+
+def _own_gpu(device: torch.device, local: int | None) -> torch.device:
+    """The GPU of a rank; where each rank is shown but one, that one."""
+    if local is None:
+        alone = torch.cuda.current_device() if device.index is None else device.index
+        return torch.device("cuda", alone)
+    count = torch.cuda.device_count()
+    if device.index is not None:
+        raise UsageError(f"--device {device}: ranks take a GPU each. Give cuda.")
+    shown_one = count == 1 and "CUDA_VISIBLE_DEVICES" in os.environ
+    if local >= count and not shown_one:
+        raise UsageError(
+            f"--device cuda: there are {count} GPUs for ranks 0 to {local} of this machine. Start "
+            "as many ranks as there are GPUs (--nproc-per-node)."
+        )
+    return torch.device("cuda", 0 if shown_one else local)
 
 
 def seeded(*keys: int | str) -> torch.Generator:

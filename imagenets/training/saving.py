@@ -131,6 +131,7 @@ class SavePoints:
         if save or end:
             self.save()
         if end:
+            self._ending = self._ending or signal.SIGTERM  # of another rank
             raise _StopError
 
     def save(self) -> None:
@@ -151,6 +152,7 @@ class SavePoints:
 
     def _agreed(self, save: bool, end: bool) -> tuple[bool, bool]:
         """What all ranks do after this step: what any of them asks for; one rank asks itself."""
+        save, end = distributed.any_rank(save, end)
         return save, end
 
     def _take(self, number: int, _: FrameType | None) -> None:

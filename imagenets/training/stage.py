@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from imagenets.core import lock
+from imagenets.core.distributed import on_first
 from imagenets.core.files import write_json
 from imagenets.errors import MissingError, TrainingError, UsageError
 from imagenets.training.ledger import Entry, Key, Ledger, changes
@@ -72,6 +74,8 @@ class Stages:
     def run(self, names: Sequence[str]) -> None:
         """Runs stages, in the order of the registry; those that are done say so.
 
+        Several ranks call it together; they share the folder of the run and the prepared set.
+
         Raises:
             UsageError: There is no such stage, or the run was made with other settings.
             BusyError: Another run is at work in this folder.
@@ -81,12 +85,18 @@ class Stages:
         if unknown:
             known = ", ".join(self._registry)
             raise UsageError(f"no step {', '.join(unknown)}: choose among {known}.")
-        with lock.hold(self._run.out / ".lock", self._run.out), heed_warnings():
-            self._ledger = Ledger(self._run.out)
-            self._settle()
+        with ExitStack() as stack:
+            hold = lock.hold(self._run.out / ".lock", self._run.out)
+            on_first(lambda: stack.enter_context(hold))
+            stack.enter_context(heed_warnings())
+            on_first(self._open)
             for name in self._registry:
                 if name in names:
                     self._run_one(self._stage(name))
+
+    def _open(self) -> None:
+        self._ledger = Ledger(self._run.out)
+        self._settle()
 
     def is_done(self, name: str) -> bool:
         """Whether a stage is done with the data and settings of this run."""
@@ -97,22 +107,32 @@ class Stages:
         return True
 
     def _run_one(self, stage: Stage) -> None:
+        """Runs a stage that is not done; what is done, the first rank knows and writes down."""
+        if on_first(lambda: self._is_ready(stage)):
+            reports = self._work(stage)
+            on_first(lambda: self._end(stage, reports))
+
+    def _is_ready(self, stage: Stage) -> bool:
+        """Whether a stage has work left; makes a clean place for it if what is there is no use."""
         key, entry = self._key(stage), self._ledger[stage.name]
-        folder = self._run.out / stage.name
         found = self._result(stage) if entry and entry.result else None
         if entry is None or entry.key != key:
             self._begin(stage, key, entry)
         elif found is not None and found == entry.result:
             log.info("%s: done", stage.name)
-            return
+            return False
         elif found is not None:  # whole, but not what this stage left
             self._begin(stage, key, entry)
         self._results.pop(stage.name, None)
-        reports = self._work(stage)
-        result = self._result(stage)
+        return True
+
+    def _end(self, stage: Stage, reports: dict[str, float]) -> None:
+        entry, result = self._ledger[stage.name], self._result(stage)
+        assert entry is not None
         if result is None:
+            folder = self._run.out / stage.name
             raise MissingError(f"{folder}: something that {stage.name!r} wrote is gone. Run again.")
-        self._ledger.put(stage.name, Entry(key, result, reports))
+        self._ledger.put(stage.name, Entry(entry.key, result, reports))
 
     def _work(self, stage: Stage) -> dict[str, float]:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,10 +127,39 @@ def draw(sizes: Tensor, group: ViewGroup, generator: torch.Generator) -> Params:
 
 
 def draw_groups(
-    sizes: Tensor, groups: Sequence[ViewGroup], generator: torch.Generator
+    sizes: Tensor,
+    groups: Sequence[ViewGroup],
+    generator: torch.Generator,
+    rank: int = 0,
+    world: int = 1,
 ) -> list[Params]:
-    """Draws the parameters of several groups of views of one batch, one after the other."""
-    return [draw(sizes, group, generator) for group in groups]
+    """Draws the parameters of several groups of views of one batch, one after the other.
+
+    With several ranks, they are drawn for the step of all of them and then shared out: sample i of
+    the step is that of rank i % world, as a `Loader` has it, and its views do not depend on how
+    many ranks there are.
+
+    Args:
+        sizes: N x 2 int64, width and height of each image of this rank.
+        groups: What to draw.
+        generator: On the CPU, in the same state on all ranks.
+        rank: This process among `world`.
+        world: Number of processes that share the step, each with N samples.
+    """
+    every = sizes.repeat_interleave(world, 0)  # what is drawn for a sample looks at its size alone
+    return [_part(draw(every, group, generator), rank, world) for group in groups]
+
+
+def _part(params: Params, rank: int, world: int) -> Params:
+    """Every `world`-th sample."""
+    if world == 1:
+        return params
+    own: dict[str, Any] = {
+        field.name: value[:, rank::world].contiguous()
+        for field in fields(params)
+        if isinstance(value := getattr(params, field.name), Tensor)
+    }
+    return replace(params, **own)
 
 
 def draw_boxes(sizes: Tensor, group: ViewGroup, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from imagenets.core.distributed import rank, world
 from imagenets.data.augment import draw_groups
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import AttentionNet
@@ -29,7 +30,7 @@ def attention(run: Run[Config]) -> dict[str, float]:
     first = config.attention.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        params = draw_groups(batch.sizes, config.attention_views, generator)
+        params = draw_groups(batch.sizes, config.attention_views, generator, rank(), world())
         views = make_views(run, batch, params)
         crops = [crop for group in views for crop in group]
         shape = (len(crops), len(batch))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenets.core.distributed import add_up, largest, world
 from imagenets.methods.pass_.heads import EMBEDDING
 
 ASSIGNED = 2
@@ -24,10 +25,11 @@ TEMPERATURE = 0.1
 def sinkhorn(scores: Tensor, epsilon: float = EPSILON, iterations: int = 3) -> Tensor:
     """Assigns samples to prototypes so that each prototype gets an equal share.
 
-    Sinkhorn-Knopp as in SwAV (Caron et al. 2020, arXiv:2006.09882, section 3).
+    Sinkhorn-Knopp as in SwAV (Caron et al. 2020, arXiv:2006.09882, section 3). The samples of all
+    ranks share the prototypes; the ranks add up M numbers a round.
 
     Args:
-        scores: B x M, any float dtype.
+        scores: B x M, any float dtype; of as many samples on each rank.
         epsilon: Smoothing; smaller is sharper.
         iterations: Rounds of row and column normalisation.
 
@@ -35,17 +37,19 @@ def sinkhorn(scores: Tensor, epsilon: float = EPSILON, iterations: int = 3) -> T
         B x M float32 assignments, each row sums to 1.
     """
     q = (scores.float() / epsilon).t()
-    q = torch.exp(q - q.max())  # the common factor cancels in the first sum and avoids overflow
+    q = torch.exp(q - largest(q.max()))  # the common factor cancels and avoids overflow
     m, b = q.shape
-    q /= q.sum()
+    q /= add_up(q.sum())
     for _ in range(iterations):
-        q /= q.sum(1, keepdim=True) * m
+        q /= add_up(q.sum(1, keepdim=True)) * m
         q /= q.sum(0, keepdim=True) * b
     return (q * b).t()
 
 
 class Queue:
     """The last embeddings of each assign crop: they join the batch before Sinkhorn.
+
+    Each rank keeps those of its own samples.
 
     Attributes:
         rows: A x L x 128, newest first; all zero until filled. What a checkpoint held is put here
@@ -58,9 +62,15 @@ class Queue:
 
     @classmethod
     def of(cls, length: int, batch: int, device: torch.device) -> Queue | None:
-        """A queue of about `length` rows, a multiple of the batch; None when that is nothing."""
+        """A queue of about `length` rows, a multiple of the batch; None when that is nothing.
+
+        Args:
+            length: Rows of all ranks together.
+            batch: Images a step, of all ranks together.
+            device: Where it lies.
+        """
         length -= length % batch
-        return cls(ASSIGNED, length, EMBEDDING, device) if length else None
+        return cls(ASSIGNED, length // world(), EMBEDDING, device) if length else None
 
     def join(self, crop: int, scores: Tensor, prototypes: Tensor) -> Tensor:
         """Puts the scores of the queue above those of the batch, once the queue is full.

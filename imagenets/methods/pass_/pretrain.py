@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from imagenets.core.distributed import rank, world
 from imagenets.data.augment import draw_groups, grids
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import PretrainNet, PretrainOutput
@@ -38,7 +39,7 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
     first = config.pretrain.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        params = draw_groups(batch.sizes, config.views, generator)
+        params = draw_groups(batch.sizes, config.views, generator, rank(), world())
         views = make_views(run, batch, params)
         crops = [crop for group in views for crop in group]
         q, k = (grid.to(run.device) for grid in grids(params[0]))

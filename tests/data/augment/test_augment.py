@@ -47,6 +47,23 @@ def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
     assert not torch.equal(first.boxes, other.boxes)
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_what_is_drawn_for_all(world: int) -> None:
+    every = torch.randint(60, 600, (12, 2), generator=torch.Generator().manual_seed(1))
+    groups = [ViewGroup(2, 32), ViewGroup(3, 16, (0.05, 0.14))]
+    whole = augment.draw_groups(every, groups, torch.Generator().manual_seed(2))
+    for rank in range(world):
+        generator = torch.Generator().manual_seed(2)
+        parts = augment.draw_groups(every[rank::world], groups, generator, rank, world)
+        for part, want in zip(parts, whole, strict=True):
+            for name, value in dataclasses.asdict(want).items():
+                got = getattr(part, name)
+                if isinstance(value, torch.Tensor):
+                    assert got.equal(value[:, rank::world]), name
+                else:
+                    assert got == value
+
+
 DRAWS = 100_000
 CLOSE = 1.95 / DRAWS**0.5
 """What the Kolmogorov-Smirnov statistic of as many draws stays under, 999 times in 1000."""
