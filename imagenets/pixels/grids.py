@@ -1,4 +1,4 @@
-"""Labels on the grid of a network, brought to the size of their image."""
+"""Labels and logits on the grid of a network, brought to the size of their image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.errors import UsageError
-from imagenets.pixels.grid_loops import labels_at
+from imagenets.pixels.grid_loops import labels_at, largest_at
 
 Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -48,6 +48,43 @@ def labels_of_grid(
     places = (rows, tops, downs, columns, lefts, rights)
     labels_at(ids, level, np.float32(threshold), *places, out)
     return out
+
+
+def largest_of_grid(logits: Floats, size: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """The class of the largest logit of each pixel, resized bilinearly; of equal ones the first.
+
+    The same ids as resizing all maps and taking the argmax, up to the rounding of the last place.
+    No map of a class is held: between four neighbours of the grid only the few classes are looked
+    at that can be the first there, so memory is needed for the result alone.
+
+    Args:
+        logits: h x w x C, at most 65,536 classes.
+        size: Width and height of the result, pixels.
+
+    Returns:
+        H x W.
+
+    Raises:
+        UsageError: The logits are of another type or shape, or the size is none.
+    """
+    if logits.dtype != np.float32 or logits.ndim != 3 or not 0 < logits.shape[2] <= 1 << 16:
+        raise UsageError(f"logits are float32 h x w x C, not {logits.dtype} of {logits.shape}.")
+    if not logits.size or min(size) < 1:
+        raise UsageError(f"logits of {logits.shape}, an image of {size}.")
+    (_, tops, downs), (_, lefts, rights) = (
+        _places(length, pixels) for length, pixels in zip(logits.shape, size[::-1], strict=False)
+    )
+    out = np.empty((size[1], size[0]), np.uint16)
+    largest_at(np.ascontiguousarray(logits), tops, downs, lefts, rights, out)
+    return out
+
+
+def nearest_of_grid(ids: npt.NDArray[np.uint16], size: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """Resizes ids to a width and height, nearest; places are those of torch's `interpolate`."""
+    (rows, _, _), (columns, _, _) = (
+        _places(length, pixels) for length, pixels in zip(ids.shape, size[::-1], strict=True)
+    )
+    return ids[rows[:, None], columns]
 
 
 def _places(length: int, pixels: int) -> tuple[Longs, Longs, Floats]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small_run import SMALL, job, run_stages
 
 from imagenets.cli import baseline
@@ -288,27 +289,29 @@ def test_the_rate_falls_from_base_to_final() -> None:
 
 
 def test_large_images_are_labelled_at_a_smaller_size() -> None:
-    logits = torch.randn(1, 3, 4, 8, generator=torch.Generator().manual_seed(0))
-    small = predict._full_size(logits, 50, 100)
-    large = predict._full_size(logits, 1024, 2048)
+    logits = np.random.default_rng(0).standard_normal((4, 8, 3)).astype(np.float32)
+    small = predict._full_size(logits, (100, 50))
+    large = predict._full_size(logits, (2048, 1024))
     assert small.shape == (50, 100)
     assert large.shape == (1024, 2048)
     centres = large[512::1024, 1024::2048]
-    assert torch.equal(centres, small[25:26, 50:51])
+    assert np.array_equal(centres, small[25:26, 50:51])
 
 
-def test_the_smaller_size_of_large_images_is_rounded_down() -> None:
-    logits = torch.zeros(1, 2, 4, 8)
-    seen: list[tuple[int, int]] = []
-
-    def note(x: torch.Tensor, size: tuple[int, int], **_: Any) -> torch.Tensor:
-        seen.append(size)
-        return torch.zeros(1, x.shape[1], *size)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict.F, "interpolate", note)
-        predict._full_size(logits, 1100, 1650 + 1)
-    assert seen[0] == (1000, 1500)  # 1500.9
+@pytest.mark.parametrize(
+    ("size", "between"),
+    [((1000, 1000), (1000, 1000)), ((1651, 1100), (1500, 1000)), ((1001, 1000), (1001, 1000))],
+)
+def test_above_a_megapixel_ids_are_those_of_a_height_of_1000(
+    size: tuple[int, int], between: tuple[int, int]
+) -> None:
+    """1651 x 1100 comes by way of a width of 1500.9, rounded down."""
+    logits = np.random.default_rng(0).standard_normal((9, 13, 5)).astype(np.float32)
+    maps = torch.from_numpy(logits).permute(2, 0, 1)[None].contiguous()
+    middle = F.interpolate(maps, between[::-1], mode="bilinear", align_corners=False)
+    whole = F.interpolate(middle.argmax(1)[None].float(), size[::-1], mode="nearest")[0, 0]
+    found = predict._full_size(logits, size)
+    assert (found != whole.numpy()).mean() < 1e-5
 
 
 def test_presets_hold_the_published_numbers() -> None:

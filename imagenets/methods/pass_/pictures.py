@@ -78,8 +78,7 @@ def predict_pictures(
     for batch in run.batches(pictures, batches, crop, "predict: photographs"):
         indices = dict(zip(batch.names, batch.indices.tolist(), strict=True))
         for name, found in segment(network, batch, pictures):
-            ids = found.cpu().numpy()
-            ids = ids if matched is None else matching.apply(matched, ids)
+            ids = found if matched is None else matching.apply(matched, found)
             write_mask(out / "masks" / f"{name}.png", ids)
             shown = _overlay(pictures.pixels(indices[name]), ids, labels)
             path = out / "overlays" / f"{name}.{kind}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from imagenets.core.pool import available_cpus
 from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
@@ -17,7 +19,6 @@ from imagenets.data.loader.readable import Readable
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.mask_files import (
     PREDICTS,
-    by_size,
     finish,
     masks_result,
     unfinished,
@@ -25,11 +26,14 @@ from imagenets.methods.pass_.mask_files import (
 )
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_segmentation
+from imagenets.pixels.grids import largest_of_grid, nearest_of_grid
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
 
+Ids = npt.NDArray[np.uint16]
+
 LARGE = 1_000_000
-"""Pixels above which logits are not brought to the full size: K + 1 maps of it would not fit."""
+"""Pixels above which logits are brought to a height of 1000, as published, and ids to the rest."""
 
 LARGE_HEIGHT = 1000
 
@@ -44,35 +48,34 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
     for batch in run.batches(data, batches, crop, f"predict: {split}"):
         for name, ids in segment(network, batch, data):
-            write_mask(folder / split / f"{name}.png", ids.cpu().numpy())
+            write_mask(folder / split / f"{name}.png", ids)
     finish(folder, split, len(data))
     return {"images": len(data)}
 
 
-@torch.inference_mode()
-def segment(network: SegmentationNet, batch: Batch, data: Readable) -> Iterator[tuple[str, Tensor]]:
-    """Segments a batch of resized images: for each its name and H x W int64 ids 0..K.
+def segment(network: SegmentationNet, batch: Batch, data: Readable) -> Iterator[tuple[str, Ids]]:
+    """Segments a batch of resized images: for each its name and H x W uint16 ids 0..K.
 
     Args:
         network: Trained.
         batch: n x 3 x h x w uint8 images.
         data: Where they are from.
     """
-    logits = network(normalize(batch.crops.float() / 255))
-    for positions, (height, width) in by_size(data.sizes_of(batch.indices.cpu().numpy())):
-        for position in positions.tolist():  # K + 1 maps at full size: one image at a time
-            yield batch.names[position], _full_size(logits[position, None], height, width)
+    with torch.inference_mode():
+        logits = network(normalize(batch.crops.float() / 255))
+        grids = logits.float().permute(0, 2, 3, 1).cpu().numpy()
+    sizes = data.sizes_of(batch.indices.cpu().numpy()).tolist()
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        yield from zip(batch.names, pool.map(_full_size, grids, sizes), strict=True)
 
 
-def _full_size(logits: Tensor, height: int, width: int) -> Tensor:
-    """Turns 1 x (K + 1) x h x w logits into H x W ids."""
-    large = height * width > LARGE
-    size = (LARGE_HEIGHT, int(width * LARGE_HEIGHT / height)) if large else (height, width)
-    scaled = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-    ids = scaled.argmax(1)
-    if large:
-        ids = F.interpolate(ids[None].float(), (height, width), mode="nearest")[0].long()
-    return ids[0]
+def _full_size(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> Ids:
+    """Turns h x w x (K + 1) logits into the ids of an image of a width and height."""
+    width, height = size
+    if height * width <= LARGE:
+        return largest_of_grid(logits, (width, height))
+    ids = largest_of_grid(logits, (int(width * LARGE_HEIGHT / height), LARGE_HEIGHT))
+    return nearest_of_grid(ids, (width, height))
 
 
 def _stage(split: str) -> Stage:
