@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import logging
 import sys
@@ -31,6 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if tuple(words[: len(spelled)]) == spelled:
             program = " ".join(("imagenets-evaluate", *spelled))
             return run_verb(verb, program, words[len(spelled) :])
+    if words and not words[0].startswith("-"):
+        names = [" ".join(spelled) for spelled in inner]
+        near = difflib.get_close_matches(" ".join(words[:1]), names, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        known = ", ".join(sorted(names))
+        print(f"error: there is no {words[0]!r}.{hint} Choose {known}, or --pred.", file=sys.stderr)
+        return 2
     return run_verb(VERB, "imagenets-evaluate", words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class Seen:
         heat: Of the target's shape; zeros where there is no object to find. None with a fault.
         fault: What is wrong with the map.
         resized: Whether it came at the image's size, and the view is another.
+        unclear: Whether image and view have one size, so that it may be either's.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Seen:
     heat: Map | None
     fault: Fault | None = None
     resized: bool = False
+    unclear: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,14 @@ class Reader:
         view: What the method saw; None: whole images.
         maps: The heat maps by name.
         partners: Name of each image -> that of its map; None: it has none.
+        at: Whose size the maps have; None: the view's where that fits.
     """
 
     data: ImageNetS
     view: View | None
     maps: Mapping[str, StoredMap]
     partners: Mapping[str, str | None]
+    at: Literal["image", "view"] | None = None
 
     def chunks(self) -> Iterator[list[Seen]]:
         """All images, some at a time, in the order of the data set."""
@@ -83,11 +87,21 @@ class Reader:
         heat = self._stored(name)
         if isinstance(heat, Fault):
             return Seen(name, target, target_id, None, heat)
-        if heat.shape == target.shape:
+        if self.view is not None and heat.shape[::-1] == size and self.at != "view":
+            unclear = heat.shape == target.shape and self.at is None
+            if not unclear:
+                seen = self.view.heat(heat, size, "image")
+                return Seen(name, target, target_id, seen, resized=True)
+            return Seen(name, target, target_id, heat, unclear=not self._is_whole(size))
+        if heat.shape == target.shape and (self.view is None or self.at != "image"):
             return Seen(name, target, target_id, heat)
-        if self.view is not None and heat.shape[::-1] == size:
-            return Seen(name, target, target_id, self.view.heat(heat, size), resized=True)
         return Seen(name, target, target_id, None, self._misfit(name, heat, size))
+
+    def _is_whole(self, size: tuple[int, int]) -> bool:
+        """Whether the view shows an image of this size as it is."""
+        assert self.view is not None
+        frame = self.view.frame(*size)
+        return frame.window.full == frame.window.size == size
 
     def _stored(self, name: str) -> Map | Fault:
         partner = self.partners[name]

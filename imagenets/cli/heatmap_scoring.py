@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from imagenets.cli.heatmap_reading import Reader, Seen
 from imagenets.cli.options import add_all, add_json, add_root
@@ -63,6 +63,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "then have the view's size, or the image's and are resized (default: whole images)",
     )
     parser.add_argument(
+        "--maps-at",
+        choices=("image", "view"),
+        help="whose size the maps have, where the image and the view have the same (default: the "
+        "view's, with a warning)",
+    )
+    parser.add_argument(
         "--bootstrap", type=int, metavar="R", help="intervals from R samples of the images"
     )
     parser.add_argument("--seed", type=int, default=0, help="of what is random (default: 0)")
@@ -98,18 +104,28 @@ class Measured:
         baselines: Those of the baselines by name, where they were asked for.
         constant: Names of images whose map is constant.
         resized: How many maps came at their image's size and were brought into the view.
+        unclear: How many were taken as of the view's size, which is their image's, too.
         extra: Names of maps that belong to no image.
+        outside: How many maps are of images that were left out by a list.
     """
 
     maps: LocalizationMetrics
     baselines: dict[str, LocalizationMetrics]
     constant: list[str]
     resized: int
+    unclear: int
     extra: list[str]
+    outside: int
 
 
 def measure(
-    path: Path, data: ImageNetS, view: View | None, *, baselines: bool, seed: int = 0
+    path: Path,
+    data: ImageNetS,
+    view: View | None,
+    *,
+    baselines: bool,
+    at: Literal["image", "view"] | None = None,
+    seed: int = 0,
 ) -> Measured:
     """Measures stored heat maps against the targets of a data set.
 
@@ -118,6 +134,7 @@ def measure(
         data: With target="label".
         view: What the method saw; None: whole images.
         baselines: Whether to measure the baselines as well.
+        at: Whose size the maps have; None: the view's where that fits.
         seed: Of the random baseline.
 
     Raises:
@@ -137,11 +154,12 @@ def measure(
         name: LocalizationEvaluator(len(data.classes), data.class_names) for name in names
     }
     faults: list[Fault] = []
-    resized = 0
+    resized = unclear = 0
     with bar("measuring", len(data)) as shown:
-        for chunk in Reader(data, view, maps, partners).chunks():
+        for chunk in Reader(data, view, maps, partners, at).chunks():
             faults += [seen.fault for seen in chunk if seen.fault]
             resized += sum(seen.resized for seen in chunk)
+            unclear += sum(seen.unclear for seen in chunk)
             if not faults:
                 _update(evaluators, chunk, seed)
             shown.update(len(chunk))
@@ -149,11 +167,19 @@ def measure(
         example = next(iter(maps.values())).where
         found = f"found: {path} holds {len(maps):,} heat maps such as {example}"
         raise BadMapsError(faults, len(data), found)
+    own = evaluators.pop("maps").compute()
+    if own.without_target == own.images:
+        raise UsageError(
+            f"none of the {own.images:,} images shows its object{f' in {view}' if view else ''}: "
+            "there is nothing to measure."
+        )
     computed = {name: evaluator.compute() for name, evaluator in evaluators.items()}
-    own = computed.pop("maps")
     table = own.per_image
     constant = [name for name, flat in zip(table.names, table.constant, strict=True) if flat]
-    return Measured(own, computed, constant, resized, extra)
+    known = {*data.whole.names, *(name.partition("/")[2] for name in data.whole.names)}
+    foreign = [name for name in extra if name not in known]
+    outside = len(extra) - len(foreign)
+    return Measured(own, computed, constant, resized, unclear, foreign, outside)
 
 
 def _update(
@@ -181,6 +207,19 @@ def tell(found: Measured, path: Path, view: View | None) -> None:
         log.info(
             "%s: %d maps of their image's size are resized bilinearly to the view %s",
             *(path, found.resized, view),
+        )
+    if found.outside:
+        log.info("%s: %d maps of images outside the list are not used", path, found.outside)
+    if found.unclear:
+        log.warning(
+            "%s: %d images have the size of the view %s: their maps are taken as seen through it. "
+            "Say so with --maps-at view, or --maps-at image if they show the whole image.",
+            *(path, found.unclear, view),
+        )
+    if found.maps.without_energy:
+        log.warning(
+            "%s: %d maps have no value above 0: their energy counts 0",
+            *(path, found.maps.without_energy),
         )
     for names, what in (
         (found.constant, "are constant: they point nowhere"),

@@ -34,7 +34,9 @@ def _run(arguments: argparse.Namespace) -> None:
         if path and not path.parent.is_dir():
             raise MissingError(f"{path}: there is no folder {path.parent}. Make it first.")
     data, view = scoring.open_targets(arguments)
-    found = scoring.measure(arguments.maps, data, view, baselines=True, seed=arguments.seed)
+    found = scoring.measure(
+        arguments.maps, data, view, baselines=True, at=arguments.maps_at, seed=arguments.seed
+    )
     scoring.tell(found, arguments.maps, view)
     own = found.maps
     if arguments.csv and own.classes:
@@ -51,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> None:
             "baselines": {name: one.as_dict() for name, one in found.baselines.items()},
             "constant": found.constant,
             "resized": found.resized,
+            "unclear": found.unclear,
             "extra": found.extra,
         }
         if sure:

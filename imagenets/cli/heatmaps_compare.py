@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,13 +25,18 @@ def _run(arguments: argparse.Namespace) -> None:
 
     data, view = scoring.open_targets(arguments)
     paths = (arguments.a, arguments.b)
-    both = [scoring.measure(path, data, view, baselines=False) for path in paths]
+    both = [
+        scoring.measure(path, data, view, baselines=False, at=arguments.maps_at) for path in paths
+    ]
     for measured, path in zip(both, paths, strict=True):
         scoring.tell(measured, path, view)
     a, b = (measured.maps for measured in both)
     found = compare(a, b, arguments.bootstrap, arguments.level, arguments.seed)
     if arguments.json:
-        print(json.dumps({name: asdict(one) for name, one in found.items()}))
+        plain = {name: asdict(one) for name, one in found.items()}
+        for one in plain.values():  # JSON has no NaN
+            one["p"] = None if math.isnan(one["p"]) else one["p"]
+        print(json.dumps(plain))
     else:
         print(difference_text(found, arguments.level))
 

@@ -185,12 +185,15 @@ def pair(
 
 
 def _by_key(names: Sequence[str], nested: bool) -> dict[str, str]:
-    keys = {(name if nested else name.rpartition("/")[2]): name for name in names}
-    if len(keys) < len(names):
-        raise UsageError(
-            "masks lie flat on one side, and on the other two classes have a mask of the same "
-            "name. Give both as <wnid>/<stem>.png."
-        )
+    keys: dict[str, str] = {}
+    for name in names:
+        key = name if nested else name.rpartition("/")[2]
+        if key in keys:
+            raise UsageError(
+                f"{keys[key]} and {name} have the same name, and some names have no class "
+                "folder. Give all as <wnid>/<stem>."
+            )
+        keys[key] = name
     return keys
 
 

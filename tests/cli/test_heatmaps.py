@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from tiny import CLASSES, Tiny, jpeg, tiny
+from world import World
 
-from imagenets import ImageNetS
+from imagenets import ImageNetS, masks
 from imagenets.cli import evaluate, main
 from imagenets.data.dataset.views import named
 from imagenets.evaluation.localization import BASELINES, MEASURES, LocalizationEvaluator
@@ -234,7 +236,7 @@ def test_what_is_wrong_is_listed_and_nothing_measured(
     assert f"not finite: {tmp_path / odd}.npy" in err
     assert f"unreadable: {tmp_path / broken}.npy: not a readable heat map" in err
     assert f"{coloured}.png: not a readable heat map" in err
-    assert "a picture of colours" in err
+    assert "its mode is RGB, not one grey channel" in err
     assert f"found: {tmp_path} holds" in err
     assert "Traceback" not in err
 
@@ -283,7 +285,7 @@ def test_mistakes_are_told(
         Path(name).write_text("no heat maps")
     found, out, err = run(capsys, *words, "--root", tiny_root)
     assert (found, out) == (code, "")
-    assert err.startswith("error: ")
+    assert "error: " in err
     assert message in err
 
 
@@ -314,3 +316,102 @@ def test_two_methods_are_compared(
     assert found["roc_auc"]["p"] <= 0.05
     assert call(list(map(str, words))) == 0
     assert re.search(r"roc_auc +50\.00 +\d+\.\d\d +\+\d+.* \*\n", capsys.readouterr().out)
+
+
+def test_the_size_that_maps_have_can_be_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(tmp_path / "world", squares())
+    assert world.run() == 0
+    capsys.readouterr()
+    data = ImageNetS(world.root, "validation", "3", target="label").subset_present()
+    rng = np.random.default_rng(0)
+    maps = {name: rng.random((32, 32), np.float32) for name in data.names}
+    FORMS["npy"](tmp_path / "maps", maps)
+    words = (tmp_path / "maps", world.root, "--view", "resize64-crop32")
+    unclear, image, view = (
+        scored(capsys, *words, *more)
+        for more in ((), ("--maps-at", "image"), ("--maps-at", "view"))
+    )
+    assert (unclear["unclear"], image["unclear"], view["unclear"]) == (len(data), 0, 0)
+    assert (unclear["resized"], image["resized"], view["resized"]) == (0, len(data), 0)
+    assert unclear["maps"] == view["maps"] != image["maps"]
+    code, _, err = run(capsys, "--maps", *words[:1], "--root", *words[1:])
+    assert code == 0
+    assert f"{len(data)} images have the size of the view resize64-crop32" in err
+    code, _, err = run(capsys, "--maps", *words[:1], "--root", *words[1:], "--maps-at", "view")
+    assert "taken as seen" not in err
+
+
+def squares() -> Tiny:
+    """All validation images of 32 x 32 pixels."""
+    made = tiny(train=8, val=4)
+    made.val = {stem: jpeg(number, (32, 32)) for number, stem in enumerate(made.val)}
+    made.members = {
+        name: masks.encode(np.full((32, 32), 1 + CLASSES.index(name.split("/")[-2])))
+        if "validation" in name
+        else data
+        for name, data in made.members.items()
+    }
+    return made
+
+
+def test_maps_of_images_outside_the_list_are_no_strangers(
+    data: ImageNetS, maps: Maps, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data.subset_present()[:3].save_list(tmp_path / "few.txt")
+    FORMS["npy"](tmp_path / "maps", maps)
+    words = ["--maps", tmp_path / "maps", "--root", tiny_root, "--list", tmp_path / "few.txt"]
+    code, _, err = run(capsys, *words)
+    assert code == 0
+    assert f"{len(data) - 3} maps of images outside the list are not used" in err
+    assert "belong to no image" not in err
+
+
+def test_a_view_without_any_object_is_refused(
+    maps: Maps, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FORMS["npy"](tmp_path, maps)
+    code, out, err = run(
+        capsys, "--maps", tmp_path, "--root", tiny_root, "--view", "resize999-crop2"
+    )
+    assert (code, out) == (2, "")
+    assert "none of the 12 images shows its object in resize999-crop2" in err
+
+
+def test_maps_without_energy_are_told(
+    maps: Maps, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FORMS["npy"](tmp_path, {name: -one.astype(np.float32) - 1 for name, one in maps.items()})
+    _, _, err = run(capsys, "--maps", tmp_path, "--root", tiny_root)
+    assert "maps have no value above 0: their energy counts 0" in err
+
+
+def test_names_with_the_suffix_of_the_image_are_known(
+    data: ImageNetS, maps: Maps, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FORMS["npy"](tmp_path, {f"{name}.JPEG": one for name, one in maps.items()})
+    assert scored(capsys, tmp_path, tiny_root)["maps"]["images"] == len(data)
+
+
+def test_one_array_without_names_is_told(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["maps"] = np.zeros((4, 3, 3))
+    code, _, err = run(capsys, "--maps", tmp_path / "all.h5", "--root", tiny_root)
+    assert code == 1
+    assert "`maps` has no `names` beside it" in err
+
+
+def test_a_folder_of_other_files_says_what_it_holds(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.pt").touch()
+    _, _, err = run(capsys, "--maps", tmp_path, "--root", tiny_root)
+    assert "It holds others, such as a.pt." in err
+
+
+def test_a_misspelt_word_of_the_door_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["heatmap", "--maps", "x"]) == 2
+    assert "there is no 'heatmap'. Did you mean 'heatmaps'?" in capsys.readouterr().err

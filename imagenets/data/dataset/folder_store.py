@@ -42,6 +42,9 @@ class FolderStore:
     def where(self, row: int) -> str:
         return self._images.where(row)
 
+    def mask_where(self, row: int) -> str:
+        return self.where(row) if self._masks is None else self._masks.where(row)
+
     def image(self, row: int) -> bytes:
         return self._images.read(row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, overload
@@ -14,16 +15,19 @@ from torch.utils.data import Dataset
 from typing_extensions import TypeVar
 
 from imagenets import masks
+from imagenets.classes import ilsvrc_classes
 from imagenets.data.dataset.folder_opening import open_folders
 from imagenets.data.dataset.opening import open_store
 from imagenets.data.dataset.sample import Sample
 from imagenets.data.dataset.split import Split
 from imagenets.data.dataset.store import REPLACE, UNLIKE, Store
-from imagenets.data.dataset.targets import OBJECT, target_of
+from imagenets.data.dataset.targets import OBJECT, settled, target_of
 from imagenets.data.dataset.tv_tensors import wrapped
 from imagenets.errors import CorruptError, UsageError
 from imagenets.palette import overlay, with_key
 from imagenets.pixels.image import DecodeError, decode
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T", covariant=True, default=Sample)
 U = TypeVar("U")
@@ -108,6 +112,11 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
     def _finish(
         self, transform: Callable[[Sample], Any] | None, target: Literal["label"] | None
     ) -> None:
+        if transform is not None and not callable(transform):
+            raise UsageError(
+                f"transform is {transform!r}: give a function of a sample, such as "
+                "ResizeCrop(256, 224) or views.named('resize256-crop224')."
+            )
         self.transform, self.target = transform, target
         if target is None:
             return
@@ -115,6 +124,12 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             raise UsageError(f'there is no target {target!r}: give "label", or leave it out.')
         self._need_masks()
         _ = self.target_ids  # raises where no list tells them
+        if self.source_classes != ilsvrc_classes():
+            log.warning(
+                "tier %s has classes that are none of ILSVRC's: `ilsvrc` counts its own "
+                "source_classes, and is no ImageNet-1k label",
+                self.tier,
+            )
 
     @overload
     @classmethod
@@ -210,6 +225,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             return sample
         made: Any = self.transform(wrapped(sample))
         if self.target is not None and isinstance(made, dict) and "target" in made:
+            made["target"] = settled(made["target"])
             made["present"] = bool((made["target"] == OBJECT).any())
         return made
 

@@ -128,10 +128,20 @@ class StoredMask:
     def ids(self) -> masks.Ids:
         """The mask, H x W uint16 ids; raises like `read`."""
         data = self.stored()
-        return data if isinstance(data, np.ndarray) else masks.decode(data, f"{self}: mask")
+        ids = data if isinstance(data, np.ndarray) else masks.decode(data, f"{self}: mask")
+        odd = ids[(ids > len(self.store.classes)) & (ids != masks.IGNORED)]
+        if odd.size:
+            raise CorruptError(
+                f"{self}: the mask has id {odd[0]}; ids of this tier are 0 to "
+                f"{len(self.store.classes)}, and 1000. Take the masks of this tier."
+            )
+        return ids
 
     def __str__(self) -> str:
-        return f"{self.store.where(self.row)} ({self.store.name(self.row)})"
+        name = self.store.name(self.row)
+        if isinstance(self.labels, MaskFolder):
+            return str(self.labels.folder / f"{name}.png")
+        return f"{self.store.mask_where(self.row)} ({name})"
 
 
 class Names(Sequence[str]):

@@ -60,6 +60,9 @@ class ShardStore:
         shard, index = self._find(row)
         return f"{self._readers[shard].path}: sample {index}"
 
+    def mask_where(self, row: int) -> str:
+        return self.where(row)
+
     def image(self, row: int) -> memoryview:
         shard, index = self._find(row)
         return self._reader(shard).image(index)

@@ -26,6 +26,7 @@ from imagenets.data.dataset.subsets import (
 )
 from imagenets.data.dataset.targets import Labels, labels_of
 from imagenets.errors import MissingError, UsageError
+from imagenets.tiers import MASKED_SPLITS
 
 
 class Split:
@@ -183,6 +184,11 @@ class Split:
         wanted = {self._class_id(one) for one in classes}
         return self._view(self._all_rows()[np.isin(self.class_ids, list(wanted))])
 
+    @property
+    def whole(self) -> Self:
+        """All samples of the split, of a view too."""
+        return self if self._rows is None else self._view(None)
+
     def subset(self, indices: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Self:
         """A view of the samples at these indices, in this order.
 
@@ -294,9 +300,13 @@ class Split:
 
     def _need_masks(self) -> None:
         if not self.has_masks:
+            what = f"the split {self.split} of tier {self.tier} has no masks here"
+            if self._store.has_masks:
+                raise UsageError(f"{what}: leave masks=False out.")
+            if self.split not in MASKED_SPLITS:
+                raise UsageError(f"{what}: only those of {', '.join(MASKED_SPLITS)} are published.")
             raise UsageError(
-                f"the split {self.split} of tier {self.tier} has no masks here. Leave masks=False "
-                "out; or prepare it again with the mask archive, or give `masks` to from_folders."
+                f"{what}. Prepare it again with the mask archive, or give `masks` to from_folders."
             )
 
     def _stored_mask(self, row: int) -> StoredMask:
@@ -323,7 +333,7 @@ class Split:
     def _of_rows(self, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return column if self._rows is None else column[self._rows]
 
-    def _view(self, rows: npt.NDArray[np.int64]) -> Self:
+    def _view(self, rows: npt.NDArray[np.int64] | None) -> Self:
         view = copy.copy(self)
         view._rows = rows
         return view

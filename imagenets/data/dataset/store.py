@@ -44,6 +44,9 @@ class Store(Protocol):
     def where(self, row: int) -> str:
         """The file to name in an error."""
 
+    def mask_where(self, row: int) -> str:
+        """The file of the mask, to name in an error."""
+
     def image(self, row: int) -> bytes | memoryview:
         """The encoded image."""
 

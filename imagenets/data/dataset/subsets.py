@@ -43,6 +43,9 @@ def per_class(
     Raises:
         UsageError: A class has fewer, or `count` is none.
     """
+    for what, number in (("samples a class", count), ("for a seed", seed)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise UsageError(f"{number!r} {what}: give a whole number.")
     if count < 1:
         raise UsageError(f"{count} samples a class: give at least 1.")
     keys = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in names]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from imagenets.errors import UsageError
 from imagenets.masks import BACKGROUND, IGNORED
 from imagenets.tiers import TIERS
 
@@ -97,4 +98,28 @@ def target_of(ids: Tensor | Ids, target_ids: Tensor | Ids | int) -> Tensor | npt
     known = np.where(numbers == BACKGROUND, IGNORED, numbers).astype(ids.dtype)
     target: npt.NDArray[np.uint8] = (ids == known).astype(np.uint8)
     target[ids == IGNORED] = LEFT_OUT
+    return target
+
+
+def settled(target: Any) -> Any:
+    """A target after a transform: what the transform ignored in the mask is ignored here, too.
+
+    A transform that fills what comes in from outside with 1000, as it should for masks, leaves
+    1000 modulo 256 in bytes: that becomes 255.
+
+    Args:
+        target: What became of a target; of other types than uint8 it is left as it is.
+
+    Raises:
+        UsageError: It holds values that no target has, as after bilinear resizing.
+    """
+    if not isinstance(target, Tensor) or target.dtype != torch.uint8:
+        return target
+    target = torch.where(target == IGNORED % 256, LEFT_OUT, target).to(torch.uint8)
+    odd = target[(target != 0) & (target != OBJECT) & (target != LEFT_OUT)]
+    if odd.numel():
+        raise UsageError(
+            f"after the transform the target holds {int(odd[0])}: it must be 0, 1 or 255. Move it "
+            "by nearest pixels, as a mask; fill what comes in with 1000 (in masks) or 255."
+        )
     return target

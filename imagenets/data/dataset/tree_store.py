@@ -68,6 +68,9 @@ class TreeStore:
     def where(self, row: int) -> str:
         return str(self._base / self._split / f"{self.name(row)}.JPEG")
 
+    def mask_where(self, row: int) -> str:
+        return str(self._masks / f"{self.name(row)}.png")
+
     def image(self, row: int) -> bytes:
         return _read(self._base / self._split / f"{self.name(row)}.JPEG")
 

@@ -168,13 +168,16 @@ class View(ABC):
         """
         return self._labels(target, LEFT_OUT)
 
-    def heat(self, values: Array, size: tuple[int, int]) -> Array:
+    def heat(
+        self, values: Array, size: tuple[int, int], at: Literal["image", "view"] | None = None
+    ) -> Array:
         """The view of a heat map, which comes at the image's size or at the view's.
 
         Args:
-            values: H x W numbers, an array or a tensor on the CPU. One of S x S is taken as seen
-                through the view already and left as it is, also where the image has that size.
+            values: H x W numbers, an array or a tensor on the CPU.
             size: Width and height of the image.
+            at: Whose size the map has; None: the view's where it is S x S, also where the image
+                has that size.
 
         Returns:
             float32 S x S of the same kind, resized bilinearly with antialias whatever the view's
@@ -184,15 +187,15 @@ class View(ABC):
             UsageError: The map has another size or is not made of real numbers.
         """
         if isinstance(values, Tensor):
-            return torch.from_numpy(self.heat(on_cpu(values), size))
+            return torch.from_numpy(self.heat(on_cpu(values), size, at))
         if values.ndim != 2 or values.dtype.kind not in "fiub":
             raise UsageError(
                 f"a heat map is H x W real numbers, not {values.dtype} of {values.shape}."
             )
         values = values.astype(np.float32, copy=False)
-        if values.shape == (self.size, self.size):
+        if values.shape == (self.size, self.size) and at != "image":
             return values
-        if values.shape[::-1] != tuple(size):
+        if values.shape[::-1] != tuple(size) or at == "view":
             raise UsageError(
                 f"a heat map of {values.shape[1]} x {values.shape[0]} pixels fits neither the "
                 f"image ({size[0]} x {size[1]}) nor the view {self} ({self.size} x {self.size})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def intervals(
 ) -> dict[str, Interval]:
     """Percentile intervals of every average over images and, as `macro_...`, over classes.
 
-    Random weights of the images, as for the segmentation metrics (see `evaluation.bootstrap`).
+    Random weights of the images, as for the segmentation metrics (see `evaluation.bootstrap`); the
+    classes are held fixed: other classes are not what an interval of `macro_...` speaks of.
     The pooled measures have none: the values of each image are not kept.
 
     Args:
@@ -87,7 +89,7 @@ def intervals(
         seed: The same seed gives the same samples.
 
     Raises:
-        UsageError: No image has a target, fewer than 2 samples, or a level outside 0..1.
+        UsageError: Fewer than 2 images with a target or 2 samples, or a level outside 0..1.
     """
     sums = ImageSums(metrics.per_image, _undefined(metrics.per_image))
     _check_any(metrics.per_image)
@@ -103,7 +105,9 @@ def compare(
 ) -> dict[str, Difference]:
     """Tests two methods against each other on the same images, paired by name.
 
-    A measure takes the images in which both methods have a value.
+    A measure takes the images in which both methods have a value. Averages over classes,
+    `macro_...`, have an interval and no p-value (NaN): the interval holds the classes fixed, and
+    swapping the methods image by image does not.
 
     Args:
         a: Of the first method.
@@ -120,7 +124,11 @@ def compare(
     _check_any(first)
     undefined = _undefined(first) | _undefined(second)
     one, two = ImageSums(first, undefined), ImageSums(second, undefined)
-    return compare_sums(one, two, one.names, samples, level, seed)
+    found = compare_sums(one, two, one.names, samples, level, seed)
+    return {
+        name: replace(item, p=float("nan")) if name.startswith(MACRO) else item
+        for name, item in found.items()
+    }
 
 
 def _check_pairs(a: ImageTable, b: ImageTable) -> None:
@@ -150,8 +158,9 @@ def _check_pairs(a: ImageTable, b: ImageTable) -> None:
 
 
 def _check_any(table: ImageTable) -> None:
-    if not table.pixels.any():
-        raise UsageError("there is nothing to resample: no image has a target.")
+    count = int((table.pixels > 0).sum())
+    if count < 2:
+        raise UsageError(f"there is nothing to resample: {count} images have a target, not 2.")
 
 
 def _undefined(table: ImageTable) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from imagenets.errors import UsageError
 from imagenets.evaluation.localization.inputs import Block, bad_target, blocks, called
 from imagenets.evaluation.localization.measures import BINS, NAMES, RADIUS, SHARE
 from imagenets.evaluation.localization.metrics import LocalizationMetrics, summarize
+
+log = logging.getLogger(__name__)
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -112,12 +115,14 @@ class LocalizationEvaluator:
         """Adds one image or a batch; nothing of it where there is an error.
 
         Args:
-            heat: H x W or N x H x W, or a list of H x W maps of different sizes: NumPy arrays or
-                tensors of any device, floats of 16 to 64 bits (bfloat16 too) or integers. Larger
-                is more of the object; negative and infinite values are fine (see `MEASURES`).
+            heat: H x W, N x H x W or N x 1 x H x W, or a list of H x W maps of different sizes:
+                NumPy arrays or tensors of any device, floats of 16 to 64 bits (bfloat16 too) or
+                integers. Larger is more of the object; negative and infinite values are fine (see
+                `MEASURES`).
             target: The same shape: 1 the object, 0 not, 255 ignored; uint8, or another integer
                 type with these values.
-            target_ids: Mask id of the label of each image, for averages over classes; a number
+            target_ids: Class id of the label in the tier (`batch.target_ids`, not its ImageNet-1k
+                label) of each image, for averages over classes; a number
                 for one image. 0: the label has no class.
             names: Of the images, which `compare` and the table of images need.
 
@@ -180,6 +185,11 @@ class LocalizationEvaluator:
             np.concatenate([getattr(part, column) for part in self._parts])
             for column in ("target_ids", "values", "facts")
         )
+        if not facts[:, 0].any():
+            log.warning(
+                "no image has a pixel of its object: in targets 1 is the object, 0 not, and 255 "
+                "ignored (of binary pictures of 0 and 255, give `picture > 0`)"
+            )
         known = None if self.classes is None else np.arange(1, self.classes + 1)
         return summarize(names, ids, values, facts, self._pooled, known, self.names)
 

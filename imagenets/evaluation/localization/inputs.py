@@ -38,7 +38,7 @@ def blocks(heat: Any, target: Any, names: list[str] | None) -> list[Block]:
     """Checks what `update` was given.
 
     Args:
-        heat: H x W, N x H x W, or a list of H x W of any sizes; arrays or tensors.
+        heat: H x W, N x H x W, N x 1 x H x W, or a list of H x W of any sizes; arrays or tensors.
         target: Likewise.
         names: Of the images; None where they have none.
 
@@ -81,6 +81,8 @@ def _batches(value: Any, kind: str) -> list[Array]:
             parts.append(array[None])
         return parts
     array = _array(value)
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
     if array.ndim not in (2, 3):
         raise UsageError(
             f"a {kind} must be H x W, a batch N x H x W; this has shape {array.shape}."

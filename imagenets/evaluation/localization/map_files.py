@@ -27,6 +27,10 @@ _GREY = ("L", "I;16", "I;16B", "I;16L", "I", "F")
 _HDF5 = (".h5", ".hdf5")
 
 
+class _NotGreyError(Exception):
+    """A picture that has other channels than one of grey values."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredMap:
     """One heat map, to be read where it is needed.
@@ -51,7 +55,7 @@ class StoredMap:
         try:
             with decoding():
                 values = self.load()
-        except (DecodeError, KeyError, zipfile.BadZipFile) as error:
+        except (DecodeError, KeyError, zipfile.BadZipFile, _NotGreyError) as error:
             raise CorruptError(f"{self.where}: not a readable heat map ({error}).") from error
         if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
             values = values[0] if values.shape[0] == 1 else values[:, :, 0]
@@ -69,7 +73,7 @@ def list_maps(path: Path) -> Mapping[str, StoredMap]:
     Args:
         path: A folder of files, one map each: .npy, .npz with one array, or a grey PNG or TIFF of
             8 or 16 bits (or floats). Or one .npz with an array for each name. Or one HDF5 file with
-            a dataset for each name, or with `maps` (N x H x W) and `names` (N strings).
+            a dataset for each name. Or either with `maps` (N x H x W) and `names` (N strings).
 
     Returns:
         Maps by name, sorted.
@@ -93,8 +97,22 @@ def list_maps(path: Path) -> Mapping[str, StoredMap]:
             f"{path}: give a folder of heat maps ({FORMS}), one .npz or one .h5 with all of them."
         )
     if not found:
-        raise MissingError(f"{path}: there is no heat map in it ({FORMS}, .h5).")
-    return dict(sorted(found.items()))
+        raise MissingError(f"{path}: there is no heat map in it ({FORMS}, .h5).{_others(path)}")
+    plain = {_plain(name): one for name, one in sorted(found.items())}
+    if len(plain) < len(found):
+        raise UsageError(f"{path}: two heat maps of one image, with and without .JPEG in the name.")
+    return plain
+
+
+def _plain(name: str) -> str:
+    """A name without the suffix that lists of images have."""
+    return name.removesuffix(".JPEG").removesuffix(".jpg")
+
+
+def _others(path: Path) -> str:
+    """What a folder without heat maps holds instead."""
+    first = next((file for file in sorted(path.rglob("*")) if file.is_file()), None)
+    return "" if first is None else f" It holds others, such as {first.name}."
 
 
 def _in_folder(folder: Path) -> dict[str, StoredMap]:
@@ -129,7 +147,7 @@ def _single(file: Path) -> npt.NDArray[Any]:
 def _grey(file: Path) -> npt.NDArray[Any]:
     with Image.open(io.BytesIO(file.read_bytes()), formats=["PNG", "TIFF"]) as image:
         if image.mode not in _GREY:
-            raise ValueError(f"its mode is {image.mode}: a picture of colours, not one grey value")
+            raise _NotGreyError(f"its mode is {image.mode}, not one grey channel of 8 or 16 bits")
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
         return np.asarray(image)
@@ -151,6 +169,8 @@ def _in_npz(path: Path) -> dict[str, StoredMap]:
         raise CorruptError(f"{path}: not a readable .npz ({error}).") from error
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise CorruptError(f"{path}: not a readable .npz. An array of its own is a .npy file.")
+    if {"maps", "names"} <= set(arrays.files):
+        return _in_one_array(path, arrays)
     return {
         name: StoredMap(f"{path}: {name}", partial(arrays.__getitem__, name))
         for name in arrays.files
@@ -162,8 +182,8 @@ def _in_hdf5(path: Path) -> dict[str, StoredMap]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise CorruptError(f"{path}: not a readable HDF5 file ({error}).") from error
-    if "maps" in file and "names" in file:
-        return _in_one_dataset(path, file)
+    if isinstance(file.get("maps"), h5py.Dataset) and file["maps"].ndim > 2:
+        return _in_one_array(path, file)
     found: dict[str, StoredMap] = {}
 
     def visit(name: str, item: Any) -> None:
@@ -174,7 +194,9 @@ def _in_hdf5(path: Path) -> dict[str, StoredMap]:
     return found
 
 
-def _in_one_dataset(path: Path, file: Any) -> dict[str, StoredMap]:
+def _in_one_array(path: Path, file: Any) -> dict[str, StoredMap]:
+    if "names" not in file:
+        raise CorruptError(f"{path}: `maps` has no `names` beside it: N strings, one for each map.")
     maps, names = file["maps"], [_text(name) for name in file["names"][()]]
     if len(maps) != len(names) or len(set(names)) != len(names):
         raise CorruptError(

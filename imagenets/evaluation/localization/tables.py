@@ -96,11 +96,11 @@ def difference_text(found: Mapping[str, Difference], level: float) -> str:
     for name, item in found.items():
         star = " *" if item.p <= 1 - level else ""
         between = f"{item.low:+.2f} to {item.high:+.2f}"
+        p = f"{'-':>7}" if np.isnan(item.p) else f"{item.p:7.4f}{star}"
         lines.append(
-            f"{name:<28}{item.a:8.2f}{item.b:8.2f}{item.b - item.a:+8.2f}  {between:^19} "
-            f"{item.p:7.4f}{star}"
+            f"{name:<28}{item.a:8.2f}{item.b:8.2f}{item.b - item.a:+8.2f}  {between:^19} {p}"
         )
-    lines.append(f"{MACRO}...: mean over classes, not over images")
+    lines.append(f"{MACRO}...: mean over classes, which are held fixed")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ from imagenets import CenterCrop, ImageNetS, Loader, collate, masks
 from imagenets.classes import ilsvrc_classes
 from imagenets.data.dataset.sample import Sample
 from imagenets.data.dataset.targets import labels_of, target_of
-from imagenets.errors import MissingError, UsageError
+from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.pixels.ragged import RaggedBatch
 from imagenets.tiers import TIERS
 
@@ -328,3 +328,63 @@ def test_every_label_of_the_published_lists(
     strangers = int((targets != data.class_ids).sum())
     found = (len(data), strangers, counts[0], counts[1:].min(), counts[1:].max(), *digests)
     assert found == FACTS[tier, split]
+
+
+def filled(sample: Sample) -> Sample:
+    """As a rotation that fills masks with 1000: bytes keep it modulo 256."""
+    mask, target = sample["mask"].clone(), sample["target"].clone()
+    mask[:2], target[:2] = 1000, 1000 % 256
+    return {**sample, "mask": mask, "target": target}
+
+
+def test_what_a_transform_ignores_is_ignored_in_the_target(tiny_root: Path) -> None:
+    data = ImageNetS(tiny_root, "validation", "3", transform=filled, target="label")
+    for sample in data:
+        np.testing.assert_array_equal(sample["target"] == 255, sample["mask"] == 1000)
+        assert set(sample["target"].unique().tolist()) <= {0, 1, 255}
+
+
+def test_a_target_resized_as_an_image_is_refused(tiny_root: Path) -> None:
+    def blurred(sample: Sample) -> Sample:
+        return {**sample, "target": sample["target"] // 2}
+
+    data = ImageNetS(tiny_root, "validation", "3", transform=blurred, target="label")
+    with pytest.raises(UsageError, match=r"target holds 127.*nearest"):
+        list(data)
+
+
+def test_a_transform_that_is_no_function_is_refused(tiny_root: Path) -> None:
+    with pytest.raises(UsageError, match=r"'resize256-crop224'.*views\.named"):
+        ImageNetS(tiny_root, "validation", "3", transform="resize256-crop224")  # type: ignore[call-overload]
+
+
+def test_labels_that_are_none_of_imagenet_1k_are_told(
+    tiny_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ImageNetS(tiny_root, "validation", "3")
+    assert not caplog.messages
+    ImageNetS(tiny_root, "validation", "3", target="label")
+    assert "no ImageNet-1k label" in caplog.text
+
+
+def test_a_mask_of_another_tier_is_refused_when_it_is_read(tmp_path: Path, tiny_root: Path) -> None:
+    data = ImageNetS(tiny_root, "validation", "3")[:1]
+    path = tmp_path / f"{data.names[0]}.png"
+    path.parent.mkdir()
+    path.write_bytes(masks.encode(np.full(data.mask(0).shape, 77, np.uint16)))
+    with pytest.raises(CorruptError, match=rf"{path}.*has id 77; ids of this tier are 0 to 3"):
+        data.with_masks(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("split", "arguments", "message"),
+    [
+        ("validation", {"masks": False}, "leave masks=False out"),
+        ("test", {}, "only those of train-semi, validation are published"),
+    ],
+)
+def test_why_there_is_no_mask(
+    tiny_root: Path, split: str, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        ImageNetS(tiny_root, split, "3", target="label", **arguments)
