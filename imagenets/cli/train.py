@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenets.cli import train_dry_run
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_device, add_run, decoding_workers, ranks, tier_and_run
 from imagenets.core.distributed import is_first
@@ -57,6 +58,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the pseudo labels as PNGs, too: pseudo-png/train/<wnid>/<stem>.png",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="take a few steps of each step, and say what all would take and what does not fit",
+    )
     add_device(parser)
 
 
@@ -79,7 +85,11 @@ def _run(arguments: argparse.Namespace) -> None:
     names += ["pseudo-png"] if arguments.png else []
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
-    stages = Stages(ALL_STAGES, Run(arguments.root, tier, out, config, device, workers, every))
+    run = Run(arguments.root, tier, out, config, device, workers, every)
+    if arguments.dry_run:
+        train_dry_run.show(run)
+        return
+    stages = Stages(ALL_STAGES, run)
     with ranks(device):
         stages.run(names)
         if is_first():
@@ -119,6 +129,7 @@ VERB = Verb(
     examples=(
         ("--root imagenet-s --split 50", "all steps with the published settings, or what is left"),
         ("--stages cluster,pseudo --device cuda", "two of the steps, on the GPU"),
+        ("--split 919 --dry-run", "time, memory and disk that it would take, and what would fit"),
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Row = TypeVar("Row")
 
@@ -55,11 +56,44 @@ def show_warnings_alone() -> None:
 def progress(
     rows: Iterable[Row], what: str, total: int | None = None, *, unit: str = "batch", first: int = 0
 ) -> Iterator[Row]:
-    """Shows a bar over some rows on a terminal, nothing elsewhere; `first` were there before."""
+    """Shows a bar over some rows on a terminal, nothing elsewhere; `first` were there before.
+
+    Inside `watched` nothing is shown: who watches is told of each row.
+    """
+    if _watchers:
+        watcher = _watchers[-1]
+        watcher.begin(what, total, first)
+        for row in rows:
+            yield row
+            watcher.passed(row)
+        return
     with bar(what, total, unit=unit, initial=first) as shown:
         for row in rows:
             yield row
             shown.update()
+
+
+class Watcher(Protocol):
+    """Who is told of the loops that show their progress."""
+
+    def begin(self, what: str, total: int | None, first: int) -> None:
+        """A loop begins; `first` of its `total` rows were there before."""
+
+    def passed(self, row: object) -> None:
+        """A row of it is done."""
+
+
+_watchers: list[Watcher] = []
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tells a watcher of all loops that show their progress within the block, in its stead."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
 
 
 def bar(what: str, total: int | None = None, *, unit: str = "image", **more: Any) -> Any:
