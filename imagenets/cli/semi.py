@@ -212,9 +212,10 @@ VERB = Verb(
     name="semi",
     summary="fine-tune a backbone on the images with labels, predict, score, pack",
     description="The semi-supervised protocol: fine-tunes a pretrained backbone with a linear head "
-    "on train-semi, the 1 % of images with labels, predicts the masks of validation and scores them; with --submit it packs "
-    "the masks of the test images. What was interrupted goes on with the same command. Tells which "
-    "of the given weights were taken over, which are missing and which are left over.",
+    "on train-semi, the 1 % of images with labels, predicts the masks of validation and scores "
+    "them; with --submit it packs the masks of the test images. What was interrupted goes on with "
+    "the same command. Tells which of the given weights were taken over, which are missing and "
+    "which are left over.",
     examples=(
         (
             "--model vit_base_patch16 --weights mae.pth --split 919",

@@ -60,8 +60,13 @@ def drop_rates(largest: float, blocks: int) -> list[float]:
     return [largest * block / max(1, blocks - 1) for block in range(blocks)]
 
 
-def set_drop_path(network: nn.Module, largest: float) -> None:
-    """Sets all drop paths of a network, whose blocks have one each, in their order."""
+def set_drop_path(network: nn.Module, largest: float) -> int:
+    """Sets all drop paths of a network, whose blocks have one each, in their order.
+
+    Returns:
+        How many there are.
+    """
     found = [module for module in network.modules() if isinstance(module, DropPath)]
     for module, rate in zip(found, drop_rates(largest, len(found)), strict=True):
         module.rate = rate
+    return len(found)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from imagenets.data.loader.crops import ShortSide
-from imagenets.data.loader.order import by_shape
 from imagenets.methods.pass_.mask_files import (
     PREDICTS,
     finish,
@@ -15,7 +13,7 @@ from imagenets.methods.pass_.mask_files import (
 )
 from imagenets.methods.semi.presets import Config
 from imagenets.methods.semi.run import load_network
-from imagenets.methods.semi.segment import BATCH, segment
+from imagenets.methods.semi.segment import segment, shared_out
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
 
@@ -26,8 +24,7 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     data = run.dataset(split)
     network = load_network(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
-    crop = ShortSide(run.config.side)
-    batches = by_shape(crop.shapes(data.sizes), min(BATCH, run.config.batch))
+    crop, batches = shared_out(run, network, data)
     for batch in run.batches(data, unfinished(batches, paths), crop, f"predict: {split}"):
         for _, name, ids in segment(network, batch, data):
             write_mask(folder / split / f"{name}.png", ids.cpu().numpy())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.data.augment import normalize
+from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
-from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.crops import Crop, ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.data.loader.readable import Readable
 from imagenets.evaluation.metrics import Evaluator
@@ -35,8 +37,7 @@ def evaluate(run: Run[Config], network: SegNet) -> dict[str, float]:
         `mIoU` and `mBIoU` in percent.
     """
     data, truth = run.dataset("validation"), run.dataset("validation", masks=True)
-    crop = ShortSide(run.config.side)
-    batches = by_shape(crop.shapes(data.sizes), min(BATCH, run.config.batch))
+    crop, batches = shared_out(run, network, data)
     evaluator = Evaluator(len(data.classes))
     network.eval()
     for batch in run.batches(data, batches, crop, "evaluate: validation"):
@@ -46,16 +47,29 @@ def evaluate(run: Run[Config], network: SegNet) -> dict[str, float]:
     return {"mIoU": found["mIoU"], "mBIoU": found["mBIoU"]}
 
 
+def shared_out(
+    run: Run[Config], network: SegNet, data: ImageNetS
+) -> tuple[Crop, list[npt.NDArray[np.int64]]]:
+    """How images come into a network, and batches of those that come in one shape."""
+    backbone = network.backbone
+    crop = backbone.crop(run.config.side)
+    if isinstance(crop, ShortSide):
+        shapes = crop.shapes(data.sizes)
+    else:
+        shapes = np.full((len(data), 2), crop.size)
+    return crop, list(by_shape(shapes, min(BATCH, run.config.batch)))
+
+
 @torch.inference_mode()
 def segment(network: SegNet, batch: Batch, data: Readable) -> Iterator[tuple[int, str, Tensor]]:
     """Segments a batch of resized images: for each its index, name and H x W int64 ids 0..K.
 
     Args:
         network: Trained.
-        batch: n x 3 x h x w uint8 images.
+        batch: n x 3 x h x w uint8 images, resized.
         data: Where they are from.
     """
-    logits = network(normalize(batch.crops.float() / 255))
+    logits = network(network.backbone.normalized(batch.crops))
     indices = batch.indices.cpu().numpy()
     rows = zip(indices.tolist(), batch.names, data.sizes_of(indices).tolist(), strict=True)
     for position, (index, name, (width, height)) in enumerate(rows):

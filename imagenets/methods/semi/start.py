@@ -63,7 +63,8 @@ def start(
         assert isinstance(backbone, RFConvNeXt)
         _take_rates(backbone, weights)
     else:
-        state = {name: value for name, value in state.items() if not name.startswith(_CLASSIFIER)}
+        own = {plain_name(name) for name in backbone.state_dict()}
+        state = {n: v for n, v in state.items() if n in own or not n.startswith(_CLASSIFIER)}
         state |= _kept(network)
     report = load_weights(network, state, source=str(weights), allow_partial=partial)
     log.info("%s: %s", weights, report)

@@ -15,6 +15,7 @@ from torch import Tensor
 from imagenets.data.augment import apply, draw
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import RandomResizedCrop
+from imagenets.errors import UsageError
 from imagenets.masks import IGNORED
 from imagenets.methods.semi.networks import SegNet, layers, make_network
 from imagenets.methods.semi.presets import Config
@@ -42,18 +43,17 @@ def train(run: Run[Config]) -> dict[str, float]:
     assert isinstance(run, SemiRun)
     config = run.config
     data = run.dataset(SPLIT, masks=True)
-    torch.manual_seed(config.seed)
-    network = make_network(config.model, len(data.classes))
-    start(network, run.weights, run.search, partial=config.partial)
-    network = run.place(network).train()
-    set_drop_path(network, config.drop_path)
+    network = starting_network(run, len(data.classes)).train()
+    backbone = network.backbone
     loader = run.training_loader(data, RandomResizedCrop(config.crop, config.scale))
-    if isinstance(network.backbone, RFConvNeXt):
-        network.backbone.set_interval(config.search_epochs * len(loader) * config.accumulate)
+    if isinstance(backbone, RFConvNeXt):
+        backbone.set_interval(config.search_epochs * len(loader) * config.accumulate)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw(batch.sizes, config.colors, generator)
-        images = apply(batch.crops, params, run.device, dtype=run.image_dtype)[0]
+        images = apply(
+            batch.crops, params, run.device, backbone.mean, backbone.std, run.image_dtype, True
+        )[0]
         torch.manual_seed(generator.initial_seed())  # of drop path, whatever ran before
         return {"loss": backward(run, network, images, batch.crop_masks)}
 
@@ -80,6 +80,25 @@ def train(run: Run[Config]) -> dict[str, float]:
         after_epoch=after_epoch,
     )
     return train_loop(run, training)
+
+
+def starting_network(run: SemiRun, num_classes: int) -> SegNet:
+    """Makes the network that training starts from, on the run's device.
+
+    Raises:
+        UsageError: The weights do not fit, or the backbone takes no crops of this size.
+    """
+    config = run.config
+    torch.manual_seed(config.seed)
+    network = make_network(config.model, num_classes)
+    backbone = network.backbone
+    if config.crop % backbone.patch or backbone.size not in (None, config.crop):
+        fits = backbone.size or f"a multiple of {backbone.patch}"
+        raise UsageError(f"--crop {config.crop}: {config.model} takes {fits} pixels.")
+    start(network, run.weights, run.search, partial=config.partial)
+    if not set_drop_path(network, config.drop_path) and config.drop_path:
+        log.info("note: %s has no drop path that could be set", config.model)
+    return run.place(network)
 
 
 def backward(run: Run[Config], network: SegNet, images: Tensor, masks: Tensor) -> Tensor:
