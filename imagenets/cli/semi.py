@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from imagenets import paths
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_device, add_run, decoding_workers, only_tier
+from imagenets.cli.options import add_device, add_run, decoding_workers, only_tier, ranks
+from imagenets.core.distributed import is_first
 from imagenets.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ def _run(arguments: argparse.Namespace) -> None:
         raise MissingError(f"{archive}: there is no folder {archive.parent}.")
     split = "test" if archive is not None else arguments.subset
     run = _made(arguments)
-    Stages(STAGES, run).run(["train", PREDICTS[split]])
+    with ranks(run.device):
+        Stages(STAGES, run).run(["train", PREDICTS[split]])
+        first = is_first()
+    if not first:
+        return
     place = run.out / PREDICTS[split] / split
     if archive is not None:
         _submit(run, archive, arguments.workers or None)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from imagenets.core.distributed import own_part, world
+
 
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of N x C x H x W maps."""
@@ -37,7 +39,8 @@ class DropPath(nn.Module):
     """Leaves out a residual branch of some samples (Huang et al., arXiv:1603.09382).
 
     In training every sample's branch is left out with probability `rate`, and the others are
-    scaled up so that the mean stays.
+    scaled up so that the mean stays. Ranks that start from the same seed leave out what one rank
+    with all their samples would.
 
     Args:
         rate: Probability, at least 0 and below 1.
@@ -51,8 +54,9 @@ class DropPath(nn.Module):
         """Takes a branch, samples first."""
         if not self.training or self.rate == 0:
             return x
-        kept = torch.rand(len(x), *(1,) * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (kept.to(x.dtype) / (1 - self.rate))
+        drawn = own_part(torch.rand(len(x) * world(), device=x.device))
+        kept = (drawn >= self.rate).to(x.dtype) / (1 - self.rate)
+        return x * kept.view(-1, *(1,) * (x.ndim - 1))
 
 
 def drop_rates(largest: float, blocks: int) -> list[float]:

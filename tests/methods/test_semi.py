@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from ranks import run_ranks
 from torch import Tensor, nn
 
 from imagenets import masks
@@ -273,9 +274,10 @@ def test_it_predicts_and_scores(tiny_root: Path, tmp_path: Path) -> None:
     with torch.inference_mode():
         image = short_side(data[0]["image"], 32)[None]
         logits = network(normalize(image.float() / 255))
-    ids = segment.full_size(logits, *data[0]["mask"].shape)
+    height, width = data[0]["mask"].shape
+    ids = segment.full_size(logits[0].permute(1, 2, 0).numpy(), (width, height))
     stored = masks.load(tmp_path / "predict" / "validation" / f"{name}.png")
-    assert (stored == ids.numpy()).mean() > 0.99
+    assert (stored == ids).mean() > 0.99
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(
@@ -302,6 +304,30 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
         assert torch.equal(value, state_of(parts)[name]), name
 
 
+def ranked(root: Path, out: Path, config: Config, scored: Path) -> dict[str, float]:
+    """Trains a run and predicts; scores the network of another one."""
+    VITS["vit_small_patch16"] = (32, 2, 2)
+    run_stages(job(root, out, config), "train", "predict")
+    other = job(root, scored, config)
+    return segment.evaluate(other, load_network(other, 3))
+
+
+@pytest.mark.slow
+def test_two_ranks_do_what_one_does(tiny_root: Path, tmp_path: Path, small_nets: None) -> None:
+    config = replace(SMALL, model="vit_small_patch16", batch=6, drop_path=0.3, epochs=4)
+    one, two = tmp_path / "one", tmp_path / "two"
+    expected = ranked(tiny_root, one, config, one)
+    assert run_ranks(2, tmp_path, ranked, tiny_root, two, config, one) == [expected] * 2
+    lines = [(out / "train" / "log.jsonl").read_text().splitlines() for out in (one, two)]
+    want, found = ([json.loads(line)["loss"] for line in part] for part in lines)
+    assert found == pytest.approx(want, rel=1e-5)
+    names = [
+        sorted(p.relative_to(out) for p in out.glob("predict/*/*/*.png")) for out in (one, two)
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) == 12
+
+
 @pytest.mark.usefixtures("small_nets")
 def test_a_search_searches_and_its_run_is_merged_in_the_end(
     tiny_root: Path, tmp_path: Path
@@ -326,15 +352,21 @@ def test_a_search_searches_and_its_run_is_merged_in_the_end(
     assert (tmp_path / "merge" / "predict" / "done.json").is_file()
 
 
-def test_ids_of_large_images_and_of_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_of_large_images_come_from_a_long_side_of_1000() -> None:
     logits = torch.randn(1, 9, 6, 8, generator=torch.Generator().manual_seed(0))
-    whole = F.interpolate(logits, (30, 40), mode="bilinear", align_corners=False).argmax(1)[0]
-    monkeypatch.setattr(segment, "_ELEMENTS", 2 * 30 * 40)
-    assert torch.equal(segment.full_size(logits, 30, 40), whole)
-    monkeypatch.setattr(segment, "LARGE", 20)
-    small = F.interpolate(logits, (15, 20), mode="bilinear", align_corners=False).argmax(1)
-    large = F.interpolate(small[None].float(), (30, 40), mode="nearest")[0, 0]
-    assert torch.equal(segment.full_size(logits, 30, 40), large.long())
+    grid = logits[0].permute(1, 2, 0).contiguous().numpy()
+
+    def resized(height: int, width: int) -> Tensor:
+        return F.interpolate(logits, (height, width), mode="bilinear", align_corners=False).argmax(
+            1
+        )
+
+    for height, width, small in ((30, 40, None), (1000, 1000, None), (900, 1200, (750, 1000))):
+        expected = resized(*(small or (height, width)))
+        if small:
+            expected = F.interpolate(expected[None].float(), (height, width), mode="nearest")[0]
+        found = segment.full_size(grid, (width, height))
+        assert (torch.from_numpy(found.astype(int)) == expected[0]).float().mean() > 0.9999
 
 
 def test_masks_of_another_network_are_not_scored(tiny_root: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from imagenets.core.distributed import barrier, on_first
 from imagenets.methods.pass_.mask_files import (
     PREDICTS,
     finish,
@@ -19,16 +20,18 @@ from imagenets.training.stage import Stage
 
 
 def predict(split: str, run: Run[Config]) -> dict[str, float]:
-    """Writes `predict/validation/<wnid>/<stem>.png`, ids are classes."""
+    """Writes `predict/validation/<wnid>/<stem>.png`, ids are classes; ranks share the images."""
     folder = run.folder(PREDICTS[split])
     data = run.dataset(split)
     network = load_network(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
     crop, batches = shared_out(run, network, data)
-    for batch in run.batches(data, unfinished(batches, paths), crop, f"predict: {split}"):
+    left = on_first(lambda: unfinished(batches, paths))  # the same list on all ranks
+    for batch in run.batches(data, left, crop, f"predict: {split}"):
         for _, name, ids in segment(network, batch, data):
-            write_mask(folder / split / f"{name}.png", ids.cpu().numpy())
-    finish(folder, split, len(data))
+            write_mask(folder / split / f"{name}.png", ids)
+    barrier("predicting")
+    on_first(lambda: finish(folder, split, len(data)))
     return {"images": len(data)}
 
 

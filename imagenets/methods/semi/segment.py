@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from imagenets.core.distributed import world
+from imagenets.core.pool import available_cpus
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import Crop, ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.data.loader.readable import Readable
+from imagenets.evaluation.distributed import all_reduce
 from imagenets.evaluation.metrics import Evaluator
 from imagenets.methods.semi.networks import SegNet
 from imagenets.methods.semi.presets import Config
+from imagenets.pixels.grids import largest_of_grid, nearest_of_grid
 from imagenets.training.run import Run
+
+Ids = npt.NDArray[np.uint16]
 
 LARGE = 1000
 """An image of more than this squared is segmented with this long side, then brought to its size."""
-
-_ELEMENTS = 2**26
-"""Logits of the full size that are held at once: some classes of a large image after the other."""
 
 BATCH = 32
 """Images at once, at most."""
 
 
 def evaluate(run: Run[Config], network: SegNet) -> dict[str, float]:
-    """Scores a network, put into eval mode, on validation; writes nothing.
+    """Scores a network, put into eval mode, on validation; ranks share the images.
 
     Returns:
         `mIoU` and `mBIoU` in percent.
@@ -42,7 +44,9 @@ def evaluate(run: Run[Config], network: SegNet) -> dict[str, float]:
     network.eval()
     for batch in run.batches(data, batches, crop, "evaluate: validation"):
         for index, _, ids in segment(network, batch, data):
-            evaluator.update(ids.cpu().numpy(), truth.mask(index))
+            evaluator.update(ids, truth.mask(index))
+    if world() > 1:
+        all_reduce(evaluator)
     found = evaluator.compute()
     return {"mIoU": found["mIoU"], "mBIoU": found["mBIoU"]}
 
@@ -60,51 +64,32 @@ def shared_out(
     return crop, list(by_shape(shapes, min(BATCH, run.config.batch)))
 
 
-@torch.inference_mode()
-def segment(network: SegNet, batch: Batch, data: Readable) -> Iterator[tuple[int, str, Tensor]]:
-    """Segments a batch of resized images: for each its index, name and H x W int64 ids 0..K.
+def segment(network: SegNet, batch: Batch, data: Readable) -> Iterator[tuple[int, str, Ids]]:
+    """Segments a batch of resized images: for each its index, name and H x W uint16 ids 0..K.
+
+    Images that another rank has as well, to fill up a step, are left out.
 
     Args:
         network: Trained.
         batch: n x 3 x h x w uint8 images, resized.
         data: Where they are from.
     """
-    logits = network(network.backbone.normalized(batch.crops))
+    if batch.repeated is not None and bool(batch.repeated.all()):
+        return
+    with torch.inference_mode():
+        logits = network(network.backbone.normalized(batch.crops))
+        grids = logits.float().permute(0, 2, 3, 1).cpu().numpy()
     indices = batch.indices.cpu().numpy()
-    rows = zip(indices.tolist(), batch.names, data.sizes_of(indices).tolist(), strict=True)
-    for position, (index, name, (width, height)) in enumerate(rows):
-        yield index, name, full_size(logits[position, None], height, width)
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        found = pool.map(full_size, grids, data.sizes_of(indices).tolist())
+        yield from zip(indices.tolist(), batch.names, found, strict=True)
 
 
-def full_size(logits: Tensor, height: int, width: int) -> Tensor:
-    """Turns 1 x (K + 1) x h x w logits into H x W ids."""
+def full_size(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> Ids:
+    """Turns h x w x (K + 1) logits into the ids of an image of a width and height."""
+    width, height = size
     if height * width <= LARGE**2:
-        return best_class(logits, height, width)
-    longer = max(height, width)
-    ids = best_class(logits, height * LARGE // longer, width * LARGE // longer)
-    return F.interpolate(ids[None, None].float(), (height, width), mode="nearest")[0, 0].long()
-
-
-def best_class(logits: Tensor, height: int, width: int) -> Tensor:
-    """The class with the largest logit at each position of a larger grid, some classes at a time.
-
-    Args:
-        logits: 1 x C x h x w.
-        height: Of the grid.
-        width: Of the grid.
-
-    Returns:
-        height x width int64; the first of equal ones.
-    """
-    size, length = (height, width), max(1, _ELEMENTS // (height * width))
-    best, ids = None, None
-    for first in range(0, logits.shape[1], length):
-        part = logits[:, first : first + length]
-        values, at = F.interpolate(part, size, mode="bilinear", align_corners=False).max(1)
-        if best is None or ids is None:
-            best, ids = values, at
-            continue
-        better = values > best
-        best, ids = torch.where(better, values, best), torch.where(better, at + first, ids)
-    assert ids is not None
-    return ids[0]
+        return largest_of_grid(logits, size)
+    longer = max(size)
+    ids = largest_of_grid(logits, (width * LARGE // longer, height * LARGE // longer))
+    return nearest_of_grid(ids, size)

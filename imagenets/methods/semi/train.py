@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imagenets.data.augment import apply, draw
+from imagenets.core.distributed import add_up, rank, world
+from imagenets.data.augment import apply, draw_groups
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import RandomResizedCrop
 from imagenets.errors import UsageError
@@ -50,7 +51,7 @@ def train(run: Run[Config]) -> dict[str, float]:
         backbone.set_interval(config.search_epochs * len(loader) * config.accumulate)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        params = draw(batch.sizes, config.colors, generator)
+        params = draw_groups(batch.sizes, [config.colors], generator, rank(), world())[0]
         images = apply(
             batch.crops, params, run.device, backbone.mean, backbone.std, run.image_dtype, True
         )[0]
@@ -112,7 +113,8 @@ def backward(run: Run[Config], network: SegNet, images: Tensor, masks: Tensor) -
 
     Returns:
         The mean cross entropy over the pixels that count, of logits brought to twice their size
-        and labels reduced to that, detached.
+        and labels reduced to that, detached. Of several ranks: what has the mean over the pixels
+        of all as its mean over the ranks.
     """
     length = len(images) // run.config.accumulate
     labels, total, losses = None, None, []
@@ -121,7 +123,8 @@ def backward(run: Run[Config], network: SegNet, images: Tensor, masks: Tensor) -
             logits = network(part)
         if labels is None:
             labels = reduced(masks, 2 * logits.shape[2], 2 * logits.shape[3])
-            total = (labels != IGNORED).sum().clamp(min=1)
+            counted = add_up((labels != IGNORED).sum().float()).clamp_(min=1)
+            total = counted / world()  # the loop averages the gradients of the ranks
         loss = upsampled_cross_entropy(
             logits, labels[i * length : (i + 1) * length], ignore_index=IGNORED, total=total
         )
