@@ -14,7 +14,7 @@ import datetime
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -186,6 +186,16 @@ def own_part(tensor: Tensor, dim: int = 0) -> Tensor:
     """This rank's part of what was made for the step of all ranks: every `world()`-th entry."""
     count = world()
     return tensor if count == 1 else tensor.unflatten(dim, (-1, count)).select(dim + 1, rank())
+
+
+def own_items(items: Sequence[Item]) -> Sequence[Item]:
+    """This rank's part of some work: every `world()`-th item."""
+    return items[rank() :: world()]
+
+
+def rounds(items: int) -> range:
+    """How often all ranks together take one of so many items each, the last time perhaps fewer."""
+    return range(-(-items // world()))
 
 
 def interleaved(tensor: Tensor, dim: int = 0) -> Tensor:

@@ -15,8 +15,8 @@ from imagenets.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-TIMEOUT = 1800.0
-"""Seconds after which a rank no longer waits for the others."""
+TIMEOUT = 7200.0
+"""Seconds after which a rank no longer waits for the others. One that ends is noticed at once."""
 
 
 class Launch(NamedTuple):

@@ -111,11 +111,22 @@ class Run(Generic[S]):
         indices: Sequence[npt.NDArray[np.int64]],
         crop: Crop,
         what: str,
+        shared: bool = True,
     ) -> Iterator[Batch]:
-        """Reads given batches, or none, on the device, under a progress bar; for inference."""
-        if not len(indices):  # a loader refuses that: nothing is left of an interrupted stage
+        """Reads given batches, or none, on the device, under a progress bar; for inference.
+
+        Args:
+            dataset: Whose samples they are.
+            indices: Of each batch.
+            crop: What to cut out.
+            what: Stands before the bar.
+            shared: Whether ranks share the batches out, each every `world`-th; else they are this
+                rank's own.
+        """
+        own = distributed.own_items(indices) if shared else indices
+        if not len(own):  # a loader refuses that: nothing is left of an interrupted stage
             return iter(())
-        loader = Loader(dataset, batches=indices, crop=crop, workers=self.workers)
+        loader = Loader(dataset, batches=own, crop=crop, workers=self.workers, rank=0, world=1)
         return progress(on_device(loader, self.device), what, len(loader))
 
     @property

@@ -8,14 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ranks import run_ranks
 from small_run import SMALL, job, run_stages
 
+from imagenets.core.distributed import rank
 from imagenets.errors import RankError, UsageError
-from imagenets.methods.pass_ import STAGES
+from imagenets.methods.pass_ import STAGES, pseudo
+from imagenets.methods.pass_.label_files import _Reader
 from imagenets.methods.pass_.presets import TRAINED, Config, Schedule
+from imagenets.training.optimizers import LarcSGD
+from imagenets.training.saving import SaveEvery
 
 STEPS = 10  # of one epoch each: the tiny set has 24 training images
 RATE = 0.01  # at the published rates so small a network multiplies rounding by ten in a step
@@ -26,26 +31,50 @@ CONFIG: Config = replace(
     attention=Schedule(STEPS, RATE, queue=48),
     finetune=Schedule(STEPS, RATE),
 )
+UNEVEN = replace(CONFIG, batch=7)
 
 
-def run_one(out: Path, stage: str) -> None:
-    run_stages(job(Path(out.parent, "root").resolve(), out, CONFIG), stage)
+def run_one(out: Path, stage: str, config: Config = CONFIG) -> None:
+    pseudo.FILE = 7  # several files, so that ranks share them
+    run = job(Path(out.parent, "root").resolve(), out, config)
+    run_stages(replace(run, save_every=SaveEvery(None, 1)), stage)
 
 
-def work(folder: Path) -> bool:
-    for stage in TRAINED:
+def work(folder: Path) -> list[str]:
+    """Runs every stage, and tries two that end in an error; gives the two messages."""
+    for stage in STAGES:
         run_one(folder / stage, stage)
-    return True
+    with pytest.raises((UsageError, RankError)) as refused:
+        run_one(folder / "uneven", "pretrain", UNEVEN)
+    stops_in_its_seventh_step()
+    with pytest.raises((StopError, RankError)) as stopped:
+        run_one(folder / "stopped", "pretrain")
+    return [str(refused.value), str(stopped.value)]
 
 
-def begun(one: Path, folder: Path, stage: str) -> Path:
+class StopError(Exception):
+    """The last rank has stopped."""
+
+
+def stops_in_its_seventh_step() -> None:
+    step, calls = LarcSGD.step, []
+
+    def counted(self: LarcSGD, *given: Any) -> Any:
+        calls.append(self)
+        if len(calls) == 7 and rank() == 1:
+            raise StopError("this is rank 1")
+        return step(self, *given)
+
+    LarcSGD.step = counted  # type: ignore[method-assign]
+
+
+def begun(one: Path, folder: Path, stage: str) -> None:
     """A copy of a run as it was before a stage."""
     out = folder / stage
     out.mkdir()
     shutil.copy(one / "ledger.json", out)
     for earlier in list(STAGES)[: list(STAGES).index(stage)]:
         shutil.copytree(one / earlier, out / earlier)
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +90,23 @@ def one(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=[2, 3])
 def several(
     request: pytest.FixtureRequest, one: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder for each stage, which several ranks have run, all before it as one rank left it."""
+) -> tuple[Path, list[list[str]]]:
+    """A folder for each stage, run by several ranks from what one rank left of those before."""
     folder = tmp_path_factory.mktemp("several")
     (folder / "root").symlink_to((one.parent / "root").resolve())
-    for stage in TRAINED:
+    for stage in STAGES:
         begun(one, folder, stage)
-    assert all(run_ranks(request.param, folder, work, folder))
-    return folder
+    return folder, run_ranks(request.param, folder, work, folder)
+
+
+Several = tuple[Path, list[list[str]]]
 
 
 def history(out: Path, stage: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / stage / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", TRAINED)
-def test_the_losses_are_those_of_one_rank(stage: str, one: Path, several: Path) -> None:
-    expected, found = history(one, stage), history(several / stage, stage)
+def same_losses(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
     assert len(found) == len(expected) == STEPS
     for number, (want, got) in enumerate(zip(expected, found, strict=True)):
         assert got.keys() == want.keys()
@@ -88,29 +116,82 @@ def test_the_losses_are_those_of_one_rank(stage: str, one: Path, several: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", TRAINED)
-def test_a_checkpoint_is_that_of_one_rank(stage: str, one: Path, several: Path) -> None:
-    want, got = (torch.load(out / stage / "checkpoint.pt") for out in (one, several / stage))
+def test_the_losses_are_those_of_one_rank(stage: str, one: Path, several: Several) -> None:
+    same_losses(history(several[0] / stage, stage), history(one, stage))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", TRAINED)
+def test_a_checkpoint_is_that_of_one_rank(stage: str, one: Path, several: Several) -> None:
+    want, got = (torch.load(out / stage / "checkpoint.pt") for out in (one, several[0] / stage))
     assert got["state_dict"].keys() == want["state_dict"].keys()
     for name, value in want["state_dict"].items():
         torch.testing.assert_close(got["state_dict"][name], value, rtol=1e-3, atol=1e-4, msg=name)
-    assert got["memory"].keys() == want["memory"].keys() == memories(stage)
+    queues = {"pretrain": 72, "attention": 48}
+    assert (
+        got["memory"].keys() == want["memory"].keys() == ({"queue"} if stage in queues else set())
+    )
     for name, rows in want["memory"].items():
+        assert rows.shape[1] == queues[stage]
         assert rows.any(2).all()
         torch.testing.assert_close(got["memory"][name], rows, rtol=1e-3, atol=1e-4)
 
 
-def memories(stage: str) -> set[str]:
-    return {"queue"} if stage in ("pretrain", "attention") else set()
-
-
-def uneven(root: Path, out: Path) -> str:
-    with pytest.raises((UsageError, RankError)) as caught:
-        run_stages(job(root, out, replace(CONFIG, batch=9)), "pretrain")
-    return str(caught.value)
+@pytest.mark.slow
+def test_clusters_are_those_of_one_rank(one: Path, several: Several) -> None:
+    mine, theirs = one / "cluster", several[0] / "cluster" / "cluster"
+    assert sorted(path.name for path in theirs.iterdir()) == ["centroids.npy", "clusters.json"]
+    want, got = (np.load(folder / "centroids.npy") for folder in (mine, theirs))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    expected, found = (
+        json.loads((folder / "clusters.json").read_text()) for folder in (mine, theirs)
+    )
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
-def test_a_batch_that_ranks_cannot_share_is_refused(tiny_root: Path, tmp_path: Path) -> None:
-    said = run_ranks(2, tmp_path, uneven, tiny_root, tmp_path / "run")
-    for text in said:
-        assert "a batch of 9 images cannot be shared by 2 ranks: start a number" in text
+def test_pseudo_labels_are_those_of_one_rank(one: Path, several: Several) -> None:
+    mine, theirs = one / "pseudo", several[0] / "pseudo" / "pseudo"
+    names = sorted(path.name for path in mine.iterdir())
+    assert sorted(path.name for path in theirs.iterdir()) == names
+    assert len([name for name in names if name.endswith(".h5")]) >= 3
+    assert (theirs / "threshold.json").read_bytes() == (mine / "threshold.json").read_bytes()
+    images = 0
+    for name in (name for name in names if name.endswith(".h5")):
+        want, got = _Reader.open(mine / name), _Reader.open(theirs / name)
+        assert got.table["name"].tolist() == want.table["name"].tolist()
+        for place in range(len(want.table)):
+            images += 1
+            for a, b in zip(got.grids(place), want.grids(place), strict=True):
+                assert np.array_equal(a, b)
+    assert images == 24
+
+
+@pytest.mark.slow
+def test_predictions_are_those_of_one_rank(one: Path, several: Several) -> None:
+    mine, theirs = one / "predict", several[0] / "predict" / "predict"
+    paths = sorted(path.relative_to(mine) for path in mine.rglob("*.png"))
+    assert len(paths) == 12
+    for path in [*paths, Path("done.json")]:
+        assert (theirs / path).read_bytes() == (mine / path).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_batch_that_ranks_cannot_share_is_refused(several: Several) -> None:
+    for refused, _ in several[1]:
+        assert f"a batch of 7 images cannot be shared by {len(several[1])} ranks" in refused
+
+
+@pytest.mark.slow
+def test_an_error_of_one_rank_ends_all_and_one_rank_goes_on(one: Path, several: Several) -> None:
+    folder, said = several
+    assert said[1][1] == "this is rank 1"
+    for number, (_, stopped) in enumerate(said):
+        if number != 1:
+            assert f"rank {number} has lost the others while " in stopped
+    kept = sorted((folder / "stopped" / "pretrain").glob("checkpoint-*.pt"))
+    assert [path.stem for path in kept] == ["checkpoint-5", "checkpoint-6"]
+    again = folder / "again"
+    shutil.copytree(folder / "stopped", again)
+    run_one(again, "pretrain")
+    same_losses(history(again, "pretrain"), history(one, "pretrain"))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from imagenets.core.distributed import add_up, gather, on_first, rank, world
 from imagenets.core.files import atomic, sha256, write_json
 from imagenets.core.log import progress
 from imagenets.methods.pass_.features import FEATURES, features_file
@@ -34,26 +38,37 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     """Clusters the training images; leaves `cluster/centroids.npy` and `clusters.json`."""
     folder = run.folder("cluster")
     data = run.dataset("train")
-    points = on_device(features_file(run, data, folder), run.device)
+    points = on_device(_own_rows(features_file(run, data, folder)), run.device)
     kept, k = folder / RESTARTS, len(data.classes)
     config = run.config
     found = kmeans(points, k, config.restarts, config.seed, kept, device=run.device)
     centroids, labels, inertia = found
-    with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
-        np.save(file, centroids.cpu().numpy(), allow_pickle=False)
-    clusters, class_ids = labels.cpu().numpy(), data.class_ids.astype(np.int64)
+    clusters = np.concatenate(gather(labels.cpu().numpy()))
+    class_ids = data.class_ids.astype(np.int64)
     reports = {
-        "images": len(labels),
+        "images": len(clusters),
         "inertia": inertia,
         "NMI": 100 * mutual_information(clusters, class_ids),
         "accuracy": 100 * matched_accuracy(clusters, class_ids),
     }
-    write_json(folder / "clusters.json", reports)
     del points, found
-    for path in (kept, folder / FEATURES):
-        path.unlink(missing_ok=True)
+    on_first(lambda: _finish(folder, centroids, reports))
     log.info("cluster: NMI %.1f %%, accuracy %.1f %%", reports["NMI"], reports["accuracy"])
     return reports
+
+
+def _finish(folder: Path, centroids: Tensor, reports: Mapping[str, float]) -> None:
+    with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
+        np.save(file, centroids.cpu().numpy(), allow_pickle=False)
+    write_json(folder / "clusters.json", reports)
+    for name in (RESTARTS, FEATURES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _own_rows(rows: Tensor) -> Tensor:
+    """This rank's part, neighbours in the file."""
+    ends = [len(rows) * number // world() for number in (rank(), rank() + 1)]
+    return rows[ends[0] : ends[1]]
 
 
 def on_device(points: Tensor, device: torch.device) -> Tensor:
@@ -88,8 +103,11 @@ def kmeans(
 ) -> tuple[Tensor, Tensor, float]:
     """Euclidean k-means over all points, the best of several restarts.
 
+    Ranks share the points: an iteration adds up k x F sums and k counts over them.
+
     Args:
-        points: N x F float32 or float16, perhaps mapped from a file; read in chunks.
+        points: N x F float32 or float16, perhaps mapped from a file; read in chunks. With several
+            ranks, the points of this one: the N of all are theirs, end to end.
         k: Number of clusters, at most N.
         restarts: How often to start from k points drawn anew.
         seed: Fixes the draws.
@@ -97,36 +115,73 @@ def kmeans(
         device: Where it is worked out, in float32; by default where the points are.
 
     Returns:
-        k x F centroids, N labels, and the sum of squared distances.
+        k x F centroids, N labels (of this rank's points), and the sum of squared distances.
     """
     device = device or points.device
-    done = checkpoints.partial(kept, device, "inertias", "best") if kept else None
-    inertias: list[float] = done["inertias"] if done else []
-    best: Tensor | None = done["best"] if done else None
+    lengths = gather(len(points))
+    shared = _Shared(points, sum(lengths[: rank()]), device)
+    inertias, best = on_first(lambda: _kept(kept))
     left = range(len(inertias), restarts)
     for restart in progress(left, "cluster: k-means", restarts, first=len(inertias)):
-        order = torch.randperm(len(points), generator=seeded(seed, "kmeans", restart))
-        centroids, inertia = _lloyd(points, _rows(points, order[:k], device))
+        order = torch.randperm(sum(lengths), generator=seeded(seed, "kmeans", restart))
+        centroids, inertia = _lloyd(shared, shared.rows(order[:k]))
         if best is None or inertia < min(inertias):
             best = centroids
         inertias.append(inertia)
         if kept is not None:
-            checkpoints.save(kept, {"inertias": inertias, "best": best})
+            state = {"inertias": inertias, "best": best}
+            on_first(partial(checkpoints.save, kept, state))
     assert best is not None
+    best = best.to(device)
     return best, _nearest(points, best)[0], min(inertias)
 
 
-def _lloyd(points: Tensor, centroids: Tensor) -> tuple[Tensor, float]:
+def _kept(path: Path | None) -> tuple[list[float], Tensor | None]:
+    """The restarts that are done: their inertias and the best centroids."""
+    found = checkpoints.partial(path, torch.device("cpu"), "inertias", "best") if path else None
+    return (found["inertias"], found["best"]) if found else ([], None)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The points of all ranks.
+
+    Attributes:
+        own: Those of this rank.
+        first: Number of its first one among all.
+        device: Where it is worked out.
+    """
+
+    own: Tensor
+    first: int
+    device: torch.device
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Some points of all, as float32 in memory of their own; `numbers` lies on the host."""
+        here = (numbers >= self.first) & (numbers < self.first + len(self.own))
+        found = torch.zeros(len(numbers), self.own.shape[1], device=self.device)
+        own = self.own[(numbers[here] - self.first).to(self.own.device)]
+        found[here.to(self.device)] = own.to(self.device, torch.float32)
+        return add_up(found)  # of all ranks but one these are zeros
+
+    def worst(self, distances: Tensor, count: int) -> Tensor:
+        """Numbers of the points of all that lie farthest from their centroids."""
+        found = distances.topk(min(count, len(distances)))
+        shares = gather((found.values.cpu(), found.indices.cpu() + self.first))
+        values, numbers = (torch.cat(parts) for parts in zip(*shares, strict=True))
+        return numbers[values.argsort(descending=True, stable=True)[:count]]
+
+
+def _lloyd(points: _Shared, centroids: Tensor) -> tuple[Tensor, float]:
     for _ in range(ITERATIONS):
         sums = torch.zeros_like(centroids)
-        labels, distances = _nearest(points, centroids, sums)
-        counts = torch.bincount(labels, minlength=len(centroids))
-        centroids = sums / counts.clamp(min=1)[:, None]
+        labels, distances = _nearest(points.own, centroids, sums)
+        counts = add_up(torch.bincount(labels, minlength=len(centroids)))
+        centroids = add_up(sums) / counts.clamp(min=1)[:, None]
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):  # an empty cluster moves to the points that fit worst
-            worst = distances.topk(len(empty)).indices
-            centroids[empty] = _rows(points, worst, centroids.device)
-    return centroids, float(_nearest(points, centroids)[1].sum())
+            centroids[empty] = points.rows(points.worst(distances, len(empty)))
+    return centroids, float(add_up(_nearest(points.own, centroids)[1].sum()))
 
 
 def _nearest(
@@ -143,11 +198,6 @@ def _nearest(
         labels.append(label)
         distances.append(distance)
     return torch.cat(labels), torch.cat(distances)
-
-
-def _rows(points: Tensor, indices: Tensor, device: torch.device) -> Tensor:
-    """Some points as float32 in memory of their own."""
-    return points[indices.to(points.device)].to(device, torch.float32)
 
 
 def _pairs(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

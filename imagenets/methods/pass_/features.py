@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.core.files import naming, part_of, publish, sync
+from imagenets.core.distributed import barrier, is_first, on_first, own_items, rounds, world
+from imagenets.core.files import naming, part_of, publish
 from imagenets.data.augment import center_crop, normalize
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader.crops import ShortSide
@@ -50,7 +52,7 @@ def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> Tensor:
         CorruptError: The file that is there is not that of these images.
     """
     path, kind = folder / FEATURES, np.dtype(run.config.features)
-    if not path.is_file():
+    if not on_first(path.is_file):
         _write(run, data, path)
     try:
         rows: npt.NDArray[np.floating] = np.load(path, mmap_mode="c", allow_pickle=False)
@@ -63,36 +65,52 @@ def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> Tensor:
 
 @torch.inference_mode()
 def _write(run: Run[Config], data: ImageNetS, path: Path) -> None:
+    """Writes the rows of all images, each rank its own, at their places in one file."""
     network = load_attention(run)
     shape, kind = (len(data), network.backbone.channels[-1]), np.dtype(run.config.features)
     kept, part = path.with_name(WRITTEN), part_of(path)
-    found = checkpoints.partial(kept, torch.device("cpu"), "images") if part.is_file() else None
-    done: int = found["images"] if found else 0
-    start = _begin(part, shape, kind) if not done else _header(shape, kind)[1]
 
+    def begin() -> int:
+        found = checkpoints.partial(kept, torch.device("cpu"), "images") if part.is_file() else None
+        done: int = found["images"] if found else 0
+        if not done:
+            _begin(part, shape, kind)
+        return done
+
+    done, start = on_first(begin), _header(shape, kind)[1]
+    count = run.config.batch
+    steps = rounds(-(-(len(data) - done) // count))
     with naming(path), part.open("r+b") as file:
 
         def save() -> None:
             os.fsync(file.fileno())
-            checkpoints.save(kept, {"images": done})
+            barrier("cluster: features")
+            on_first(lambda: checkpoints.save(kept, {"images": done}))
 
         with SavePoints(run.save_every, save) as points:
-            for indices, crops in points.waiting(central_crops(run, data, done)):
-                pooled = network.cluster_features(normalize(crops.float() / 255))
-                rows = F.normalize(pooled).cpu().numpy().astype(kind, copy=False)
-                for index, row in zip(indices.tolist(), rows, strict=True):
-                    os.pwrite(file.fileno(), row.data, start + index * row.nbytes)
-                done += len(indices)
+            coming = zip_longest(central_crops(run, data, done), steps)
+            for batch, _ in points.waiting(coming):
+                if batch is not None:  # else this rank has none left, and waits for the others
+                    rows = F.normalize(network.cluster_features(normalize(batch[1].float() / 255)))
+                    _store(file.fileno(), start, batch[0], rows.cpu().numpy().astype(kind))
+                done = min(done + world() * count, len(data))
                 points.passed()
-    sync(part)
-    publish(part, path)
-    kept.unlink(missing_ok=True)
+        os.fsync(file.fileno())
+    barrier("cluster: features")
+    on_first(lambda: publish(part, path))
+    if is_first():
+        kept.unlink(missing_ok=True)
+
+
+def _store(file: int, start: int, indices: Tensor, rows: npt.NDArray[np.generic]) -> None:
+    for index, row in zip(indices.tolist(), rows, strict=True):
+        os.pwrite(file, row.data, start + index * row.nbytes)
 
 
 def central_crops(
     run: Run[Config], data: ImageNetS, first: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The central crops of all images, in full batches, with their indices.
+    """The central crops of all images, in full batches, with their indices; of ranks, each its own.
 
     Images are read in batches of one resized shape, which are small where shapes are many; their
     crops all have one shape and go on together.
@@ -103,34 +121,22 @@ def central_crops(
         first: So many are left out, in the order in which they come; a multiple of the batch.
     """
     crop, count = ShortSide(run.config.side), run.config.batch
-    batches = _left(by_shape(crop.shapes(data.sizes), count), first)
-    held = 0
-    indices: list[Tensor] = []
-    crops: list[Tensor] = []
-    for batch in run.batches(data, batches, crop, "cluster: features"):
-        indices.append(batch.indices)
-        crops.append(center_crop(batch.crops, run.config.crop))
-        held += len(batch)
-        if held >= count:
-            numbers, images = torch.cat(indices), torch.cat(crops)
-            yield numbers[:count], images[:count]
-            indices, crops, held = [numbers[count:]], [images[count:]], held - count
-    if held:
+    shapes = crop.shapes(data.sizes)
+    order = np.concatenate(by_shape(shapes, count))[first:]
+    own = own_items([order[start : start + count] for start in range(0, len(order), count)])
+    parts = [[images[rows] for rows in by_shape(shapes[images], count)] for images in own]
+    flat = [rows for pieces in parts for rows in pieces]
+    coming = run.batches(data, flat, crop, "cluster: features", shared=False)
+    for pieces in parts:
+        indices, crops = [], []
+        for batch in islice(coming, len(pieces)):
+            indices.append(batch.indices)
+            crops.append(center_crop(batch.crops, run.config.crop))
         yield torch.cat(indices), torch.cat(crops)
 
 
-def _left(batches: Sequence[npt.NDArray[np.int64]], first: int) -> list[npt.NDArray[np.int64]]:
-    """Batches without the first images."""
-    left = []
-    for batch in batches:
-        if first < len(batch):
-            left.append(batch[first:])
-        first = max(0, first - len(batch))
-    return left
-
-
-def _begin(part: Path, shape: tuple[int, int], kind: np.dtype[np.generic]) -> int:
-    """Makes a file with room for all rows; returns where they start."""
+def _begin(part: Path, shape: tuple[int, int], kind: np.dtype[np.generic]) -> None:
+    """Makes a file with room for all rows."""
     header, start = _header(shape, kind)
     needed, free = start + shape[0] * shape[1] * kind.itemsize, shutil.disk_usage(part.parent).free
     if free < needed:
@@ -142,7 +148,6 @@ def _begin(part: Path, shape: tuple[int, int], kind: np.dtype[np.generic]) -> in
     with naming(part), part.open("wb") as file:
         file.write(header)
         file.truncate(needed)
-    return start
 
 
 def _header(shape: tuple[int, int], kind: np.dtype[np.generic]) -> tuple[bytes, int]:

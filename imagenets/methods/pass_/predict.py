@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from imagenets.core.distributed import barrier, on_first
 from imagenets.core.pool import available_cpus
 from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
@@ -45,11 +46,13 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     network = load_segmentation(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
     crop = ShortSide(run.config.side)
-    batches = unfinished(by_shape(crop.shapes(data.sizes), run.config.batch), paths)
+    every = by_shape(crop.shapes(data.sizes), run.config.batch)
+    batches = on_first(lambda: unfinished(every, paths))
     for batch in run.batches(data, batches, crop, f"predict: {split}"):
         for name, ids in segment(network, batch, data):
             write_mask(folder / split / f"{name}.png", ids)
-    finish(folder, split, len(data))
+    barrier(f"predict: {split}")
+    on_first(lambda: finish(folder, split, len(data)))
     return {"images": len(data)}
 
 

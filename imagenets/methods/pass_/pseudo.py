@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenets.core.distributed import (
+    barrier,
+    gather,
+    is_first,
+    on_first,
+    own_items,
+    rounds,
+    world,
+)
 from imagenets.core.files import write_json
 from imagenets.data.augment import normalize
 from imagenets.data.dataset.imagenets import ImageNetS
@@ -119,16 +128,18 @@ def pseudo(run: Run[Config]) -> dict[str, float]:
     threshold = _sweep(run, labeller, folder / THRESHOLD)
     data = run.dataset("train")
     crop = ShortSide(run.config.side)
-    key = key_of(run.out)
+    key = on_first(lambda: key_of(run.out))
     files = _by_file(by_shape(crop.shapes(data.sizes), run.config.batch))
     paths = [label_path(folder, "train", number) for number in range(len(files))]
-    left = [(path, file) for path, file in zip(paths, files, strict=True) if not is_of(path, key)]
-    batches = [batch for _, file in left for batch in file]
-    coming = run.batches(data, batches, crop, "pseudo: training labels")
-    for path, file in left:
+    left = on_first(lambda: [i for i, path in enumerate(paths) if not is_of(path, key)])
+    own = [(paths[i], files[i]) for i in own_items(left)]
+    batches = [batch for _, file in own for batch in file]
+    coming = run.batches(data, batches, crop, "pseudo: training labels", shared=False)
+    for path, file in own:
         parts = [labeller.stored(batch, data) for batch in islice(coming, len(file))]
         write_labels(path, [label for part in parts for label in part], key)
-    finish(folder, "train", len(data), threshold=threshold)
+    barrier("pseudo: training labels")
+    on_first(lambda: finish(folder, "train", len(data), threshold=threshold))
     return {"threshold": threshold, "images": len(data)}
 
 
@@ -147,14 +158,16 @@ def _by_file(batches: Sequence[npt.NDArray[np.int64]]) -> list[list[npt.NDArray[
 
 def _sweep(run: Run[Config], labeller: Labeller, path: Path) -> float:
     """Scores every threshold on validation and returns the best."""
-    if path.is_file():
-        return float(json.loads(path.read_text("utf-8"))["best"])
+    found = on_first(lambda: path.read_text("utf-8") if path.is_file() else None)
+    if found is not None:
+        return float(json.loads(found)["best"])
     kept = path.with_name(SWEEP)
     sweep = _swept(run, labeller, kept)
     best = sweep.compute()
     content = {"thresholds": best.thresholds.tolist(), "mIoU": best.miou.tolist()}
-    write_json(path, {"best": best.threshold, **content})
-    kept.unlink(missing_ok=True)
+    on_first(lambda: write_json(path, {"best": best.threshold, **content}))
+    if is_first():
+        kept.unlink(missing_ok=True)
     log.info(
         "pseudo: threshold %.2f, validation mIoU %.2f %%", best.threshold, best.miou[best.best]
     )
@@ -162,39 +175,46 @@ def _sweep(run: Run[Config], labeller: Labeller, path: Path) -> float:
 
 
 def _swept(run: Run[Config], labeller: Labeller, kept: Path) -> ThresholdSweep:
-    """Counts all validation images; those of an interrupted sweep are not looked at again."""
+    """Counts all validation images; those of an interrupted sweep are not looked at again.
+
+    Ranks share the batches out. What is kept are the counts of all of them.
+    """
     data = run.dataset("validation", masks=True)
     crop = ShortSide(run.config.side)
     batches = by_shape(crop.shapes(data.sizes), run.config.batch)
     sweep = ThresholdSweep(len(data.classes))
-    found = checkpoints.partial(kept, torch.device("cpu"), "batches", "sums")
+    found = on_first(lambda: checkpoints.partial(kept, torch.device("cpu"), "batches", "sums"))
     done: int = found["batches"] if found else 0
-    if found:
+    if found and is_first():
         pixels, images = ((keys.numpy(), numbers.numpy()) for keys, numbers in found["sums"])
         sweep.replace([[pixels, images]])
 
     def save() -> None:
-        sums = [tuple(map(torch.from_numpy, share)) for share in sweep.sparse_sums()]
-        checkpoints.save(kept, {"batches": done, "sums": sums})
+        every = ThresholdSweep(len(data.classes))
+        every.replace(gather(sweep.sparse_sums()))
+        sums = [tuple(map(torch.from_numpy, share)) for share in every.sparse_sums()]
+        on_first(lambda: checkpoints.save(kept, {"batches": done, "sums": sums}))
 
     with SavePoints(run.save_every, save) as points:
         rows = run.batches(run.dataset("validation"), batches[done:], crop, "pseudo: threshold")
-        for batch in points.waiting(rows):
-            indices = batch.indices.tolist()
-            labelled = _in_order(labeller, batch, data)
-            for index, (_, ids, level) in zip(indices, labelled, strict=True):
-                sweep.update(ids.cpu().numpy(), level.cpu().numpy(), data.mask(index))
-            done += 1
+        steps = rounds(len(batches) - done)
+        for batch, _ in points.waiting(zip_longest(rows, steps)):
+            if batch is not None:  # else this rank has none left, and waits for the others
+                for index, ids, level in _in_order(labeller, batch, data):
+                    sweep.update(ids.cpu().numpy(), level.cpu().numpy(), data.mask(index))
+            done = min(done + world(), len(batches))
             points.passed()
+    sweep.replace(gather(sweep.sparse_sums()))
     return sweep
 
 
 def _in_order(
     labeller: Labeller, batch: Batch, data: ImageNetS
-) -> list[tuple[str, Tensor, Tensor]]:
-    """What a labeller makes of a batch, in the order of the batch."""
-    made = {name: (name, ids, level) for name, ids, level in labeller(batch, data)}
-    return [made[name] for name in batch.names]
+) -> list[tuple[int, Tensor, Tensor]]:
+    """What a labeller makes of a batch, in the order of the batch: index, ids, attention."""
+    made = {name: (ids, level) for name, ids, level in labeller(batch, data)}
+    indices = zip(batch.indices.tolist(), batch.names, strict=True)
+    return [(index, *made[name]) for index, name in indices]
 
 
 STAGE = Stage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from imagenets.core.distributed import barrier, on_first, own_items
 from imagenets.core.pool import Pool
 from imagenets.methods.pass_.label_files import best_threshold, labels_in, open_labels
 from imagenets.methods.pass_.mask_files import finish, masks_result, write_mask
@@ -20,9 +21,10 @@ def write_pngs(run: Run[Config]) -> dict[str, float]:
     labels = open_labels(run.out, images)
     work = partial(_write, folder / "train", threshold)
     pool = Pool(max(1, run.workers))
-    for _ in pool.map(work, labels.paths, "pseudo labels as PNGs"):
+    for _ in pool.map(work, own_items(labels.paths), "pseudo labels as PNGs"):
         pass
-    finish(folder, "train", len(images), threshold=threshold)
+    barrier("pseudo labels as PNGs")
+    on_first(lambda: finish(folder, "train", len(images), threshold=threshold))
     return {"threshold": threshold, "images": len(images)}
 
 
