@@ -20,6 +20,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "train": "imagenets.cli.train:VERB",
         "semi": "imagenets.cli.semi:VERB",
         "predict": "imagenets.cli.predict:VERB",
+        "distance": "imagenets.cli.distance:VERB",
         "score": "imagenets.cli.score:VERB",
         "report": "imagenets.cli.report:VERB",
         "clean": "imagenets.cli.clean:VERB",

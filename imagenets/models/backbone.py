@@ -8,7 +8,7 @@ from math import isqrt
 import torch
 from torch import Tensor, nn
 
-from imagenets.data.augment import MEAN, STD, normalize
+from imagenets.data.augment import MEAN, STD
 from imagenets.data.dataset.views import Squash
 from imagenets.data.loader.crops import ShortSide
 from imagenets.errors import UsageError
@@ -91,7 +91,9 @@ class Backbone(nn.Module):
 
     def normalized(self, images: Tensor) -> Tensor:
         """Turns N x 3 x H x W uint8 images into the floats that it was made for."""
-        return normalize(images.float() / 255, self.mean, self.std)
+        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
+        std = torch.tensor(self.std, device=images.device)[:, None, None]
+        return images.to(torch.float32, copy=True).div_(255).sub_(mean).div_(std)
 
 
 class OneMap(Backbone):
