@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.presets import Changes, make_config, preset_for
+    from imagenets.methods.pass_.work import work
+    from imagenets.training.overall import Overall
     from imagenets.training.run import Run, pick_device
     from imagenets.training.saving import SaveEvery
     from imagenets.training.stage import Stages
@@ -90,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
         train_dry_run.show(run)
         return
     stages = Stages(ALL_STAGES, run)
-    with ranks(device):
+    with ranks(device), Overall(partial(work, run, names)).shown():
         stages.run(names)
         if is_first():
             _say(stages, names, arguments.root, tier, out)

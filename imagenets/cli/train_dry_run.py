@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenets.core.log import duration
+
 if TYPE_CHECKING:
     from imagenets.methods.pass_.dry_run import Estimate
     from imagenets.methods.pass_.presets import Config
@@ -66,11 +68,3 @@ def text(estimates: Sequence[Estimate], room: int | None, free: int, device: str
             "with more room"
         )
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Such as `12 s`, `3.4 min`, `5.6 h` or `7.8 days`."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:,.1f} s"

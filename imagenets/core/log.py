@@ -115,3 +115,11 @@ def bar(what: str, total: int | None = None, *, unit: str = "image", **more: Any
     settings: dict[str, Any] = {"leave": False, "dynamic_ncols": True, "file": sys.stderr}
     settings |= {"disable": None if shown else True, **more}
     return tqdm(desc=what, total=total, unit=unit, **settings)
+
+
+def duration(seconds: float) -> str:
+    """Such as `12 s`, `3.4 min`, `5.6 h` or `7.8 days`."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.1f} s"

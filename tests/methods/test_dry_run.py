@@ -18,7 +18,7 @@ from small_run import SMALL, job
 from imagenets import ImageNetS
 from imagenets.cli import train_dry_run
 from imagenets.cli.main import main
-from imagenets.core.log import progress, watched
+from imagenets.core.log import duration, progress, watched
 from imagenets.data.loader.crops import ShortSide
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import STAGES, dry_run
@@ -162,7 +162,7 @@ def test_the_option_prints_a_table_and_trains_nothing(
     [(12, "12.0 s"), (120, "2.0 min"), (6000, "1.7 h"), (200_000, "2.3 days")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert train_dry_run.duration(seconds) == said
+    assert duration(seconds) == said
 
 
 def test_memory_of_a_block_is_found() -> None:

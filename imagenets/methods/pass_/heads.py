@@ -62,7 +62,8 @@ def _by_size(crops: Sequence[Tensor]) -> list[Tensor]:
 
 def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
     """float32 within autocast: half precision has no digits for normalised scores."""
-    return torch.autocast(x.device.type, enabled=False)
+    kind = x.device.type
+    return torch.autocast("cpu" if kind == "meta" else kind, enabled=False)  # meta has none
 
 
 class _WithPrototypes(nn.Module):
