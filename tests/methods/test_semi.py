@@ -14,7 +14,10 @@ from ranks import run_ranks
 from torch import Tensor, nn
 
 from imagenets import masks
+from imagenets.core.distributed import rank
 from imagenets.data.augment import normalize, short_side
+from imagenets.data.loader.crops import ShortSide
+from imagenets.data.loader.order import by_shape
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.semi import STAGES, segment, train
 from imagenets.methods.semi.networks import ConvNeXtNet, make_network
@@ -309,6 +312,9 @@ def ranked(root: Path, out: Path, config: Config, scored: Path) -> dict[str, flo
     VITS["vit_small_patch16"] = (32, 2, 2)
     run_stages(job(root, out, config), "train", "predict")
     other = job(root, scored, config)
+    data, crop = other.dataset("validation"), ShortSide(32)
+    alone = [next(iter(by_shape(crop.shapes(data.sizes), 4)))]
+    assert len(list(other.batches(data, alone, crop, "one batch"))) == (rank() == 0)
     return segment.evaluate(other, load_network(other, 3))
 
 

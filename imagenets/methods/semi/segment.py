@@ -67,15 +67,11 @@ def shared_out(
 def segment(network: SegNet, batch: Batch, data: Readable) -> Iterator[tuple[int, str, Ids]]:
     """Segments a batch of resized images: for each its index, name and H x W uint16 ids 0..K.
 
-    Images that another rank has as well, to fill up a step, are left out.
-
     Args:
         network: Trained.
         batch: n x 3 x h x w uint8 images, resized.
         data: Where they are from.
     """
-    if batch.repeated is not None and bool(batch.repeated.all()):
-        return
     with torch.inference_mode():
         logits = network(network.backbone.normalized(batch.crops))
         grids = logits.float().permute(0, 2, 3, 1).cpu().numpy()
