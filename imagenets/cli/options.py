@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagenets import paths
 from imagenets.core.distributed import is_first
@@ -16,7 +16,6 @@ from imagenets.errors import MissingError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from imagenets.methods.pass_.presets import Config
     from imagenets.training.run import Run
 
 
@@ -124,8 +123,10 @@ def tier_and_run(arguments: argparse.Namespace) -> tuple[str, Path]:
     return tier, arguments.out or paths.run(arguments.root, tier)
 
 
-def trained_run(arguments: argparse.Namespace) -> Run[Config]:
+def trained_run(arguments: argparse.Namespace) -> Run[Any]:
     """The run that the options of `add_trained_run` and `add_device` name, as it was set up.
+
+    A `SemiRun` where it is one of `imagenets semi`.
 
     Raises:
         UsageError: It is of another tier, or there is no such device.
@@ -133,19 +134,23 @@ def trained_run(arguments: argparse.Namespace) -> Run[Config]:
         CorruptError: Its settings cannot be read.
     """
     from imagenets.methods.pass_.trained import run_settings
+    from imagenets.methods.semi.run import SemiRun, is_semi
+    from imagenets.methods.semi.run import run_settings as semi_settings
     from imagenets.training.run import Run, pick_device
 
     out: Path | None = arguments.run_folder
     if out is None:
         out = paths.run(arguments.root, arguments.split or only_tier(arguments.root))
-    tier, config = run_settings(out)
+    semi = is_semi(out)
+    tier, config = semi_settings(out) if semi else run_settings(out)
     if arguments.split not in (None, tier):
         raise UsageError(
             f"{out}: this run is of tier {tier}, not {arguments.split}. Leave --split out, or name "
             "another run."
         )
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
-    return Run(arguments.root, tier, out, config, device, workers)
+    kind: type[Run[Any]] = SemiRun if semi else Run
+    return kind(arguments.root, tier, out, config, device, workers)
 
 
 def only_tier(root: Path) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_device, add_trained_run, trained_run
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 if TYPE_CHECKING:
-    from imagenets.methods.pass_.presets import Config
+    from imagenets.data.dataset.pictures import Pictures
+    from imagenets.methods.pass_.pictures import Kind
     from imagenets.training.run import Run
 
 log = logging.getLogger(__name__)
@@ -59,19 +60,22 @@ def _predict_split(arguments: argparse.Namespace) -> None:
     print(run.out / PREDICTS[split] / split)
 
 
-def predict_split(run: Run[Config], split: str) -> None:
+def predict_split(run: Run[Any], split: str) -> None:
     """Predicts a split, or what of it is left, with the run's network as it is now."""
+    from imagenets.methods import semi
     from imagenets.methods.pass_ import ALL_STAGES
     from imagenets.methods.pass_.mask_files import PREDICTS
+    from imagenets.methods.semi.run import SemiRun
     from imagenets.training.stage import Stages
 
-    Stages(ALL_STAGES, run).run([PREDICTS[split]])
+    stages = semi.STAGES if isinstance(run, SemiRun) else ALL_STAGES
+    Stages(stages, run).run([PREDICTS[split]])
 
 
 def _predict_pictures(arguments: argparse.Namespace) -> None:
     from imagenets.data.dataset.pictures import Pictures
-    from imagenets.methods.pass_.pictures import number_of_classes, predict_pictures
-    from imagenets.methods.pass_.score import class_names, load_match
+    from imagenets.methods.semi.pictures import predict_pictures
+    from imagenets.methods.semi.run import SemiRun
 
     images, out = arguments.images.expanduser(), arguments.out
     if out is None:
@@ -82,6 +86,19 @@ def _predict_pictures(arguments: argparse.Namespace) -> None:
     if out.resolve() == images.resolve():
         raise UsageError(f"--out {out}: is the folder of the photographs. Give another one.")
     run = trained_run(arguments)
+    pictures = Pictures(images, without=out)
+    if isinstance(run, SemiRun):
+        predict_pictures(run, pictures, out, arguments.overlays)
+    else:
+        _generated(run, pictures, out, arguments.overlays)
+    print(f"{out}: {len(pictures)} masks and overlays")
+
+
+def _generated(run: Run[Any], pictures: Pictures, out: Path, kind: Kind) -> None:
+    """Masks of a run of PASS; matched to the classes where the run is scored."""
+    from imagenets.methods.pass_.pictures import number_of_classes, predict_pictures
+    from imagenets.methods.pass_.score import class_names, load_match
+
     count = number_of_classes(run)
     matched, names = None, []
     try:
@@ -90,9 +107,7 @@ def _predict_pictures(arguments: argparse.Namespace) -> None:
         log.info("note: this run is not scored, so ids are generated categories without names")
     except CorruptError as error:
         log.warning("%s Ids are generated categories here.", error)
-    pictures = Pictures(images, without=out)
-    predict_pictures(run, pictures, out, matched=matched, names=names, kind=arguments.overlays)
-    print(f"{out}: {len(pictures)} masks and overlays")
+    predict_pictures(run, pictures, out, matched=matched, names=names, kind=kind)
 
 
 VERB = Verb(
@@ -101,8 +116,8 @@ VERB = Verb(
     description="Writes the masks of the test or validation images of the set that a run was "
     "trained on, or a mask and an overlay of each photograph in a folder. Masks are RGB PNGs, id = "
     "R + 256 * G. Those of a split hold generated ids, which `score` and `submit` match to the "
-    "classes; those of photographs hold class ids where the run is scored. A split that was "
-    "interrupted goes on.",
+    "classes; those of photographs hold class ids where the run is scored. A run of `semi` always "
+    "gives class ids. A split that was interrupted goes on.",
     examples=(
         ("--root imagenet-s --split 50 --subset test", "the test images, with the run of tier 50"),
         ("--run runs/50 --images photos --out masks", "photographs: masks, overlays, names of ids"),

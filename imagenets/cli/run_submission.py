@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from imagenets.cli.options import trained_run
+from imagenets.cli.predict import predict_split
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 if TYPE_CHECKING:
     from imagenets.methods.pass_.presets import Config
+    from imagenets.methods.semi.presets import Config as SemiConfig
     from imagenets.training.run import Run
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = "unsupervised"
+PROTOCOL, SEMI = "unsupervised", "semi"
 
 
 def fill_from_run(arguments: argparse.Namespace) -> None:
@@ -27,19 +30,27 @@ def fill_from_run(arguments: argparse.Namespace) -> None:
     """
     from imagenets.methods.pass_.mask_files import PREDICTS
     from imagenets.methods.pass_.score import MATCH
+    from imagenets.methods.semi.run import SemiRun
 
-    if arguments.protocol not in (None, PROTOCOL):
-        raise UsageError(
-            f"--protocol {arguments.protocol}: a run of PASS is entered for {PROTOCOL}. For other "
-            "masks give their folder with --pred."
-        )
     if arguments.match:
         raise UsageError("--match: a run has its own match. Leave it out, or give --pred as well.")
     run = trained_run(arguments)
-    _make(run, arguments.subset, arguments.workers)
+    semi = isinstance(run, SemiRun)
+    name, protocol = ("semi", SEMI) if semi else ("PASS", PROTOCOL)
+    if arguments.protocol not in (None, protocol):
+        raise UsageError(
+            f"--protocol {arguments.protocol}: a run of {name} is entered for {protocol}. For "
+            "other masks give their folder with --pred."
+        )
+    if semi:
+        predict_split(run, arguments.subset)
+        _fill(arguments, semi_method(run.tier, run.config))
+    else:
+        _make(run, arguments.subset, arguments.workers)
+        arguments.match = run.out / MATCH
+        _fill(arguments, _method(run.tier, run.config))
     arguments.pred = run.out / PREDICTS[arguments.subset] / arguments.subset
-    arguments.match, arguments.protocol, arguments.split = run.out / MATCH, PROTOCOL, run.tier
-    _describe(arguments, run.config)
+    arguments.protocol, arguments.split = protocol, run.tier
 
 
 def _make(run: Run[Config], subset: str, workers: int | None) -> None:
@@ -58,18 +69,35 @@ def _make(run: Run[Config], subset: str, workers: int | None) -> None:
         score_run(data, run.out, workers)
 
 
-def _describe(arguments: argparse.Namespace, config: Config) -> None:
-    """Fills the lines of method.txt that were not given."""
+def _method(tier: str, config: Config) -> dict[str, str]:
+    """The lines of method.txt that the settings of a run of PASS tell."""
     stages = ("pretrain", "attention", "finetune")
     epochs = [f"{name} {getattr(config, name).epochs}" for name in stages]
-    known = {
+    return {
         "method_name": "PASS",
-        "training_data": f"ImageNet-S{arguments.split} {config.pretrain_split}, no labels",
+        "training_data": f"ImageNet-S{tier} {config.pretrain_split}, no labels",
         "training_scheme": f"epochs: {', '.join(epochs)}; {config.batch} images a step",
         "networks": config.arch,
         "link": "https://arxiv.org/abs/2106.03149",
         "description": "pixel attention, clustering, fine-tuning on generated labels",
     }
+
+
+def semi_method(tier: str, config: SemiConfig) -> dict[str, str]:
+    """The same of a run of `imagenets semi`."""
+    start = f"weights of SHA-256 {config.weights}" if config.weights else "random weights"
+    return {
+        "method_name": f"fine-tuned {config.model}",
+        "training_data": f"ImageNet-S{tier} train-semi, with labels",
+        "training_scheme": f"{config.epochs} epochs, {config.batch} images a step, AdamW, rate "
+        f"{config.rate:g}, layer decay {', '.join(map(str, config.decays))}",
+        "networks": config.model,
+        "description": f"fine-tuned with a linear head from {start}",
+    }
+
+
+def _fill(arguments: argparse.Namespace, known: Mapping[str, str]) -> None:
+    """Fills the lines of method.txt that were not given."""
     for name, text in known.items():
         if not (getattr(arguments, name) or "").strip():
             setattr(arguments, name, text)

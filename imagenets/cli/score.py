@@ -35,18 +35,23 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.data.dataset.imagenets import ImageNetS
     from imagenets.evaluation.tables import metrics_text
     from imagenets.methods.pass_.score import SCORES, TEST_SCORES, score_run, score_test
+    from imagenets.methods.semi import score as semi
+    from imagenets.methods.semi.run import is_semi
 
     tier, out = tier_and_run(arguments)
     data = ImageNetS(arguments.root, arguments.subset, tier)
     truth, workers = arguments.gt, arguments.workers
-    if arguments.subset == "validation":
+    if arguments.subset == "test" and truth is None and not data.has_masks:
+        raise UsageError(
+            "the masks of the test images were never released, and the prepared set has none. "
+            "Give the folder that holds yours with --gt."
+        )
+    if is_semi(out):
+        scores = semi.score_run(data, out, workers, truth)
+        file = semi.SCORES[arguments.subset]
+    elif arguments.subset == "validation":
         scores, file = score_run(data, out, workers, truth), SCORES
     else:
-        if truth is None and not data.has_masks:
-            raise UsageError(
-                "the masks of the test images were never released, and the prepared set has none. "
-                "Give the folder that holds yours with --gt."
-            )
         scores = score_test(data, out, truth or data.mask_files(), workers)
         file = TEST_SCORES
     scoring.warn(scores, out)
@@ -61,8 +66,8 @@ VERB = Verb(
     summary="match and score the validation masks of a run, or score its test masks",
     description="Matches the generated classes of a run to the classes of the tier on the "
     "validation images, as the benchmark does, and prints every metric. Leaves scores.json and "
-    "match.json in the folder of the run. Those who have masks of the test images score them with "
-    "that match: scores-test.json.",
+    "match.json in the folder of the run; a run of `semi` needs no match. Those who have masks of "
+    "the test images score them with that match: scores-test.json.",
     examples=(
         ("--root imagenet-s --split 50", "the run of tier 50"),
         ("--out my-run --json", "another run, for machines"),

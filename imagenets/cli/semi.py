@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from imagenets import paths
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_device, add_run, decoding_workers, only_tier, ranks
+from imagenets.cli.run_submission import SEMI, semi_method
 from imagenets.core.distributed import is_first
 from imagenets.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
-    from imagenets.methods.semi.presets import Config
     from imagenets.methods.semi.run import SemiRun
 
 
@@ -111,9 +111,9 @@ def _run(arguments: argparse.Namespace) -> None:
     elif split == "validation":
         _score(run, arguments.workers or None)
     else:
-        words = ["--root", str(run.root), "--pred", str(place), "--split", run.tier]
+        words = shlex.join(["--root", str(run.root), "--run", str(run.out)])
         print(place)
-        print(f"next: imagenets submit {shlex.join(words)} --protocol semi --method-name NAME")
+        print(f"next: imagenets submit {words}")
 
 
 def _made(arguments: argparse.Namespace) -> SemiRun:
@@ -186,31 +186,20 @@ def _submit(run: SemiRun, archive: Path, workers: int | None) -> None:
     from imagenets.methods.semi.score import predictions
     from imagenets.protocols import PROTOCOLS
 
-    data, protocol = run.dataset("test"), PROTOCOLS["semi"]
+    data, protocol = run.dataset("test"), PROTOCOLS[SEMI]
+    method = semi_method(run.tier, run.config)
     sizes = {name: (w, h) for name, (w, h) in zip(data.names, data.sizes.tolist(), strict=True)}
     build(
         predictions("test", run.out),
         sizes,
         len(data.classes),
         protocol,
-        Method(f"fine-tuned {run.config.model}", **_described(run.tier, run.config)),
+        Method(method.pop("method_name"), **method),
         archive,
         workers=worker_count(workers),
     )
     print(f"{archive}: a valid submission of {len(sizes)} masks")
     print(protocol.text())
-
-
-def _described(tier: str, config: Config) -> dict[str, str]:
-    """The lines of method.txt that the settings tell."""
-    start = f"weights of SHA-256 {config.weights}" if config.weights else "random weights"
-    return {
-        "training_data": f"ImageNet-S{tier} train-semi, with labels",
-        "training_scheme": f"{config.epochs} epochs, {config.batch} images a step, AdamW, rate "
-        f"{config.rate:g}, layer decay {', '.join(map(str, config.decays))}",
-        "networks": config.model,
-        "description": f"fine-tuned with a linear head from {start}",
-    }
 
 
 VERB = Verb(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from tiny import jpeg
 
+from imagenets import masks
 from imagenets.cli import main
 from imagenets.models.registry import make_backbone
 
@@ -49,6 +52,35 @@ def test_from_weights_to_scores_and_a_submission(
     assert "2 epochs" in method
     assert run(tiny_root, tmp_path / "run", *words, "--subset", "test") == 0
     assert "imagenets submit" in capsys.readouterr().out
+
+
+def test_the_verbs_that_use_a_run_know_it(
+    tiny_root: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, photos = tmp_path / "run", tmp_path / "photos"
+    assert run(tiny_root, out, "--model", "resnet18w05", "--weights", weights) == 0
+    place = ["--root", str(tiny_root), "--run", str(out)]
+    device = ["--device", "cpu", "--workers", "1"]
+    scored = (out / "scores.json").read_bytes()
+    assert main.main(["score", *place]) == 0
+    assert (out / "scores.json").read_bytes() == scored
+    assert main.main(["predict", *place, *device]) == 0
+    assert len(list((out / "predict-test" / "test").rglob("*.png"))) == 6
+    archive = tmp_path / "run.zip"
+    words = ["submit", *place, *device, "--out", str(archive)]
+    assert main.main([*words, "--protocol", "unsupervised"]) == 2
+    assert "a run of semi is entered for semi" in capsys.readouterr().err
+    assert main.main(words) == 0
+    with zipfile.ZipFile(archive) as file:
+        assert "train-semi, with labels" in file.read("method.txt").decode()
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(jpeg(3, (60, 50)))
+    words = ["predict", *place, *device, "--images", str(photos), "--out", str(tmp_path / "out")]
+    assert main.main(words) == 0
+    assert masks.load(tmp_path / "out" / "masks" / "a.png").shape == (50, 60)
+    names = json.loads((tmp_path / "out" / "ids.json").read_text())
+    assert list(names) == ["0", "1", "2", "3"]
+    assert names == {str(i): name for i, name in enumerate(json.loads(scored)["names"])}
 
 
 def test_other_weights_are_another_run(

@@ -79,11 +79,27 @@ def predict_pictures(
         indices = dict(zip(batch.names, batch.indices.tolist(), strict=True))
         for name, found in segment(network, batch, pictures):
             ids = found if matched is None else matching.apply(matched, found)
-            write_mask(out / "masks" / f"{name}.png", ids)
-            shown = _overlay(pictures.pixels(indices[name]), ids, labels)
-            path = out / "overlays" / f"{name}.{kind}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, _encoded(shown, kind), durable=False)
+            write_picture(out, name, pictures.pixels(indices[name]), ids, labels, kind)
+    write_names(out, labels)
+
+
+def write_picture(
+    out: Path,
+    name: str,
+    photo: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.uint16],
+    labels: Sequence[str],
+    kind: Kind,
+) -> None:
+    """Writes the mask of a photograph and its overlay, see `predict_pictures`."""
+    write_mask(out / "masks" / f"{name}.png", ids)
+    path = out / "overlays" / f"{name}.{kind}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, _encoded(_overlay(photo, ids, labels), kind), durable=False)
+
+
+def write_names(out: Path, labels: Sequence[str]) -> None:
+    """Writes what the ids of the masks stand for."""
     write_json(out / KEY, {str(i): label for i, label in enumerate(labels)})
 
 

@@ -18,7 +18,9 @@ from imagenets.models.vit import SIZES as VITS
 from imagenets.models.vit import ViT
 
 _HEAD_STD = 2e-5
-_PATCH = 4  # logits that ConvNeXt's head gives along each side of a position
+
+LOGITS = 4
+"""What ConvNeXt's head gives along each side of a position."""
 
 
 class SegNet(nn.Module):
@@ -68,13 +70,13 @@ class PatchHead(nn.Module):
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.fc = nn.Conv2d(channels, outputs * _PATCH**2, 1)
+        self.fc = nn.Conv2d(channels, outputs * LOGITS**2, 1)
         nn.init.trunc_normal_(self.fc.weight, std=0.02)
         nn.init.zeros_(cast(nn.Parameter, self.fc.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """The channels are rows and columns within a patch, then classes, classes fastest."""
-        cells = self.fc(x).unflatten(1, (_PATCH, _PATCH, -1))
+        cells = self.fc(x).unflatten(1, (LOGITS, LOGITS, -1))
         return cast(Tensor, cells.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3))
 
 

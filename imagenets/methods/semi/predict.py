@@ -25,7 +25,7 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     data = run.dataset(split)
     network = load_network(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
-    crop, batches = shared_out(run, network, data)
+    crop, batches = shared_out(run, network, data.sizes)
     left = on_first(lambda: unfinished(batches, paths))  # the same list on all ranks
     for batch in run.batches(data, left, crop, f"predict: {split}"):
         for _, name, ids in segment(network, batch, data):

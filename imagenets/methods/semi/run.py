@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenets.errors import CorruptError, MissingError
-from imagenets.methods.semi.networks import SegNet, make_network
+from imagenets.methods.semi.networks import LOGITS, SegNet, make_network
 from imagenets.methods.semi.presets import Config
 from imagenets.models.checkpoints import load_weights
 from imagenets.models.rfnext import RFConvNeXt
@@ -46,6 +46,18 @@ def load_network(run: Run[Config], num_classes: int) -> SegNet:
     network = run.place(network)
     load_weights(network, state, source=f"{run.out / 'train'}")
     return network.eval()
+
+
+def number_of_classes(run: Run[Config]) -> int:
+    """K of the trained network of a run; the prepared set is not looked at.
+
+    Raises:
+        MissingError: It is not trained yet.
+    """
+    state = trained_state(run, "train", run.config.epochs)
+    if "head.bias" in state:
+        return len(state["head.bias"]) - 1
+    return len(state["seg_head.fc.bias"]) // LOGITS**2 - 1
 
 
 def is_semi(out: Path) -> bool:

@@ -11,7 +11,6 @@ import torch
 
 from imagenets.core.distributed import world
 from imagenets.core.pool import available_cpus
-from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import Crop, ShortSide
 from imagenets.data.loader.order import by_shape
@@ -39,7 +38,7 @@ def evaluate(run: Run[Config], network: SegNet) -> dict[str, float]:
         `mIoU` and `mBIoU` in percent.
     """
     data, truth = run.dataset("validation"), run.dataset("validation", masks=True)
-    crop, batches = shared_out(run, network, data)
+    crop, batches = shared_out(run, network, data.sizes)
     evaluator = Evaluator(len(data.classes))
     network.eval()
     for batch in run.batches(data, batches, crop, "evaluate: validation"):
@@ -52,15 +51,21 @@ def evaluate(run: Run[Config], network: SegNet) -> dict[str, float]:
 
 
 def shared_out(
-    run: Run[Config], network: SegNet, data: ImageNetS
+    run: Run[Config], network: SegNet, sizes: npt.NDArray[np.integer]
 ) -> tuple[Crop, list[npt.NDArray[np.int64]]]:
-    """How images come into a network, and batches of those that come in one shape."""
+    """How images come into a network, and batches of those that come in one shape.
+
+    Args:
+        run: Its settings give the short side.
+        network: Its backbone says what it takes.
+        sizes: N x 2, width and height of the images.
+    """
     backbone = network.backbone
     crop = backbone.crop(run.config.side)
     if isinstance(crop, ShortSide):
-        shapes = crop.shapes(data.sizes)
+        shapes = crop.shapes(sizes)
     else:
-        shapes = np.full((len(data), 2), crop.size)
+        shapes = np.full((len(sizes), 2), crop.size)
     return crop, list(by_shape(shapes, min(BATCH, run.config.batch)))
 
 
