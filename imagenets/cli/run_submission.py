@@ -85,7 +85,10 @@ def _method(tier: str, config: Config) -> dict[str, str]:
 
 def semi_method(tier: str, config: SemiConfig) -> dict[str, str]:
     """The same of a run of `imagenets semi`."""
-    start = f"weights of SHA-256 {config.weights}" if config.weights else "random weights"
+    start = "random weights"
+    if config.weights:
+        from_file = len(config.weights) == 64
+        start = f"weights of SHA-256 {config.weights}" if from_file else "its library's weights"
     return {
         "method_name": f"fine-tuned {config.model}",
         "training_data": f"ImageNet-S{tier} train-semi, with labels",

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--model", metavar="NAME", help="what is fine-tuned, see docs/protocols.md")
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument(
         "--weights", type=Path, metavar="FILE", help="checkpoint of the pretrained backbone"
     )
-    parser.add_argument(
-        "--random-weights", action="store_true", help="start from random weights instead"
+    start.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="the weights that timm or transformers bring, from their cache or the network",
     )
+    start.add_argument("--random-weights", action="store_true", help="weights as they start")
     parser.add_argument(
         "--search",
         type=Path,
@@ -118,14 +122,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _made(arguments: argparse.Namespace) -> SemiRun:
     from imagenets.core.files import sha256
-    from imagenets.methods.semi.presets import make_config
+    from imagenets.methods.semi.presets import PRETRAINED, make_config
     from imagenets.methods.semi.run import SemiRun
     from imagenets.training.run import pick_device
     from imagenets.training.saving import SaveEvery
 
     weights, search = arguments.weights, arguments.search
-    if (weights is None) != arguments.random_weights:
-        raise UsageError("give the pretrained weights (--weights), or --random-weights.")
     if arguments.evaluate_every < 0:
         raise UsageError(f"--evaluate-every {arguments.evaluate_every}: give 0 or more.")
     config = make_config(arguments.model, arguments.preset, **_changes(arguments))
@@ -139,7 +141,7 @@ def _made(arguments: argparse.Namespace) -> SemiRun:
         tier=tier,
         out=arguments.out or paths.run(arguments.root, name),
         config=config.starting(
-            weights="" if weights is None else sha256(weights),
+            weights=sha256(weights) if weights else PRETRAINED if arguments.pretrained else "",
             search="" if search is None else sha256(search),
             partial=arguments.allow_partial,
         ),

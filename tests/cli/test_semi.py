@@ -83,6 +83,14 @@ def test_the_verbs_that_use_a_run_know_it(
     assert names == {str(i): name for i, name in enumerate(json.loads(scored)["names"])}
 
 
+def test_where_weights_come_from_must_be_said(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(tiny_root, tmp_path, "--model", "resnet18w05")
+    assert "one of the arguments --weights --pretrained --random-weights" in capsys.readouterr().err
+
+
 def test_other_weights_are_another_run(
     tiny_root: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +103,8 @@ def test_other_weights_are_another_run(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("--model resnet18w05", 2, "--weights"),
+        ("--model resnet18w05 --pretrained", 2, "resnet18w05: no weights come with it"),
+        ("--model vit_small_patch16 --pretrained", 2, "no weights come with it"),
         ("--random-weights", 2, "--model"),
         ("--model vgg16 --random-weights", 2, "no backbone 'vgg16'"),
         ("--model resnet18w05 --weights nowhere.pt", 1, "nowhere.pt: not there"),

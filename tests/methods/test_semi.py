@@ -210,6 +210,10 @@ def test_modes_of_rf_convnext_take_over_one_from_the_other(tmp_path: Path) -> No
         assert isinstance(network.backbone, RFConvNeXt)
         rates[mode] = [part.dilations for part in network.backbone.convolutions.values()]
         assert torch.equal(network.backbone.state_dict()["stem.0.weight"], plain["stem.0.weight"])
+    single = make_network("rfconvnext_tiny_rfsingle", 3)
+    start(single, tmp_path / "search.pt", tmp_path / "search.pt")  # dilations are never weights
+    assert isinstance(single.backbone, RFConvNeXt)
+    assert {len(part.dilations) for part in single.backbone.convolutions.values()} == {1}
     assert rates == {"single": [[(2, 2)]] * 5, "multiple": [[(1, 1), (2, 2), (3, 3)]] * 5}
     assert isinstance(network, ConvNeXtNet)
     nn.init.constant_(network.seg_head.fc.weight, 0.25)

@@ -106,23 +106,24 @@ class Layer(NamedTuple):
     number: int
 
 
-def make_network(model: str, num_classes: int) -> SegNet:
+def make_network(model: str, num_classes: int, *, pretrained: bool = False) -> SegNet:
     """Makes a network with the weights that its classes start from.
 
     Args:
         model: One of RF-ConvNeXt's modes, or any backbone of the registry.
         num_classes: K; there are K + 1 logits, background first.
+        pretrained: Whether the library of the backbone brings its weights.
 
     Raises:
-        UsageError: There is no such model.
+        UsageError: There is no such model, or no weights come with it.
     """
+    if pretrained or model not in (*MODES, *VITS, *CONVNEXTS):
+        return LinearNet(make_backbone(model, pretrained=pretrained), num_classes)
     if model in MODES:
         return ConvNeXtNet(RFConvNeXt(model), num_classes)
     if model in VITS:
         return ViTNet(ViT(model, norm=False), num_classes)
-    if model in CONVNEXTS:
-        return ConvNeXtNet(ConvNeXt(model), num_classes)
-    return LinearNet(make_backbone(model), num_classes)
+    return ConvNeXtNet(ConvNeXt(model), num_classes)
 
 
 def layers(network: SegNet) -> tuple[dict[str, Layer], int]:

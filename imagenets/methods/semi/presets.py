@@ -10,6 +10,8 @@ from typing import Any
 from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
 
+PRETRAINED = "pretrained"
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -17,7 +19,8 @@ class Config:
 
     Attributes:
         model: See `networks.make_network`.
-        weights: SHA-256 of the file that the backbone starts from; empty: none, random weights.
+        weights: SHA-256 of the file that the backbone starts from; `PRETRAINED`: the weights that
+            its library brings; empty: random ones.
         search: SHA-256 of the checkpoint that dilations are taken from; empty: none.
         partial: Whether a backbone that the file fills in part is accepted.
         epochs: Passes over train-semi.

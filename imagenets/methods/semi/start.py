@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Set
 from pathlib import Path
-
-from torch import Tensor
 
 from imagenets.errors import UsageError
 from imagenets.methods.semi.networks import SegNet
@@ -25,6 +23,7 @@ _CLASSIFIER = "head."
 """Of the pretrained network: it knows other classes."""
 
 _OF_SEARCH = ("sample_weights", "rates", "num_rates", "counter", "current_search_step")
+"""Ends of names; pretrained weights have no word in them."""
 
 
 def start(
@@ -57,15 +56,15 @@ def start(
         _take_rates(backbone, search)
     if weights is None:
         return None
-    state = {plain_name(name): value for name, value in read_state(weights).items()}
+    state = read_state(weights)
     merging = MODES.get(backbone.name) == "merge"
     if merging:
         assert isinstance(backbone, RFConvNeXt)
         _take_rates(backbone, weights)
     else:
         own = {plain_name(name) for name in backbone.state_dict()}
-        state = {n: v for n, v in state.items() if n in own or not n.startswith(_CLASSIFIER)}
-        state |= _kept(network)
+        state = {name: value for name, value in state.items() if _is_wanted(plain_name(name), own)}
+        state |= {n: v for n, v in plain_state(network).items() if n.endswith(_OF_SEARCH)}
     report = load_weights(network, state, source=str(weights), allow_partial=partial)
     log.info("%s: %s", weights, report)
     if merging:
@@ -81,9 +80,11 @@ def _take_rates(backbone: RFConvNeXt, path: Path) -> None:
         raise UsageError(f"{path}: {error} Give the checkpoint of a run of RF-ConvNeXt.") from None
 
 
-def _kept(network: SegNet) -> Mapping[str, Tensor]:
-    """What pretrained weights have no word in: the state of a search of dilations."""
-    return {n: value for n, value in plain_state(network).items() if n.endswith(_OF_SEARCH)}
+def _is_wanted(name: str, own: Set[str]) -> bool:
+    """Whether a weight of a file is neither of its classifier nor of a search of dilations."""
+    if name.endswith(_OF_SEARCH):
+        return False
+    return name in own or not name.startswith(_CLASSIFIER)
 
 
 def _check_files(model: str, weights: Path | None, search: Path | None) -> None:

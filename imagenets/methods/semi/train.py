@@ -19,7 +19,7 @@ from imagenets.data.loader.crops import RandomResizedCrop
 from imagenets.errors import UsageError
 from imagenets.masks import IGNORED
 from imagenets.methods.semi.networks import SegNet, layers, make_network
-from imagenets.methods.semi.presets import Config
+from imagenets.methods.semi.presets import PRETRAINED, Config
 from imagenets.methods.semi.run import SemiRun
 from imagenets.methods.semi.segment import evaluate
 from imagenets.methods.semi.start import start
@@ -91,7 +91,8 @@ def starting_network(run: SemiRun, num_classes: int) -> SegNet:
     """
     config = run.config
     torch.manual_seed(config.seed)
-    network = make_network(config.model, num_classes)
+    pretrained = config.weights == PRETRAINED
+    network = make_network(config.model, num_classes, pretrained=pretrained)
     backbone = network.backbone
     if config.crop % backbone.patch or backbone.size not in (None, config.crop):
         fits = backbone.size or f"a multiple of {backbone.patch}"
