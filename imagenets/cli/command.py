@@ -96,6 +96,7 @@ def execute(arguments: argparse.Namespace) -> int:
     Returns:
         0, or the error's own code (2 usage, 1 failure), or 130 after Ctrl-C, 143 after SIGTERM.
     """
+    from imagenets.core.launch import speaker
     from imagenets.core.pool import dismiss
 
     try:
@@ -108,7 +109,9 @@ def execute(arguments: argparse.Namespace) -> int:
     except ImageNetSError as error:
         if isinstance(error, RankError) and error.silent:  # another rank says it
             return error.exit_code
-        print(f"error: {_text(error, getattr(arguments, 'all', False))}", file=sys.stderr)
+        print(
+            f"error: {speaker()}{_text(error, getattr(arguments, 'all', False))}", file=sys.stderr
+        )
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)

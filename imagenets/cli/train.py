@@ -12,6 +12,7 @@ from imagenets.cli import train_dry_run
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_device, add_run, decoding_workers, ranks, tier_and_run
 from imagenets.core.distributed import is_first
+from imagenets.core.launch import launched
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import ALL_STAGES, STAGES
 
@@ -89,6 +90,9 @@ def _run(arguments: argparse.Namespace) -> None:
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
     run = Run(arguments.root, tier, out, config, device, workers, every)
+    launch = launched()
+    if arguments.dry_run and launch and launch.world > 1:
+        raise UsageError("--dry-run measures one process: start it without torchrun.")
     if arguments.dry_run:
         train_dry_run.show(run)
         return

@@ -66,6 +66,12 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
     return launch
 
 
+def speaker() -> str:
+    """Who says something, for messages of any rank but the first: `rank 3: `, else nothing."""
+    number = os.environ.get("RANK", "0") if "WORLD_SIZE" in os.environ else "0"
+    return "" if number == "0" else f"rank {number}: "
+
+
 @contextmanager
 def joined(device: torch.device | None = None, timeout: float = TIMEOUT) -> Iterator[None]:
     """Lets a block run as one of the ranks that torchrun has started; alone if it has not.

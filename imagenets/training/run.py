@@ -84,6 +84,18 @@ class Run(Generic[S]):
         Raises:
             UsageError: There are fewer images than a batch has, or the ranks cannot share it.
         """
+        distributed.on_first(lambda: self._check_batch(dataset))
+        return Loader(
+            dataset,
+            self.config.batch // distributed.world(),
+            crop=crop,
+            seed=self.config.seed,
+            shuffle=True,
+            drop_last=True,
+            workers=self.workers,
+        )
+
+    def _check_batch(self, dataset: ImageNetS) -> None:
         ranks = distributed.world()
         if self.config.batch % ranks:
             raise UsageError(
@@ -95,15 +107,6 @@ class Run(Generic[S]):
                 f"the split {dataset.split} has {len(dataset)} images, fewer than one batch of "
                 f"{self.config.batch}: choose a smaller --batch-size."
             )
-        return Loader(
-            dataset,
-            self.config.batch // ranks,
-            crop=crop,
-            seed=self.config.seed,
-            shuffle=True,
-            drop_last=True,
-            workers=self.workers,
-        )
 
     def batches(
         self,

@@ -29,7 +29,8 @@ CONFIG: Config = replace(
     batch=24,
     pretrain=Schedule(STEPS, RATE, queue=72, queue_from=2, freeze=3),
     attention=Schedule(STEPS, RATE, queue=48),
-    finetune=Schedule(STEPS, RATE),
+    finetune=Schedule(STEPS, RATE / 5),
+    accumulate=2,
 )
 UNEVEN = replace(CONFIG, batch=7)
 

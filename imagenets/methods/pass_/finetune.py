@@ -7,9 +7,11 @@ import logging
 import torch
 from torch import Tensor
 
+from imagenets.core.distributed import on_first, world
 from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import RandomResizedCrop
+from imagenets.errors import UsageError
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
@@ -34,6 +36,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     state = trained_state(run, "pretrain", config.pretrain.epochs)
     load_weights(network, state, source=f"{run.out / 'pretrain'}")
     network.train()
+    on_first(lambda: _check_parts(config))
     if config.accumulate > 1:
         log.info(
             "finetune: a step of %d images is taken in %d parts: their gradients sum exactly, but "
@@ -56,6 +59,15 @@ def finetune(run: Run[Config]) -> dict[str, float]:
         step=step,
     )
     return train(run, training)
+
+
+def _check_parts(config: Config) -> None:
+    own = config.batch // world()
+    if own % config.accumulate:
+        raise UsageError(
+            f"the {own} images of each rank cannot be taken in {config.accumulate} equal parts: "
+            "give another --accumulate, or start another number of ranks."
+        )
 
 
 def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor:

@@ -33,7 +33,8 @@ def work(run: Run[Config], stages: Sequence[str]) -> dict[str, float]:
     config = run.config
     train, validation = run.dataset("train"), len(run.dataset("validation"))
     source = train if config.pretrain_split == "train" else run.dataset(config.pretrain_split)
-    with torch.random.fork_rng(devices=[]):  # what a run draws does not depend on this
+    # what a run draws does not depend on this; the first loop may begin without gradients
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         one = _operations(config, len(train.classes))
     images = {
         "pretrain": len(source) * config.pretrain.epochs,
