@@ -33,6 +33,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.data.dataset.imagenets import ImageNetS
+    from imagenets.evaluation.results import results_text
     from imagenets.evaluation.tables import metrics_text
     from imagenets.methods.pass_.score import SCORES, TEST_SCORES, score_run, score_test
     from imagenets.methods.semi import score as semi
@@ -55,10 +56,14 @@ def _run(arguments: argparse.Namespace) -> None:
         scores = score_test(data, out, truth or data.mask_files(), workers)
         file = TEST_SCORES
     scoring.warn(scores, out)
+    document = json.loads((out / file).read_text("utf-8"))
     if arguments.json:
-        print(json.dumps(json.loads((out / file).read_text("utf-8")), indent=1))
-    else:
-        print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
+        print(json.dumps(document, indent=1))
+        return
+    print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
+    if "results" in document:
+        print(f"\nAbove: {document['protocol']}, as published. Beside the others:\n")
+        print(results_text(document["results"]))
 
 
 VERB = Verb(

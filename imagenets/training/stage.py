@@ -18,6 +18,7 @@ from imagenets.core.distributed import on_first
 from imagenets.core.files import write_json
 from imagenets.errors import MissingError, TrainingError, UsageError
 from imagenets.training.ledger import Entry, Key, Ledger, changes
+from imagenets.training.machine import note_machine
 from imagenets.training.run import Run
 from imagenets.training.saving import heed_warnings
 
@@ -132,6 +133,7 @@ class Stages:
         if result is None:
             folder = self._run.out / stage.name
             raise MissingError(f"{folder}: something that {stage.name!r} wrote is gone. Run again.")
+        note_machine(self._run.out, stage.name, self._run.device)
         self._ledger.put(stage.name, Entry(entry.key, result, reports))
 
     def _work(self, stage: Stage) -> dict[str, float]:

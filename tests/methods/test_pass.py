@@ -75,10 +75,38 @@ def test_a_run_is_scored_and_shown(
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((finished / "scores.json").read_text())
     assert set(printed) > {"mIoU", "mBIoU", "FMeasure", "Acc", "S", "BL", "IoUs"}
+    assert printed["protocol"] == "optimistic"
+    published, crossed = printed["results"][:2]
+    assert [row["protocol"] for row in (published, crossed)] == ["optimistic", "cross-fit match"]
+    assert published["mIoU"] == printed["mIoU"]
+    best = json.loads((finished / "pseudo" / "threshold.json").read_text())["best"]
+    assert published["thresholds"] == crossed["thresholds"] == [best]
+    assert crossed["threshold_from"] == "all validation images"  # the network learned from it
+    assert crossed["match_from"] == "the other half of the images"
+    assert [half["images"] for half in crossed["halves"]] == [6, 6]
+    low, high = crossed["interval"]["mIoU"]
+    assert low <= crossed["mIoU"] <= high
+    source = printed["provenance"]
+    ledger = json.loads((finished / "ledger.json").read_text())
+    assert source["seed"] == SMALL.seed
+    assert source["settings"] == json.loads((finished / "config.json").read_text())
+    assert source["data"]["validation"] == ledger["predict"]["key"]["data"]["validation"]
+    assert source["results"] == {stage: ledger[stage]["result"] for stage in STAGES}
+    assert source["code"] == {stage: ledger[stage]["key"]["code"] for stage in STAGES}
+    assert source["made_on"]["predict"]["device"].startswith("cpu")
+    assert source["made_on"]["finetune"]["versions"]["torch"] == torch.__version__
+    assert baseline.main(["score", *place]) == 0
+    said = capsys.readouterr().out
+    assert "optimistic, as published" in said
+    assert f"{low:.2f} to {high:.2f}" in said
     assert baseline.main(["report", *place]) == 0
     page = (finished / "report.html").read_text()
     assert page.count("<figure>") == 12
     assert f"{printed['mIoU']:.2f}" in page
+    for row in printed["results"]:
+        assert f"<td>{row['protocol']}</td><td>{row['mIoU']:.2f}</td>" in page
+    assert f"<td>{low:.2f} to {high:.2f}</td>" in page
+    assert "cross-fit match: threshold from all validation images, match from the other" in page
     assert printed["names"] == ["other", "n90000001", "n90000002", "n90000003"]
     assert page.count("</span> n90000002 (2)</figcaption>") == 4
     for i, iou in enumerate(printed["IoUs"][1:], 1):

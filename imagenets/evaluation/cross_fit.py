@@ -1,0 +1,121 @@
+"""Scores whose match has not seen the images that it is used on: two halves, each by the other's.
+
+The published protocol finds the match on the very validation images that it scores. That flatters,
+the more the fewer images there are. Here the images fall into two halves; each half is scored with
+what was found on the other one, and the whole is both together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenets.errors import UsageError
+from imagenets.evaluation import matching
+from imagenets.evaluation.counts import Counts
+from imagenets.evaluation.score import Scores, find_match
+
+Half = npt.NDArray[np.bool_]
+"""Of every image, whether it is in the second half."""
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """What a prediction scores when each half of the images is matched as the other one asks.
+
+    Attributes:
+        scores: Of all images; its counts are after matching.
+        second: Of every image, whether it is in the second half.
+        matches: Found on the first half and used on the second; and the other way round.
+        halves: What the first half scores, and the second.
+    """
+
+    scores: Scores
+    second: Half
+    matches: tuple[matching.Match, matching.Match]
+    halves: tuple[Scores, Scores]
+
+
+def in_second_half(names: Sequence[str]) -> Half:
+    """Splits images into two halves by the SHA-256 of their stems, the same on every machine.
+
+    The half with the lower digests is the first; of an odd number, it gets one more.
+
+    Args:
+        names: `<wnid>/<stem>` or `<stem>`; the folder makes no difference.
+
+    Raises:
+        UsageError: There are fewer than two images, or two of one stem.
+    """
+    stems = [name.rpartition("/")[2] for name in names]
+    if len(stems) < 2 or len(set(stems)) < len(stems):
+        raise UsageError(
+            f"{len(stems)} images of {len(set(stems))} names cannot be halved: cross-fit scores "
+            "need two images or more, each of a name of its own."
+        )
+    digests = [hashlib.sha256(stem.encode()).digest() for stem in stems]
+    order = sorted(range(len(stems)), key=digests.__getitem__)
+    second = np.zeros(len(stems), np.bool_)
+    second[order[(len(stems) + 1) // 2 :]] = True
+    return second
+
+
+def cross_fit(counts: Counts, names: Sequence[str]) -> CrossFit:
+    """Matches each half of the images as the other half asks.
+
+    Args:
+        counts: Pixel counts of every image before matching, with generated ids.
+        names: Of the images, in their order.
+
+    Raises:
+        UsageError: The images cannot be halved.
+    """
+    second = in_second_half(names)
+    first_match, second_match = (find_match(of_images(counts, part)) for part in (~second, second))
+    tables = np.stack([_table(found, counts) for found in (second_match, first_match)])
+    pred = tables[second[counts.image].astype(np.intp), counts.pred]
+    matched = replace(counts, pred=pred)
+    halves = [
+        Scores(
+            of_images(matched, part),
+            [name for name, inside in zip(names, part.tolist(), strict=True) if inside],
+            [],
+            found,
+        )
+        for part, found in ((~second, second_match), (second, first_match))
+    ]
+    scores = Scores(matched, list(names), [])
+    return CrossFit(scores, second, (first_match, second_match), (halves[0], halves[1]))
+
+
+def before_matching(scores: Scores) -> Counts:
+    """The counts of scores with the ids as they were predicted: a match one to one is undone."""
+    if scores.matched is None:
+        return scores.counts
+    table = matching.as_table(scores.matched, scores.counts.num_classes)
+    return scores.counts.relabelled(np.argsort(table))
+
+
+def of_images(counts: Counts, chosen: Half) -> Counts:
+    """The counts of some images, numbered anew in their order."""
+    rows = chosen[counts.image]
+    number = (np.cumsum(chosen) - 1).astype(np.int32)
+    return Counts(
+        int(chosen.sum()),
+        counts.num_classes,
+        number[counts.image[rows]],
+        counts.gt[rows],
+        counts.pred[rows],
+        counts.edge[rows],
+        counts.pixels[rows],
+    )
+
+
+def _table(found: matching.Match, counts: Counts) -> npt.NDArray[np.int32]:
+    """A match as an array that keeps the id K + 1 of predictions outside 0..K."""
+    table = matching.as_table(found, counts.num_classes)
+    return np.append(table, counts.num_classes + 1).astype(np.int32)
