@@ -97,7 +97,8 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
         TrainingError: The loss or a weight is no longer a number, or the disk is full.
     """
     folder = run.folder(training.name)
-    synchronise(training.network, run.device)
+    if distributed.world() > 1:  # which some networks of other libraries refuse
+        synchronise(training.network, run.device)
     saver = checkpoints.Saver(folder, training.name, training.epochs)
     place = training.loader.state_dict()  # once: it can mean looking at a million files
     done = _resume(run, training, saver)

@@ -362,6 +362,19 @@ def test_a_search_searches_and_its_run_is_merged_in_the_end(
     assert (tmp_path / "merge" / "predict" / "done.json").is_file()
 
 
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore")  # the library's own
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "tf_efficientnet_lite0"])
+def test_backbones_of_timm_are_fine_tuned(tiny_root: Path, tmp_path: Path, name: str) -> None:
+    config = Config(f"timm:{name}", epochs=2, batch=3, warmup=0, crop=32, side=48)
+    run = job(tiny_root, tmp_path, config)
+    run_stages(run, "train", "predict")
+    network = load_network(run, 3)
+    groups = train.parameter_groups(network, config)
+    assert len({group["scale"] for group in groups}) > 10
+    assert len(list((tmp_path / "predict" / "validation").rglob("*.png"))) == 12
+
+
 def test_ids_of_large_images_come_from_a_long_side_of_1000() -> None:
     logits = torch.randn(1, 9, 6, 8, generator=torch.Generator().manual_seed(0))
     grid = logits[0].permute(1, 2, 0).contiguous().numpy()
