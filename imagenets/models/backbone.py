@@ -179,12 +179,12 @@ class Wrapped(OneMap):
         self.backbone = network
         self.name = type(network).__name__ if name is None else name
         self.mean, self.std, self.patch, self.size = mean, std, patch, size
-        self._features = features
+        self._features = (features or network,)  # in a tuple: a module would be registered twice
         self.measure()
 
     def grid(self, images: Tensor) -> Tensor:
         """Computes the map; see `OneMap.grid`."""
-        found: Tensor = (self._features or self.backbone)(images)
+        found: Tensor = self._features[0](images)
         return found
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping
+import re
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.errors import CorruptError, DependencyError, MissingError, UsageError
+from imagenets.models.naming import HEADS, KEYS, NAMINGS, POSITIONS, PREFIXES
 
 log = logging.getLogger(__name__)
-
-PREFIXES = ("module.", "_orig_mod.", "backbone.")
-"""What wrappers and heads put before a name: DistributedDataParallel, torch.compile, our heads."""
 
 _SHOWN = 5
 _COUNTERS = "num_batches_tracked"  # of batch norms: files of old versions of torch lack it
@@ -31,8 +34,8 @@ class LoadReport:
         matched: Names in the network that were filled.
         missing: Names in the network that were not.
         unused: Names in the file that the network has not, or has with another shape.
-        reshaped: Those of `matched` whose values were the same but for dimensions of size 1, as a
-            linear layer's in a 1x1 convolution.
+        reshaped: Those of `matched` whose shapes differ: by dimensions of size 1, as a linear
+            layer's in a 1x1 convolution, or position embeddings, resized to the network's grid.
     """
 
     matched: tuple[str, ...]
@@ -45,7 +48,8 @@ class LoadReport:
         for what in ("missing", "unused", "reshaped"):
             names: tuple[str, ...] = getattr(self, what)
             if names:
-                parts.append(f"{len(names)} {what} ({_some(names)})")
+                shown = _parts(names) if what == "unused" else _some(names)
+                parts.append(f"{len(names)} {what} ({shown})")
         return ", ".join(parts)
 
 
@@ -73,7 +77,8 @@ def load_weights(
     Args:
         network: Changed in place. What it holds as `backbone` must be filled completely; of a
             network without one, everything must.
-        state: Name -> tensor, with or without the usual prefixes.
+        state: Name -> tensor, as any of `naming.NAMINGS` has them, with or without the usual
+            prefixes.
         source: Where they come from, for messages.
         allow_partial: Accept a backbone that is filled in part; what is missing stays as it is.
 
@@ -83,19 +88,20 @@ def load_weights(
     Raises:
         UsageError: Weights of the backbone are missing, or have another shape.
     """
-    given = {plain_name(name): (name, value) for name, value in state.items()}
     own = network.state_dict()
+    given = _by_own_name(state, {plain_name(name) for name in own}, source)
     matched, missing, reshaped, used = [], [], [], set()
     with torch.no_grad():
         for name, value in own.items():
-            found, tensor = given.get(plain_name(name), ("", None))
-            if tensor is None or not _fits(tensor.shape, value.shape):
+            found = given.get(plain_name(name), "")
+            fitting = _fitted(plain_name(name), state[found], value) if found else None
+            if fitting is None:
                 missing.append(name)
                 continue
-            value.copy_(tensor.reshape(value.shape))
+            value.copy_(fitting)
             matched.append(name)
             used.add(found)
-            if tensor.shape != value.shape:
+            if state[found].shape != value.shape:
                 reshaped.append(name)
     unused = tuple(name for name in state if name not in used)
     report = LoadReport(tuple(matched), tuple(missing), unused, tuple(reshaped))
@@ -106,16 +112,18 @@ def load_weights(
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Reads the weights of a checkpoint file: a state dict, or one under `state_dict` or `model`.
+    """Reads the weights of a checkpoint file: a state dict, or one under one of `naming.KEYS`.
 
-    Nothing but tensors and plain values is unpickled.
+    Nothing but tensors and plain values is unpickled. A name that ends in `.safetensors` is read as
+    such a file.
 
     Raises:
         MissingError: It is not there.
         CorruptError: It cannot be read, or holds no weights.
     """
-    content = read_checkpoint(path, device)
-    for key in ("state_dict", "model"):
+    safe = path.suffix == ".safetensors"
+    content = _read_safetensors(path, device) if safe else read_checkpoint(path, device)
+    for key in KEYS:
         if isinstance(content.get(key), dict):
             content = content[key]
             break
@@ -135,7 +143,8 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not path.is_file():
         raise MissingError(f"{path}: not there.")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # the options of a training
+            content = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptError(f"{path}: not a readable checkpoint ({reason}).") from error
@@ -144,15 +153,80 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return content
 
 
-def _fits(given: torch.Size, own: torch.Size) -> bool:
-    """Whether two shapes are equal but for dimensions of size 1."""
-    return [n for n in given if n != 1] == [n for n in own if n != 1]
+def _read_safetensors(path: Path, device: torch.device | str) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingError(f"{path}: not there.")
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise DependencyError(f"{path}: needs safetensors: pip install safetensors.") from error
+    try:
+        return dict(load_file(path, str(device)))
+    except (OSError, SafetensorError) as error:
+        raise CorruptError(f"{path}: not a readable checkpoint ({error}).") from error
+
+
+def _by_own_name(state: Mapping[str, Tensor], own: Set[str], source: str) -> dict[str, str]:
+    """The network's name of a weight, without prefixes -> its name in the file.
+
+    A weight under the network's own name goes before one that is renamed to it.
+
+    Raises:
+        UsageError: Two weights of the file have one name but for their prefixes.
+    """
+    plain: dict[str, str] = {}
+    for name in state:
+        other = plain.setdefault(plain_name(name), name)
+        if other != name and plain_name(name) in own:
+            raise UsageError(
+                f"{source}: holds {other} and {name}, which are the same weight of this network. "
+                "Give a file with one of them."
+            )
+    renamed: dict[str, str] = {}
+    for name, theirs in plain.items():
+        for naming in NAMINGS if name not in own else ():
+            found = name
+            for pattern, new in naming.renames:
+                found = re.sub(pattern, new, found)
+            if found in own:
+                renamed.setdefault(found, theirs)
+                break
+    return renamed | plain
+
+
+def _fitted(name: str, given: Tensor, own: Tensor) -> Tensor | None:
+    """A weight in the shape that a network has; None where it cannot be brought to it."""
+    if [n for n in given.shape if n != 1] == [n for n in own.shape if n != 1]:
+        return given.reshape(own.shape)
+    return _regridded(given, own) if name in POSITIONS else None
+
+
+def _regridded(given: Tensor, own: Tensor) -> Tensor | None:
+    """A position embedding of another grid, resized as the published ViTs do when they run.
+
+    Bicubic, by factors a little above the true ones: (side + 0.1) / side of the file's grid.
+    """
+    if given.ndim != 3 or own.ndim != 3 or given.shape[::2] != own.shape[::2]:
+        return None
+    sides = isqrt(given.shape[1]), isqrt(own.shape[1])
+    first, own_first = given.shape[1] - sides[0] ** 2, own.shape[1] - sides[1] ** 2
+    if first != own_first or 0 in sides:
+        return None
+    grid = given[:, first:].transpose(1, 2).unflatten(2, (sides[0], sides[0])).float()
+    factor = (sides[1] + 0.1) / sides[0]
+    resized = F.interpolate(grid, scale_factor=factor, mode="bicubic", align_corners=False)
+    return torch.cat([given[:, :first].float(), resized.flatten(2).transpose(1, 2)], 1)
 
 
 def _refuse_gaps(network: nn.Module, report: LoadReport, source: str) -> None:
     prefix = "backbone." if hasattr(network, "backbone") else ""
     gaps = [
-        name for name in report.missing if name.startswith(prefix) and not name.endswith(_COUNTERS)
+        name
+        for name in report.missing
+        if name.startswith(prefix)
+        and not name.endswith(_COUNTERS)
+        and not plain_name(name).startswith(HEADS)
     ]
     if gaps:
         raise UsageError(
@@ -160,6 +234,12 @@ def _refuse_gaps(network: nn.Module, report: LoadReport, source: str) -> None:
             f"({_some(gaps)}); the file holds {_some(report.unused) or 'nothing else'}. Give the "
             "weights of this backbone, or allow partial loading."
         )
+
+
+def _parts(names: tuple[str, ...]) -> str:
+    """The parts of a network that names belong to, with how many of each."""
+    counts = Counter(plain_name(name).split(".")[0] for name in names)
+    return ", ".join(f"{part}: {count}" for part, count in counts.items())
 
 
 def _some(names: tuple[str, ...] | list[str]) -> str:
