@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from imagenets.cli.main import run_verbs
 
-VERBS = ("train", "predict", "score", "report", "submit", "clean")
+VERBS = ("train", "config", "predict", "score", "report", "submit", "clean")
 """Those of the tree that are about a run of training."""
 
 

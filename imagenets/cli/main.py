@@ -18,6 +18,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "repair": "imagenets.cli.repair:VERB",
         "sample": "imagenets.cli.sample:VERB",
         "train": "imagenets.cli.train:VERB",
+        "config": "imagenets.cli.config:VERB",
         "semi": "imagenets.cli.semi:VERB",
         "predict": "imagenets.cli.predict:VERB",
         "distance": "imagenets.cli.distance:VERB",

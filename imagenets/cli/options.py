@@ -81,6 +81,23 @@ def _add_tier(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds what changes the settings of a preset: `--config`, `--set`."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.toml",
+        help="settings that replace those of the preset; `imagenets config` prints such a file",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change one setting, such as pretrain.base_rate=0.3; may be given several times",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Adds `--device`, and `--workers` for those who decode images beside it."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from imagenets.cli import train_dry_run
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_device, add_run, decoding_workers, ranks, tier_and_run
+from imagenets.cli.options import (
+    add_device,
+    add_run,
+    add_settings,
+    decoding_workers,
+    ranks,
+    tier_and_run,
+)
 from imagenets.core.distributed import is_first
 from imagenets.core.launch import launched
 from imagenets.errors import UsageError
@@ -25,6 +32,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME", help="sample, pass50, pass300 or pass919 (default: by tier)"
     )
+    add_settings(parser)
     parser.add_argument(
         "--stages",
         metavar="A,B",
@@ -35,7 +43,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N | STEP=N,...",
         help="epochs of every trained step, or of those named: pretrain, attention, finetune",
     )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images a step; rates, queues and freezes follow, see docs/baseline.md",
+    )
     parser.add_argument(
         "--accumulate",
         type=int,
@@ -69,7 +82,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.methods.pass_.presets import Changes, make_config, preset_for
+    from imagenets.methods.pass_.presets import preset_for
+    from imagenets.methods.pass_.settings import Changes, make_config
     from imagenets.methods.pass_.work import work
     from imagenets.training.overall import Overall
     from imagenets.training.run import Run, pick_device
@@ -83,8 +97,10 @@ def _run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         accumulate=arguments.accumulate,
         features=arguments.features,
+        file=arguments.config,
+        assignments=tuple(arguments.set),
     )
-    config = make_config(arguments.preset or preset_for(tier), changes)
+    config = make_config(arguments.preset or preset_for(tier), changes, out=out)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
     names += ["pseudo-png"] if arguments.png else []
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
@@ -136,6 +152,10 @@ VERB = Verb(
     examples=(
         ("--root imagenet-s --split 50", "all steps with the published settings, or what is left"),
         ("--stages cluster,pseudo --device cuda", "two of the steps, on the GPU"),
+        (
+            "--config my.toml --set pretrain.base_rate=0.3",
+            "settings of a file, one of them changed",
+        ),
         ("--split 919 --dry-run", "time, memory and disk that it would take, and what would fit"),
     ),
     add_arguments=_add_arguments,

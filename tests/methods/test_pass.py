@@ -22,7 +22,8 @@ from imagenets.methods.pass_ import STAGES, cluster, predict, trained
 from imagenets.methods.pass_.features import central_crops
 from imagenets.methods.pass_.heads import PretrainNet
 from imagenets.methods.pass_.label_files import open_labels
-from imagenets.methods.pass_.presets import LATER, PRESETS, Changes, Schedule, make_config
+from imagenets.methods.pass_.presets import LATER, PRESETS, Schedule
+from imagenets.methods.pass_.settings import Changes, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
 
 
@@ -347,23 +348,6 @@ def test_presets_hold_the_published_numbers() -> None:
     assert [(v.views, v.size) for v in PRESETS["pass50"].views] == [(2, 224), (6, 96)]
     assert PRESETS["pass919"].pretrain_split == "train-full"
     assert PRESETS["pass300"].prototypes == 3000
-
-
-def test_settings_from_the_command_line() -> None:
-    config = make_config("pass50", Changes({"pretrain": 3}, batch=64, seed=1))
-    assert (config.pretrain.epochs, config.finetune.epochs) == (3, 20)
-    assert (config.batch, config.seed) == (64, 1)
-    for bad in (
-        Changes({"cluster": 1}),
-        Changes({"pretrain": -1}),
-        Changes(batch=1),
-        Changes(accumulate=0),
-        Changes(accumulate=5),
-        Changes(accumulate=32),
-        Changes(features="int8"),
-    ):
-        with pytest.raises(UsageError):
-            make_config("sample", bad)
 
 
 def test_settings_that_came_later_are_written_only_where_they_change_something() -> None:

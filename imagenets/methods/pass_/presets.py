@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from imagenets.data.augment import ViewGroup
-from imagenets.errors import UsageError
 
 PRETRAIN_STD = (0.228, 0.224, 0.225)
 """The published steps 1 and 2 divide by this; all others by the usual (0.229, 0.224, 0.225)."""
@@ -119,7 +118,8 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-_FOREVER = 1_000_000_000
+FOREVER = 1_000_000_000
+"""Iterations to freeze prototypes that never move."""
 _WEAK = (0.4, 0.4, 0.2, 0.05)
 
 _TIER_300 = Config(
@@ -157,8 +157,8 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
             prototypes=30,
             views=(ViewGroup(2, 96, (0.2, 1.0), jitter=_WEAK, gray_probability=0.0),),
             attention_views=(ViewGroup(2, 96, (0.08, 1.0), jitter=_WEAK, gray_probability=0.0),),
-            pretrain=Schedule(20, 1.0, freeze=_FOREVER, epsilon=0.03),
-            attention=Schedule(2, 6.0, freeze=_FOREVER, epsilon=0.03),
+            pretrain=Schedule(20, 1.0, freeze=FOREVER, epsilon=0.03),
+            attention=Schedule(2, 6.0, freeze=FOREVER, epsilon=0.03),
             finetune=Schedule(4, 0.6),
             batch=32,
             side=128,
@@ -173,56 +173,3 @@ def preset_for(tier: str) -> str:
     """Name of the preset for a tier: the published one, or `sample` for a custom tier."""
     name = f"pass{tier}"
     return name if name in PRESETS else "sample"
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What the command line changes in a preset; None leaves a setting as it is."""
-
-    epochs: Mapping[str, int] = field(default_factory=dict)
-    batch: int | None = None
-    seed: int | None = None
-    accumulate: int | None = None
-    features: str | None = None
-
-
-def make_config(preset: str, changes: Changes) -> Config:
-    """Builds the settings of a run from a preset.
-
-    Raises:
-        UsageError: There is no such preset or step, or a number is out of range.
-    """
-    if preset not in PRESETS:
-        raise UsageError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-    config = PRESETS[preset]
-    for stage, epochs in changes.epochs.items():
-        if stage not in TRAINED:
-            raise UsageError(f"{stage!r} has no epochs: choose among {', '.join(TRAINED)}.")
-        if epochs < 0:
-            raise UsageError(f"--epochs {stage}={epochs}: give 0 or more.")
-        training = replace(getattr(config, stage), epochs=epochs)
-        config = replace(config, **{stage: training})
-    if changes.batch is not None:
-        if changes.batch < 2:
-            raise UsageError(f"--batch-size {changes.batch}: batch norm needs 2 or more.")
-        config = replace(config, batch=changes.batch)
-    if changes.seed is not None:
-        config = replace(config, seed=changes.seed)
-    if changes.accumulate is not None:
-        config = replace(config, accumulate=changes.accumulate)
-    if changes.features is not None:
-        config = replace(config, features=changes.features)
-    if config.features not in FEATURES:
-        raise UsageError(f"--features {config.features}: choose one of {', '.join(FEATURES)}.")
-    _check_parts(config)
-    return config
-
-
-def _check_parts(config: Config) -> None:
-    """Raises UsageError unless a step of fine-tuning falls into equal parts of two or more."""
-    parts, batch = config.accumulate, config.batch
-    if parts < 1 or batch % parts or batch // parts < 2:
-        raise UsageError(
-            f"--accumulate {parts}: {batch} images do not fall into so many equal parts of 2 or "
-            "more. Give a divisor of the batch."
-        )
