@@ -64,18 +64,28 @@ def in_second_half(names: Sequence[str]) -> Half:
     return second
 
 
-def cross_fit(counts: Counts, names: Sequence[str]) -> CrossFit:
+def cross_fit(
+    counts: Counts,
+    names: Sequence[str],
+    matches: tuple[matching.Match, matching.Match] | None = None,
+) -> CrossFit:
     """Matches each half of the images as the other half asks.
 
     Args:
         counts: Pixel counts of every image before matching, with generated ids.
         names: Of the images, in their order.
+        matches: Found on the first and on the second half; None: find them on these counts. Where
+            more was chosen by half, such as a threshold, they must be given: what one half counts
+            at the threshold of the other has seen both.
 
     Raises:
         UsageError: The images cannot be halved.
     """
     second = in_second_half(names)
-    first_match, second_match = (find_match(of_images(counts, part)) for part in (~second, second))
+    first_match, second_match = matches or (
+        find_match(of_images(counts, ~second)),
+        find_match(of_images(counts, second)),
+    )
     tables = np.stack([_table(found, counts) for found in (second_match, first_match)])
     pred = tables[second[counts.image].astype(np.intp), counts.pred]
     matched = replace(counts, pred=pred)

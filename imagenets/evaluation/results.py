@@ -23,8 +23,8 @@ OTHER_HALF = "the other half of the images"
 ALL = "all validation images"
 """Where the threshold of the training labels is chosen, and with it the network."""
 
-UNSEEN = "no image that is scored"
-"""Where something was chosen that needs no ground truth, or other images."""
+ATTENTION = "the attention of all validation images by Otsu's rule, without ground truth"
+"""Where a threshold was chosen that has seen no ground truth at all."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,26 @@ def nearest_of_grid(ids: npt.NDArray[np.uint16], size: tuple[int, int]) -> npt.N
     return ids[rows[:, None], columns]
 
 
+def level_of_grid(level: Floats, size: tuple[int, int]) -> Floats:
+    """Resizes a level bilinearly to a width and height, as `labels_of_grid` does.
+
+    Args:
+        level: h x w.
+        size: Width and height of the image, pixels.
+
+    Returns:
+        H x W float32.
+    """
+    (_, tops, downs), (_, lefts, rights) = (
+        _places(length, pixels) for length, pixels in zip(level.shape, size[::-1], strict=True)
+    )
+    bottoms = np.minimum(tops + 1, level.shape[0] - 1)
+    seconds = np.minimum(lefts + 1, level.shape[1] - 1)
+    lines = level[:, lefts] * rights[0] + level[:, seconds] * rights[1]
+    result: Floats = lines[tops] * downs[0][:, None] + lines[bottoms] * downs[1][:, None]
+    return result
+
+
 def _places(length: int, pixels: int) -> tuple[Longs, Longs, Floats]:
     """Of one side: the nearest place, the first of the two around, and their weights (2 x N)."""
     step = np.float32(length) / np.float32(pixels)

@@ -64,8 +64,9 @@ def test_the_disk_is_that_of_a_real_run(found: list[Estimate], finished: Path) -
     by_name = {one.stage: one.disk for one in found}
     checkpoint = (finished / "pretrain" / "checkpoint.pt").stat().st_size
     assert by_name["pretrain"] == pytest.approx(3 * checkpoint, rel=0.01)
-    labels = sum(path.stat().st_size for path in (finished / "pseudo").glob("*"))
-    assert by_name["pseudo"] == pytest.approx(labels, rel=0.2)
+    files = (path for path in (finished / "pseudo").rglob("*") if path.is_file())
+    labels = sum(path.stat().st_size for path in files)
+    assert by_name["pseudo"] == pytest.approx(labels, rel=0.25)  # the key of the ledger aside
 
 
 def test_nothing_is_left_behind(found: list[Estimate]) -> None:

@@ -140,7 +140,9 @@ def _loops(run: Run[Config]) -> dict[str, Loops]:
         for name, data in sets.items()
     }
     found["cluster"] = {"cluster: features": len(train)}
-    found["pseudo"] = {"pseudo: training labels": len(train), "pseudo: threshold": validation}
+    found["pseudo"] = {"pseudo: training labels": len(train)} | dict.fromkeys(
+        ("pseudo: threshold", "pseudo: validation labels"), validation
+    )
     found["predict"] = {"predict: validation": validation}
     return {name: found[name] for name in STAGES}
 
@@ -181,7 +183,8 @@ def _estimate(
     main = last.seconds(name, next(iter(loops)))
     seconds = sum(images * last.seconds(name, loop) for loop, images in loops.items())
     images = next(iter(loops.values()))
-    disk = last.disk[name] * images // min(images or 1, STEPS * last.batch)
+    kept = [count for loop, count in loops.items() if loop != "pseudo: threshold"]
+    disk = last.disk[name] * sum(kept) // sum(min(n or 1, STEPS * last.batch) for n in kept)
     if name in TRAINED:
         disk = last.disk[name] * (checkpoints.KEPT + 1)
     if name == "cluster":

@@ -293,13 +293,32 @@ class PseudoLabels:
         Raises:
             CorruptError: It is damaged, or of another image.
         """
+        reader, place = self._place(row, name)
+        return reader.label(place, self.threshold)
+
+    def grid(self, row: int, name: str) -> Label:
+        """What is kept of an image, on the grid, whatever the threshold.
+
+        Args:
+            row: Of the image in its split.
+            name: Its name, to be sure.
+
+        Raises:
+            CorruptError: It is damaged, or of another image.
+        """
+        reader, place = self._place(row, name)
+        record = reader.table[place]
+        size = int(record["width"]), int(record["height"])
+        return Label(row, name, size, *reader.grids(place))
+
+    def _place(self, row: int, name: str) -> tuple[_Reader, int]:
         reader, place = self._readers[int(self._files[row])], int(self._places[row])
         if reader.name(place) != name:
             raise CorruptError(
                 f"{reader.path}: has the label of {reader.name(place)} where that of {name} must "
                 f"be. {_AGAIN}"
             )
-        return reader.label(place, self.threshold)
+        return reader, place
 
 
 def _text(key: Key) -> str:

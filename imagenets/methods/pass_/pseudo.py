@@ -53,6 +53,9 @@ log = logging.getLogger(__name__)
 SWEEP = "sweep.pt"
 """What an interrupted sweep keeps: how many batches it has seen, and their counts."""
 
+_NAMES = {"train": "training", "validation": "validation"}
+"""Split -> what its progress is called."""
+
 FILE = 8192
 """Images in a file of labels, to the end of their batch: some 70 MB, and lost by a kill."""
 
@@ -121,26 +124,35 @@ def pseudo(run: Run[Config]) -> dict[str, float]:
     """Sweeps the threshold on validation, then labels the training set.
 
     Leaves `pseudo/threshold.json` and `pseudo/train-<number>.h5`; files that this stage wrote
-    before it was interrupted stay.
+    before it was interrupted stay. The validation images are labelled, too, so that the labels can
+    be scored at any threshold: `pseudo/validation/`, which no later stage reads.
     """
     folder = run.folder("pseudo")
     labeller = Labeller.of(run)
     threshold = _sweep(run, labeller, folder / THRESHOLD)
     data = run.dataset("train")
+    _label(run, labeller, data, folder)
+    _label(run, labeller, run.dataset("validation"), folder / "validation")
+    on_first(lambda: finish(folder, "train", len(data), threshold=threshold))
+    return {"threshold": threshold, "images": len(data)}
+
+
+def _label(run: Run[Config], labeller: Labeller, data: ImageNetS, folder: Path) -> None:
+    """Labels a split into files; ranks share them out, and those that are there stay."""
+    on_first(lambda: folder.mkdir(exist_ok=True))
     crop = ShortSide(run.config.side)
     key = on_first(lambda: key_of(run.out))
     files = _by_file(by_shape(crop.shapes(data.sizes), run.config.batch))
-    paths = [label_path(folder, "train", number) for number in range(len(files))]
+    paths = [label_path(folder, data.split, number) for number in range(len(files))]
     left = on_first(lambda: [i for i, path in enumerate(paths) if not is_of(path, key)])
     own = [(paths[i], files[i]) for i in own_items(left)]
     batches = [batch for _, file in own for batch in file]
-    coming = run.batches(data, batches, crop, "pseudo: training labels", shared=False)
+    what = f"pseudo: {_NAMES[data.split]} labels"
+    coming = run.batches(data, batches, crop, what, shared=False)
     for path, file in own:
         parts = [labeller.stored(batch, data) for batch in islice(coming, len(file))]
         write_labels(path, [label for part in parts for label in part], key)
-    barrier("pseudo: training labels")
-    on_first(lambda: finish(folder, "train", len(data), threshold=threshold))
-    return {"threshold": threshold, "images": len(data)}
+    barrier(what)
 
 
 def _by_file(batches: Sequence[npt.NDArray[np.int64]]) -> list[list[npt.NDArray[np.int64]]]:

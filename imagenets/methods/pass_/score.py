@@ -15,6 +15,7 @@ from imagenets.evaluation.mask_folders import Masks
 from imagenets.evaluation.results import ALL, OTHER_HALF, SAME, Result
 from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.label_files import THRESHOLD
+from imagenets.methods.pass_.label_scores import label_results
 from imagenets.methods.pass_.mask_files import PREDICTS
 from imagenets.training.ledger import Ledger
 from imagenets.training.provenance import provenance
@@ -57,7 +58,8 @@ def score_run(
     scores = score(folder, ground_truth, len(data.classes), match="image", workers=workers)
     assert scores.matched is not None
     matching.save(scores.matched, out / MATCH)
-    rows = [row.document() for row in final_results(scores, out)]
+    every = final_results(scores, out) + label_results(data, out, ground_truth, workers)
+    rows = [row.document() for row in every]
     source = provenance(out, PREDICTS[data.split])
     notes = {"protocol": "optimistic", "results": rows, "provenance": source}
     write_json(out / SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)

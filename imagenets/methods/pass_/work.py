@@ -43,6 +43,7 @@ def work(run: Run[Config], stages: Sequence[str]) -> dict[str, float]:
         "cluster: k-means": len(train) * config.restarts,
         "pseudo: threshold": validation,
         "pseudo: training labels": len(train),
+        "pseudo: validation labels": validation,
         "finetune": len(train) * config.finetune.epochs,
         "predict: validation": validation,
     }
@@ -80,6 +81,7 @@ def _operations(config: Config, classes: int) -> dict[str, float]:
         "cluster: k-means": 2.0 * ITERATIONS * classes * features,
         "pseudo: threshold": _count(torch.no_grad()(label)),
         "pseudo: training labels": _count(torch.no_grad()(label)),
+        "pseudo: validation labels": _count(torch.no_grad()(label)),
         "finetune": _count(lambda: _backward(segmenting(crop))),
         "predict: validation": _count(torch.no_grad()(lambda: segmenting(whole))),
     }
