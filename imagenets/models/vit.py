@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagenets.errors import UsageError
-from imagenets.models.backbone import Backbone
+from imagenets.models.backbone import Backbone, as_grid, looked_at
 from imagenets.models.layers import DropPath, Mlp
 
 SIZES: dict[str, tuple[int, int, int]] = {
@@ -42,9 +42,21 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Takes and gives N x L x C tokens."""
-        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*qkv.unbind(0))
+        query, key, value = self._parts(x)
+        mixed = F.scaled_dot_product_attention(query, key, value)
         return cast(Tensor, self.proj(mixed.transpose(1, 2).flatten(2)))
+
+    def of_class_token(self, x: Tensor) -> Tensor:
+        """Where the first of N x L x C tokens looks: N x heads x 1 x L, after the softmax."""
+        query, key, _ = self._parts(x)
+        scale = query.shape[-1] ** -0.5
+        looks: Tensor = scale * query[:, :, :1] @ key.transpose(2, 3)
+        return looks.softmax(-1)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, N x heads x L x C / heads each."""
+        qkv = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return qkv[0], qkv[1], qkv[2]
 
 
 class Block(nn.Module):
@@ -87,6 +99,7 @@ class ViT(Backbone):
     """
 
     strides = (PATCH,)
+    attends = True
 
     def __init__(self, name: str, *, norm: bool = True) -> None:
         super().__init__()
@@ -104,15 +117,19 @@ class ViT(Backbone):
 
     def maps(self, images: Tensor, levels: Sequence[int] = (-1,)) -> list[Tensor]:
         """Computes the grid of patches of N x 3 x H x W images; see `Backbone.maps`."""
-        grid = self.patch_embed(images)
-        rows, columns = grid.shape[2:]
-        square = images.shape[2] == images.shape[3]
-        places = self._places(rows, columns, square)
-        tokens = grid.flatten(2).transpose(1, 2) + places[:, 1:]
-        first = (self.cls_token + places[:, :1]).expand(len(images), -1, -1)
-        tokens = self.norm(self.blocks(torch.cat([first, tokens], 1)))
-        found = tokens[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
+        tokens, shape = self._embedded(images)
+        found = as_grid(self.norm(self.blocks(tokens)), 1, shape)
         return [found for _ in levels]
+
+    def attended(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the map and the class token's attention in the last block; see `Backbone`."""
+        tokens, shape = self._embedded(images)
+        *blocks, last = self.blocks
+        for block in blocks:
+            tokens = block(tokens)
+        assert isinstance(last, Block)
+        looks = looked_at(last.attn.of_class_token(last.norm1(tokens)), 1, shape)
+        return as_grid(self.norm(last(tokens)), 1, shape), looks
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """The embedding of patches, then each block; the last norm goes with the last block."""
@@ -120,6 +137,15 @@ class ViT(Backbone):
         blocks = [list(block.parameters()) for block in self.blocks]
         blocks[-1] += self.norm.parameters()
         return [[*places, *self.patch_embed.parameters()], *blocks]
+
+    def _embedded(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The class token and the patches with their places, N x L x C, and the grid's shape."""
+        grid = self.patch_embed(images)
+        shape = (grid.shape[2], grid.shape[3])
+        places = self._places(*shape, images.shape[2] == images.shape[3])
+        tokens = grid.flatten(2).transpose(1, 2) + places[:, 1:]
+        first = (self.cls_token + places[:, :1]).expand(len(images), -1, -1)
+        return torch.cat([first, tokens], 1), shape
 
     def _places(self, rows: int, columns: int, square: bool) -> Tensor:
         """The position embedding for a grid, resized by factors a little above the true ones."""

@@ -129,6 +129,24 @@ def test_backbones_keep_what_they_promise(name: str) -> None:
     assert sorted(map(id, grouped)) == sorted(map(id, backbone.parameters()))
 
 
+def test_where_the_class_token_of_a_vit_looks() -> None:
+    backbone = make_backbone("vit_small_patch16").eval()
+    x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        grid, looks = backbone.attended(x)
+        assert looks.shape == (2, 4, 6)
+        assert torch.allclose(grid, backbone(x), atol=1e-5)
+        assert (looks.flatten(1).sum(1) < 1).all()  # the rest is for the class token itself
+        last = backbone.get_submodule("blocks.11")
+        seen: list[Tensor] = []
+        last.get_submodule("norm1").register_forward_hook(lambda *found: seen.append(found[2]))
+        backbone(x)
+        qkv = last.get_submodule("attn.qkv")(seen[0]).view(2, 25, 3, 6, 64)
+        scores = torch.einsum("nhc,nlhc->nhl", qkv[:, 0, 0], qkv[:, :, 1]) / 8
+        expected = scores.softmax(2)[:, :, 1:].mean(1)
+    torch.testing.assert_close(looks.flatten(1), expected)
+
+
 def test_an_unknown_backbone_names_the_known() -> None:
     with pytest.raises(UsageError, match=", ".join(BACKBONES)):
         make_backbone("vgg")

@@ -38,6 +38,37 @@ def test_torchvisions_weights_give_torchvisions_maps(arch: str) -> None:
         torch.testing.assert_close(ours, expected[name], rtol=1e-4, atol=1e-5)
 
 
+def test_timms_vit_and_convnext_are_ours() -> None:
+    import timm
+
+    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    for arch, name, unused in (
+        ("vit_small_patch16", "vit_small_patch16_224", "head."),
+        ("convnext_tiny", "convnext_tiny", "head."),
+    ):
+        theirs = timm.create_model(name).eval()
+        ours = make_backbone(arch).eval()
+        with torch.no_grad():
+            for value in theirs.parameters():
+                value.add_(
+                    0.05 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+                )
+        report = load_weights(ours, theirs.state_dict())
+        assert all(left.startswith(unused) for left in report.unused)
+        with torch.inference_mode():
+            expected = theirs.forward_features(x)
+            if arch.startswith("vit"):
+                expected = expected[:, 1:].transpose(1, 2).unflatten(2, (14, 14))
+            scale = expected.abs().max().item()
+            torch.testing.assert_close(ours(x), expected, rtol=1e-4, atol=1e-5 * scale)
+            if ours.attends:
+                grid, looks = ours.attended(x)
+                other = make_backbone(f"timm:{name}").eval()
+                load_weights(other, theirs.state_dict())
+                torch.testing.assert_close(grid, ours(x), rtol=1e-4, atol=1e-5 * scale)
+                torch.testing.assert_close(looks, other.attended(x)[1], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
 def test_timms_weights_give_timms_maps(arch: str) -> None:
     import timm
