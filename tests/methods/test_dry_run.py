@@ -158,6 +158,17 @@ def test_the_option_prints_a_table_and_trains_nothing(
     assert not out.exists()
 
 
+def test_ranks_are_told_to_measure_alone(
+    tiny_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    assert main(["train", "--root", str(tiny_root), "--dry-run", "--device", "cpu"]) == 2
+    assert "start it without torchrun" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(12, "12.0 s"), (120, "2.0 min"), (6000, "1.7 h"), (200_000, "2.3 days")],
