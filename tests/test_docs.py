@@ -209,6 +209,7 @@ def commands(page: Path) -> set[str]:
     blocks += re.findall(r"(?<!`)`(imagenets[ -][^`]+)`(?!`)", page.read_text("utf-8"))
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     calls = {line.strip().removeprefix("$ ") for line in lines}
+    calls |= {f"imagenets {found}" for call in calls for found in call.split(" -m imagenets ")[1:]}
     names = ("imagenets ", "imagenets-prepare ", "imagenets-baseline ", "imagenets-evaluate ")
     return {call for call in calls if call.startswith(names)}
 

@@ -134,6 +134,19 @@ def ranks(device: torch.device) -> Iterator[None]:
         yield
 
 
+def check_alone(option: str) -> None:
+    """Refuses an option that is not made for ranks.
+
+    Raises:
+        UsageError: This process is one of several ranks.
+    """
+    from imagenets.core.launch import launched
+
+    launch = launched()
+    if launch is not None and launch.world > 1:
+        raise UsageError(f"{option} is the work of one process: start it without torchrun.")
+
+
 def tier_and_run(arguments: argparse.Namespace) -> tuple[str, Path]:
     """The tier and the folder of the run that the options of `add_run` name."""
     tier = arguments.split or only_tier(arguments.root)

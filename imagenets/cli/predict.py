@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_device, add_trained_run, trained_run
+from imagenets.cli.options import add_device, add_trained_run, check_alone, ranks, trained_run
+from imagenets.core.distributed import is_first
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ def _predict_split(arguments: argparse.Namespace) -> None:
     arguments.run_folder = arguments.run_folder or arguments.out
     split = arguments.subset or "test"
     run = trained_run(arguments)
-    predict_split(run, split)
-    print(run.out / PREDICTS[split] / split)
+    with ranks(run.device):
+        predict_split(run, split)
+        if is_first():
+            print(run.out / PREDICTS[split] / split)
 
 
 def predict_split(run: Run[Any], split: str) -> None:
@@ -85,6 +88,7 @@ def _predict_pictures(arguments: argparse.Namespace) -> None:
     out = out.expanduser()
     if out.resolve() == images.resolve():
         raise UsageError(f"--out {out}: is the folder of the photographs. Give another one.")
+    check_alone("--images")
     run = trained_run(arguments)
     pictures = Pictures(images, without=out)
     if isinstance(run, SemiRun):

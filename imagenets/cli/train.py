@@ -14,12 +14,12 @@ from imagenets.cli.options import (
     add_device,
     add_run,
     add_settings,
+    check_alone,
     decoding_workers,
     ranks,
     tier_and_run,
 )
 from imagenets.core.distributed import is_first
-from imagenets.core.launch import launched
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import ALL_STAGES, STAGES
 
@@ -106,10 +106,8 @@ def _run(arguments: argparse.Namespace) -> None:
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
     run = Run(arguments.root, tier, out, config, device, workers, every)
-    launch = launched()
-    if arguments.dry_run and launch and launch.world > 1:
-        raise UsageError("--dry-run measures one process: start it without torchrun.")
     if arguments.dry_run:
+        check_alone("--dry-run")
         train_dry_run.show(run)
         return
     stages = Stages(ALL_STAGES, run)

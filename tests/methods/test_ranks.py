@@ -14,9 +14,10 @@ import torch
 from ranks import run_ranks
 from small_run import SMALL, job, run_stages
 
-from imagenets.core.distributed import rank
+from imagenets.core.distributed import rank, world
 from imagenets.errors import RankError, UsageError
 from imagenets.methods.pass_ import STAGES, pseudo
+from imagenets.methods.pass_.cluster import kmeans
 from imagenets.methods.pass_.label_files import _Reader
 from imagenets.methods.pass_.presets import TRAINED, Config, Schedule
 from imagenets.training.optimizers import LarcSGD
@@ -41,16 +42,29 @@ def run_one(out: Path, stage: str, config: Config = CONFIG) -> None:
     run_stages(replace(run, save_every=SaveEvery(None, 1)), stage)
 
 
-def work(folder: Path) -> list[str]:
-    """Runs every stage, and tries two that end in an error; gives the two messages."""
+def work(folder: Path) -> dict[str, Any]:
+    """Runs every stage, clusters points, and tries two stages that end in an error."""
     for stage in STAGES:
         run_one(folder / stage, stage)
+    clusters = [kmeans(points.tensor_split(world())[rank()], k, 3, 1) for points, k in POINTS]
     with pytest.raises((UsageError, RankError)) as refused:
         run_one(folder / "uneven", "pretrain", UNEVEN)
     stops_in_its_seventh_step()
     with pytest.raises((StopError, RankError)) as stopped:
         run_one(folder / "stopped", "pretrain")
-    return [str(refused.value), str(stopped.value)]
+    return {
+        "clusters": clusters,
+        "refused": str(refused.value),
+        "stopped": str(stopped.value),
+    }
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
+
+
+POINTS = [(drawn(300, 6), 7), (torch.cat([drawn(1, 6).repeat(60, 1), drawn(40, 6)]), 12)]
+"""Points and how many clusters; many of the second ones are one, so that clusters are empty."""
 
 
 class StopError(Exception):
@@ -88,19 +102,20 @@ def one(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+Several = tuple[Path, list[dict[str, Any]]]
+"""A folder for each stage, and what every rank has returned."""
+
+
 @pytest.fixture(scope="module", params=[2, 3])
 def several(
     request: pytest.FixtureRequest, one: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[list[str]]]:
+) -> Several:
     """A folder for each stage, run by several ranks from what one rank left of those before."""
     folder = tmp_path_factory.mktemp("several")
     (folder / "root").symlink_to((one.parent / "root").resolve())
     for stage in STAGES:
         begun(one, folder, stage)
     return folder, run_ranks(request.param, folder, work, folder)
-
-
-Several = tuple[Path, list[list[str]]]
 
 
 def history(out: Path, stage: str) -> list[dict[str, Any]]:
@@ -151,6 +166,18 @@ def test_clusters_are_those_of_one_rank(one: Path, several: Several) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(POINTS)))
+def test_points_are_clustered_as_by_one_rank(number: int, several: Several) -> None:
+    centroids, labels, inertia = kmeans(*POINTS[number], 3, 1)
+    found = [said["clusters"][number] for said in several[1]]
+    assert torch.cat([own for _, own, _ in found]).equal(labels)
+    for theirs, _, total in found:
+        assert theirs.equal(found[0][0])
+        torch.testing.assert_close(theirs, centroids, rtol=1e-5, atol=1e-6)
+        assert total == pytest.approx(inertia, rel=1e-5, abs=1e-4)
+
+
+@pytest.mark.slow
 def test_pseudo_labels_are_those_of_one_rank(one: Path, several: Several) -> None:
     mine, theirs = one / "pseudo", several[0] / "pseudo" / "pseudo"
     names = sorted(path.name for path in mine.iterdir())
@@ -179,17 +206,16 @@ def test_predictions_are_those_of_one_rank(one: Path, several: Several) -> None:
 
 @pytest.mark.slow
 def test_a_batch_that_ranks_cannot_share_is_refused(several: Several) -> None:
-    for refused, _ in several[1]:
-        assert f"a batch of 7 images cannot be shared by {len(several[1])} ranks" in refused
+    for said in several[1]:
+        assert f"a batch of 7 images cannot be shared by {len(several[1])} ranks" in said["refused"]
 
 
 @pytest.mark.slow
 def test_an_error_of_one_rank_ends_all_and_one_rank_goes_on(one: Path, several: Several) -> None:
     folder, said = several
-    assert said[1][1] == "this is rank 1"
-    for number, (_, stopped) in enumerate(said):
-        if number != 1:
-            assert f"rank {number} has lost the others while " in stopped
+    assert said[1]["stopped"] == "this is rank 1"
+    for number in {*range(len(said))} - {1}:
+        assert f"rank {number} has lost the others while " in said[number]["stopped"]
     kept = sorted((folder / "stopped" / "pretrain").glob("checkpoint-*.pt"))
     assert [path.stem for path in kept] == ["checkpoint-5", "checkpoint-6"]
     again = folder / "again"
