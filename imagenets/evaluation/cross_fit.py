@@ -46,21 +46,23 @@ def in_second_half(names: Sequence[str]) -> Half:
     The half with the lower digests is the first; of an odd number, it gets one more.
 
     Args:
-        names: `<wnid>/<stem>` or `<stem>`; the folder makes no difference.
+        names: `<wnid>/<stem>` or `<stem>`; the folder makes no difference, but where two images
+            have one stem: then whole names are taken.
 
     Raises:
-        UsageError: There are fewer than two images, or two of one stem.
+        UsageError: There are fewer than two images, or two of one name.
     """
-    stems = [name.rpartition("/")[2] for name in names]
-    if len(stems) < 2 or len(set(stems)) < len(stems):
+    if len(names) < 2 or len(set(names)) < len(names):
         raise UsageError(
-            f"{len(stems)} images of {len(set(stems))} names cannot be halved: cross-fit scores "
+            f"{len(names)} images of {len(set(names))} names cannot be halved: cross-fit scores "
             "need two images or more, each of a name of its own."
         )
-    digests = [hashlib.sha256(stem.encode()).digest() for stem in stems]
-    order = sorted(range(len(stems)), key=digests.__getitem__)
-    second = np.zeros(len(stems), np.bool_)
-    second[order[(len(stems) + 1) // 2 :]] = True
+    stems = [name.rpartition("/")[2] for name in names]
+    keys = stems if len(set(stems)) == len(stems) else names
+    digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+    order = sorted(range(len(names)), key=digests.__getitem__)
+    second = np.zeros(len(names), np.bool_)
+    second[order[(len(names) + 1) // 2 :]] = True
     return second
 
 

@@ -46,10 +46,17 @@ def test_halves_follow_from_the_stems_alone() -> None:
     assert in_second_half(stems).tolist() == [digest == last for digest in digests]
 
 
-@pytest.mark.parametrize("names", [[], ["a/b"], ["a/b", "c/b"]])
+@pytest.mark.parametrize("names", [[], ["a/b"], ["a/b", "a/b"]])
 def test_what_cannot_be_halved_is_told(names: list[str]) -> None:
     with pytest.raises(UsageError, match="cannot be halved"):
         in_second_half(names)
+
+
+def test_images_of_one_stem_are_halved_by_their_whole_names() -> None:
+    names = ["n01/one", "n02/one", "n03/one", "n04/one"]
+    second = in_second_half(names)
+    assert second.sum() == 2
+    assert np.array_equal(in_second_half(names[::-1]), second[::-1])
 
 
 def test_two_images_by_hand() -> None:

@@ -208,3 +208,21 @@ def test_labels_of_another_making_are_refused_and_missing_ones_are_told(
     said = capsys.readouterr()
     assert "labels, cross-fit" not in said.out
     assert "step 'pseudo' again" in said.err
+
+
+def test_attention_that_is_the_same_everywhere_has_no_third_row(
+    blobs: tuple[Path, Truth],
+    validation: ImageNetS,
+    scored: Callable[[Truth], dict[str, Result]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flat = np.full((4, 6), 0.5, np.float32)
+    ids = np.ones((4, 6), np.uint16)
+    sizes = validation.sizes.tolist()
+    labels = [
+        Label(row, name, tuple(size), ids, flat)
+        for row, (name, size) in enumerate(zip(validation.names, sizes, strict=True))
+    ]
+    write_labels(blobs[0] / "pseudo" / "validation" / "validation-00000.h5", labels, {})
+    assert set(scored(blobs[1])) == {"optimistic", "cross-fit"}
+    assert "the same everywhere" in caplog.text

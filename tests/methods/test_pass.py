@@ -23,6 +23,7 @@ from imagenets.methods.pass_.features import central_crops
 from imagenets.methods.pass_.heads import PretrainNet
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import LATER, PRESETS, Schedule
+from imagenets.methods.pass_.score import protocol_of
 from imagenets.methods.pass_.settings import Changes, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
 
@@ -87,6 +88,8 @@ def test_a_run_is_scored_and_shown(
     assert [half["images"] for half in crossed["halves"]] == [6, 6]
     low, high = crossed["interval"]["mIoU"]
     assert low <= crossed["mIoU"] <= high
+    assert printed["benchmark"]["name"] == "unsupervised"
+    assert printed["benchmark"]["valid"] is True
     source = printed["provenance"]
     ledger = json.loads((finished / "ledger.json").read_text())
     assert source["seed"] == SMALL.seed
@@ -113,6 +116,20 @@ def test_a_run_is_scored_and_shown(
     for i, iou in enumerate(printed["IoUs"][1:], 1):
         cells = (f"n9000000{i}", f"{i}", f"n9000000{i}", f"{iou:.1f}")
         assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+
+
+def test_a_run_that_pretrains_on_more_than_its_tier_is_told() -> None:
+    def valid(tier: str | None, split: str) -> bool | None:
+        settings = {"pretrain_split": split} | ({"tier": tier} if tier else {})
+        found: bool | None = protocol_of(settings)["valid"]
+        return found
+
+    assert valid("50", "train") is True
+    assert valid("919", "train-full") is True  # as published
+    assert valid("50", "train-full") is False
+    assert valid("8", "train-full") is False
+    assert valid("50", "train-semi") is False
+    assert valid(None, "train") is None
 
 
 def test_running_again_changes_nothing(

@@ -80,8 +80,8 @@ def label_results(
         workers: Processes; all available CPUs by default.
 
     Returns:
-        Three rows; none where the run did not keep these labels (earlier releases), or where there
-        are too few images.
+        Three rows; none where the run did not keep these labels (earlier releases), or of one
+        image; no third one where the attention is the same everywhere.
 
     Raises:
         CorruptError: The labels are damaged, or made from something else than the ledger says.
@@ -96,18 +96,23 @@ def label_results(
             folder,
             folder.parent,
         )
-    if not paths or len(data) < 2:
         return []
     pairs = _pairs(data, PseudoLabels(paths, data.rows, 0.0, key_of(out)), truth)
+    if len(pairs) < 2:
+        return []
     classes, best = len(data.classes), best_threshold(out)
     every = _at(pairs, [best] * len(pairs))
     gts: Masks = {name: gt for name, _, gt in pairs}
     published = score(every, gts, classes, match="image", form="npy", workers=workers)
-    return [
-        Result("labels", "optimistic", SAME, SAME, published, (best,)),
-        _cross_fitted(pairs, classes, workers),
-        _without_labels(pairs, classes, workers),
-    ]
+    first = Result("labels", "optimistic", SAME, SAME, published, (best,))
+    rows = [first, _cross_fitted(pairs, classes, workers)]
+    attention = _attention(pairs)
+    if attention.min() == attention.max():
+        log.warning(
+            "%s: the attention is the same everywhere, which no threshold can part.", folder
+        )
+        return rows
+    return [*rows, _without_labels(pairs, otsu(attention), classes, workers)]
 
 
 def _cross_fitted(pairs: Pairs, classes: int, workers: int | None) -> Result:
@@ -121,9 +126,8 @@ def _cross_fitted(pairs: Pairs, classes: int, workers: int | None) -> Result:
     return Result("labels", "cross-fit", OTHER_HALF, OTHER_HALF, cross.scores, used, cross, True)
 
 
-def _without_labels(pairs: Pairs, classes: int, workers: int | None) -> Result:
-    """All images at Otsu's threshold of their attention on the grid; the match is cross-fit."""
-    threshold = otsu(_attention(pairs))
+def _without_labels(pairs: Pairs, threshold: float, classes: int, workers: int | None) -> Result:
+    """All images at a threshold that has seen no ground truth; the match is cross-fit."""
     counts = _counted(pairs, [threshold] * len(pairs), classes, workers)
     cross = cross_fit(counts, [name for name, _, _ in pairs])
     return Result("labels", "otsu", ATTENTION, OTHER_HALF, cross.scores, (threshold,), cross, True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from imagenets.core.files import write_json
 from imagenets.data.dataset.imagenets import ImageNetS
@@ -17,6 +18,8 @@ from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.label_files import THRESHOLD
 from imagenets.methods.pass_.label_scores import label_results
 from imagenets.methods.pass_.mask_files import PREDICTS
+from imagenets.protocols import PROTOCOLS
+from imagenets.tiers import TIERS
 from imagenets.training.ledger import Ledger
 from imagenets.training.provenance import provenance
 
@@ -28,6 +31,8 @@ SCORES = "scores.json"
 
 TEST_SCORES = "scores-test.json"
 """What the test images score, with the match of validation."""
+
+_UNSUPERVISED = PROTOCOLS["unsupervised"].name
 
 _NETWORK = "network"
 """In the scores: digest of the weights of step 5 that made the masks."""
@@ -59,11 +64,36 @@ def score_run(
     assert scores.matched is not None
     matching.save(scores.matched, out / MATCH)
     every = final_results(scores, out) + label_results(data, out, ground_truth, workers)
-    rows = [row.document() for row in every]
     source = provenance(out, PREDICTS[data.split])
-    notes = {"protocol": "optimistic", "results": rows, "provenance": source}
+    notes = {
+        "protocol": "optimistic",
+        "results": [row.document() for row in every],
+        "benchmark": protocol_of(source["settings"]),
+        "provenance": source,
+    }
     write_json(out / SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
     return scores
+
+
+def protocol_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a run keeps to the fully unsupervised protocol, as far as its settings tell.
+
+    PASS starts from random weights and trains without labels; what the settings can change is where
+    the images of pretraining come from.
+
+    Args:
+        settings: As the run keeps them.
+
+    Returns:
+        The `name` of the protocol, whether it is `valid` (None: the settings are not known), and
+        `why`.
+    """
+    tier, split = settings.get("tier"), settings.get("pretrain_split")
+    if tier is None or split is None:
+        return {"name": _UNSUPERVISED, "valid": None, "why": "the run kept no settings"}
+    full = split == "train-full" and tier in TIERS and split in TIERS[tier].splits
+    why = f"random weights at the start, no labels; pretrained on {split} of tier {tier}"
+    return {"name": _UNSUPERVISED, "valid": split == "train" or full, "why": why}
 
 
 def final_results(scores: Scores, out: Path) -> list[Result]:
