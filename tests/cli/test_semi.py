@@ -37,7 +37,7 @@ def test_from_weights_to_scores_and_a_submission(
     assert run(tiny_root, tmp_path / "run", *words) == 0
     said = capsys.readouterr()
     assert "mIoU" in said.out
-    assert "1 unused (fc.weight)" in said.err
+    assert "1 unused (fc: 1)" in said.err
     assert "2 missing (head.weight, head.bias)" in said.err
     archive = tmp_path / "my.zip"
     assert run(tiny_root, tmp_path / "run", *words, "--submit", archive) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,11 +183,33 @@ def test_a_backbone_is_taken_over_and_a_classifier_is_not(model: str, tmp_path: 
     for name, value in network.backbone.state_dict().items():
         assert torch.equal(value, given[name])
     assert not any(name.startswith("backbone.") for name in report.missing)
+    assert report.unused == ("module.head.weight",)
     heads = {name for name in network.state_dict() if not name.startswith("backbone.")}
     assert set(report.missing) == heads
     other = "convnext_tiny" if model == "resnet18w05" else "resnet18w05"
     with pytest.raises(UsageError, match=r"weights\.pt: .* weights of the backbone are missing"):
         start(make_network(other, 3), path)
+
+
+@pytest.mark.usefixtures("small_nets")
+def test_metas_convnext_starts_the_search(tmp_path: Path) -> None:
+    """Its names, and one classifier that knows other classes."""
+    plain = pretrained(tmp_path / "plain.pt", "convnext_tiny")
+    theirs = {"norm.weight": torch.ones(64), "head.weight": torch.ones(7, 64)}
+    for name, value in plain.items():
+        name = re.sub(r"^stem\.", "downsample_layers.0.", name)
+        name = re.sub(r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1.", name)
+        name = re.sub(r"\.blocks\.", ".", name).replace("conv_dw", "dwconv")
+        theirs[re.sub(r"\.mlp\.fc(\d)\.", r".pwconv\1.", name)] = value
+    theirs["head.weight"] = torch.ones(7, 64)
+    torch.save({"model": theirs}, tmp_path / "meta.pt")
+    network = make_network("rfconvnext_tiny_rfsearch", 3)
+    report = start(network, tmp_path / "meta.pt")
+    assert report is not None
+    assert set(report.unused) == {"norm.weight", "head.weight"}
+    for name, value in network.backbone.state_dict().items():
+        if name in plain:
+            assert torch.equal(value, plain[name]), name
 
 
 @pytest.mark.usefixtures("small_nets")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 
 from imagenets.errors import UsageError
@@ -56,16 +57,19 @@ def start(
         _take_rates(backbone, search)
     if weights is None:
         return None
-    state = read_state(weights)
+    given = read_state(weights)
+    state = dict(given)
     merging = MODES.get(backbone.name) == "merge"
     if merging:
         assert isinstance(backbone, RFConvNeXt)
         _take_rates(backbone, weights)
     else:
         own = {plain_name(name) for name in backbone.state_dict()}
-        state = {name: value for name, value in state.items() if _is_wanted(plain_name(name), own)}
+        state = {name: value for name, value in given.items() if _is_wanted(plain_name(name), own)}
         state |= {n: v for n, v in plain_state(network).items() if n.endswith(_OF_SEARCH)}
     report = load_weights(network, state, source=str(weights), allow_partial=partial)
+    left_out = tuple(name for name in given if name not in state)
+    report = replace(report, unused=report.unused + left_out)
     log.info("%s: %s", weights, report)
     if merging:
         assert isinstance(backbone, RFConvNeXt)
