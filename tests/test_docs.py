@@ -33,7 +33,8 @@ from imagenets import ImageNetS, Loader
 from imagenets.cli.main import VERBS
 from imagenets.core.files import write_json
 from imagenets.evaluation.localization import MEASURES
-from imagenets.methods.pass_.label_files import STAGE, THRESHOLD, Label, label_path, write_labels
+from imagenets.methods.pass_.label_files import STAGE, THRESHOLD, label_path
+from imagenets.methods.pass_.label_format import Label, write_labels
 
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(imagenets.__file__).parent

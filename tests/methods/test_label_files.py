@@ -21,15 +21,8 @@ from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.errors import CorruptError, MissingError
 from imagenets.methods.pass_ import ALL_STAGES, pseudo
-from imagenets.methods.pass_.label_files import (
-    Label,
-    PseudoLabels,
-    best_threshold,
-    key_of,
-    labels_in,
-    open_labels,
-    write_labels,
-)
+from imagenets.methods.pass_.label_files import PseudoLabels, best_threshold, key_of, open_labels
+from imagenets.methods.pass_.label_format import Label, labels_in, write_labels
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.training.stage import Stages
 

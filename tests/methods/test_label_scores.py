@@ -18,7 +18,8 @@ from imagenets.evaluation.cross_fit import in_second_half
 from imagenets.evaluation.otsu import otsu
 from imagenets.evaluation.results import Result
 from imagenets.evaluation.sweep import ThresholdSweep
-from imagenets.methods.pass_.label_files import Label, PseudoLabels, write_labels
+from imagenets.methods.pass_.label_files import PseudoLabels
+from imagenets.methods.pass_.label_format import Label, write_labels
 from imagenets.methods.pass_.label_scores import label_results
 from imagenets.pixels.grids import labels_of_grid, level_of_grid, nearest_of_grid
 

@@ -24,13 +24,8 @@ from imagenets.data.loader.order import by_shape
 from imagenets.methods.pass_ import finetune as step5
 from imagenets.methods.pass_.finetune import finetune
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.methods.pass_.label_files import (
-    Label,
-    key_of,
-    label_path,
-    open_labels,
-    write_labels,
-)
+from imagenets.methods.pass_.label_files import key_of, label_path, open_labels
+from imagenets.methods.pass_.label_format import Label, write_labels
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.trained import load_attention, load_segmentation

@@ -32,14 +32,8 @@ from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.evaluation.sweep import ThresholdSweep
 from imagenets.methods.pass_.heads import AttentionNet
-from imagenets.methods.pass_.label_files import (
-    THRESHOLD,
-    Label,
-    is_of,
-    key_of,
-    label_path,
-    write_labels,
-)
+from imagenets.methods.pass_.label_files import THRESHOLD, key_of, label_path
+from imagenets.methods.pass_.label_format import Label, is_of, write_labels
 from imagenets.methods.pass_.mask_files import by_size, finish, masks_result
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_attention

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from imagenets.core.distributed import barrier, on_first, own_items
 from imagenets.core.pool import Pool
-from imagenets.methods.pass_.label_files import best_threshold, labels_in, open_labels
+from imagenets.methods.pass_.label_files import best_threshold, open_labels
+from imagenets.methods.pass_.label_format import labels_in
 from imagenets.methods.pass_.mask_files import finish, masks_result, write_mask
 from imagenets.methods.pass_.presets import Config
 from imagenets.training.run import Run
