@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenets.cli import train_dry_run
+from imagenets.cli import train_dry_run, train_seeds
 from imagenets.cli.command import Verb
 from imagenets.cli.options import (
     add_device,
@@ -63,6 +63,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="train and score a run for each of these seeds, in RUN/seed-N, and tabulate them with "
+        "their spread: RUN/seeds.json",
+    )
+    parser.add_argument(
         "--save-every",
         metavar="TIME | Nsteps",
         default="10m",
@@ -90,6 +98,9 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.training.saving import SaveEvery
     from imagenets.training.stage import Stages
 
+    if arguments.seeds:
+        train_seeds.run(arguments, _run)
+        return
     tier, out = tier_and_run(arguments)
     changes = Changes(
         epochs=_epochs(arguments.epochs),
