@@ -299,6 +299,10 @@ def test_it_predicts_and_scores(tiny_root: Path, tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "scores.json").read_text())
     assert kept["mIoU"] == scores.metrics["mIoU"]
     assert len(kept["network"]) == 64
+    source = kept["provenance"]
+    assert source["settings"]["model"] == "resnet18w05"
+    assert source["results"]["train"] == kept["network"]
+    assert set(source["data"]) == {"train-semi", "validation"}
     network = load_network(run, 3)
     name = data.names[0]
     with torch.inference_mode():

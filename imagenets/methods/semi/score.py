@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from imagenets.core.files import write_json
 from imagenets.data.dataset.imagenets import ImageNetS
@@ -11,9 +12,10 @@ from imagenets.evaluation.mask_folders import Masks
 from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.mask_files import PREDICTS
 from imagenets.training.ledger import Ledger
+from imagenets.training.provenance import provenance
 
 SCORES = {"validation": "scores.json", "test": "scores-test.json"}
-"""Split -> what its masks score; names the network whose masks they are."""
+"""Split -> what its masks score, the network whose masks they are, and what that was made from."""
 
 
 def score_run(
@@ -36,8 +38,9 @@ def score_run(
     ground_truth = data.mask_files() if truth is None else truth
     scores = score(folder, ground_truth, len(data.classes), workers=workers)
     entry = Ledger(out)["train"]
-    network = {"network": entry.result} if entry else {}
-    write_json(out / SCORES[data.split], scores.document(data.classes) | network)
+    notes: dict[str, Any] = {"network": entry.result} if entry else {}
+    notes["provenance"] = provenance(out, PREDICTS[data.split])
+    write_json(out / SCORES[data.split], scores.document(data.classes) | notes)
     return scores
 
 
