@@ -188,6 +188,8 @@ def test_test_masks_are_scored_with_the_match_of_validation(
     assert ((scored / "scores.json").read_bytes(), (scored / "match.json").read_bytes()) == before
     found = json.loads(out)
     assert found == json.loads((scored / "scores-test.json").read_text())
+    assert found["match_from"] == "all validation images"
+    assert "predict-test" in found["provenance"]["results"]
     folder = scored / "predict-test" / "test"
     words = ("--pred", folder, "--gt", truth, "--split", "3", "--root", tiny_root, "--json")
     _, out, _ = call("evaluate", *words, "--match", scored / "match.json")

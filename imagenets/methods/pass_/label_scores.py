@@ -87,17 +87,8 @@ def label_results(
         CorruptError: The labels are damaged, or made from something else than the ledger says.
         BadMasksError: A mask cannot be scored.
     """
-    folder = out / STAGE / "validation"
-    paths = sorted(folder.glob("*.h5"))
-    if not paths:
-        log.warning(
-            "%s: the labels of validation were not kept, so their scores are left out. They are "
-            "made when you delete %s and run the step 'pseudo' again (--stages pseudo).",
-            folder,
-            folder.parent,
-        )
-        return []
-    pairs = _pairs(data, PseudoLabels(paths, data.rows, 0.0, key_of(out)), truth)
+    labels = _kept(data, out)
+    pairs = _pairs(data, labels, truth) if labels else []
     if len(pairs) < 2:
         return []
     classes, best = len(data.classes), best_threshold(out)
@@ -108,11 +99,24 @@ def label_results(
     rows = [first, _cross_fitted(pairs, classes, workers)]
     attention = _attention(pairs)
     if attention.min() == attention.max():
-        log.warning(
-            "%s: the attention is the same everywhere, which no threshold can part.", folder
-        )
+        log.warning("%s: the attention is the same everywhere: no threshold parts it.", out)
         return rows
     return [*rows, _without_labels(pairs, otsu(attention), classes, workers)]
+
+
+def _kept(data: ImageNetS, out: Path) -> PseudoLabels | None:
+    """The labels of validation, at any threshold; None and a warning where none were kept."""
+    folder = out / STAGE / "validation"
+    paths = sorted(folder.glob("*.h5"))
+    if paths:
+        return PseudoLabels(paths, data.rows, 0.0, key_of(out))
+    log.warning(
+        "%s: the labels of validation were not kept, so their scores are left out. They are made "
+        "when you delete %s and run the step 'pseudo' again (--stages pseudo).",
+        folder,
+        folder.parent,
+    )
+    return None
 
 
 def _cross_fitted(pairs: Pairs, classes: int, workers: int | None) -> Result:

@@ -138,7 +138,8 @@ def score_test(
     classes = len(data.classes)
     matched = load_match(out, classes)
     scores = score(folder, truth, classes, match=matched, workers=workers)
-    write_json(out / TEST_SCORES, scores.document(data.classes) | _made_by(out, data.split))
+    notes = {"match_from": ALL, "provenance": provenance(out, PREDICTS[data.split])}
+    write_json(out / TEST_SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
     return scores
 
 
