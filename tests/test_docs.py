@@ -43,6 +43,7 @@ PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 # what stands for a real set in the documents, and what the tests have in its place
 STAND_INS = {
     ", classes=50": ", classes=3",
+    'Path("imagenet-s"), "50"': 'Path("imagenet-s"), "3"',
     ", classes=919": ", classes=3",
     "imagenet-s/downloads/ImageNetS50-": "downloads/ImageNetS50-",
     '"n01443537"': '"n90000001"',

@@ -24,6 +24,7 @@ from imagenets.errors import UsageError
 from imagenets.methods.pass_ import ALL_STAGES, STAGES
 
 if TYPE_CHECKING:
+    from imagenets.methods.pass_.settings import Changes
     from imagenets.training.stage import Stages
 
 
@@ -82,6 +83,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the pseudo labels as PNGs, too: pseudo-png/train/<wnid>/<stem>.png",
     )
     parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write what the log holds for TensorBoard, too: RUN/tensorboard",
+    )
+    parser.add_argument(
+        "--ignore-collapse",
+        action="store_true",
+        help="go on where the loss stays at ln M, at which nothing is learned",
+    )
+    parser.add_argument(
         "--dry-run",
         action="store_true",
         help="take a few steps of each step, and say what all would take and what does not fit",
@@ -91,32 +102,26 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.presets import preset_for
-    from imagenets.methods.pass_.settings import Changes, make_config
+    from imagenets.methods.pass_.settings import make_config
     from imagenets.methods.pass_.work import work
     from imagenets.training.overall import Overall
     from imagenets.training.run import Run, pick_device
     from imagenets.training.saving import SaveEvery
     from imagenets.training.stage import Stages
+    from imagenets.training.watch import Watch, tensorboard
 
     if arguments.seeds:
         train_seeds.run(arguments, _run)
         return
     tier, out = tier_and_run(arguments)
-    changes = Changes(
-        epochs=_epochs(arguments.epochs),
-        batch=arguments.batch_size,
-        seed=arguments.seed,
-        accumulate=arguments.accumulate,
-        features=arguments.features,
-        file=arguments.config,
-        assignments=tuple(arguments.set),
-    )
-    config = make_config(arguments.preset or preset_for(tier), changes, out=out)
+    config = make_config(arguments.preset or preset_for(tier), _changes(arguments), out=out)
     names = arguments.stages.split(",") if arguments.stages else list(STAGES)
     names += ["pseudo-png"] if arguments.png else []
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
-    run = Run(arguments.root, tier, out, config, device, workers, every)
+    on_log = tensorboard(out / "tensorboard") if arguments.tensorboard else None
+    watch = Watch(None if arguments.dry_run else on_log, arguments.ignore_collapse)
+    run = Run(arguments.root, tier, out, config, device, workers, every, watch)
     if arguments.dry_run:
         check_alone("--dry-run")
         train_dry_run.show(run)
@@ -126,6 +131,20 @@ def _run(arguments: argparse.Namespace) -> None:
         stages.run(names)
         if is_first():
             _say(stages, names, arguments.root, tier, out)
+
+
+def _changes(arguments: argparse.Namespace) -> Changes:
+    from imagenets.methods.pass_.settings import Changes
+
+    return Changes(
+        epochs=_epochs(arguments.epochs),
+        batch=arguments.batch_size,
+        seed=arguments.seed,
+        accumulate=arguments.accumulate,
+        features=arguments.features,
+        file=arguments.config,
+        assignments=tuple(arguments.set),
+    )
 
 
 def _say(stages: Stages, names: list[str], root: Path, tier: str, out: Path) -> None:

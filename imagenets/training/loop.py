@@ -23,14 +23,19 @@ from imagenets.training import checkpoints
 from imagenets.training.gradients import average_gradients
 from imagenets.training.run import Run, seeded
 from imagenets.training.saving import SavePoints
+from imagenets.training.watch import BESIDE, Swav, look_for_collapse, means, measured, timed
 
 log = logging.getLogger(__name__)
 
 Step = Callable[[Batch, torch.Generator, int], Mapping[str, Tensor]]
-"""(batch, generator, iteration) -> losses; runs backward itself. The one to watch is `loss`."""
+"""(batch, generator, iteration) -> losses; runs backward itself. The one to watch is `loss`.
+With prototypes, `watch.COUNTS` has how often each was the nearest."""
 
 LOG = "log.jsonl"
 """What a trained stage logs: one JSON object an epoch."""
+
+LOOK = 100
+"""Steps after which losses are looked at within an epoch; only then does a GPU make us wait."""
 
 
 @dataclass
@@ -49,6 +54,8 @@ class Training:
             their second dimension belong to samples. Checkpoints hold those of all ranks.
         after_epoch: Called with the number of epochs that are done, the one under way included;
             what it returns is logged beside the losses.
+        swav: What shows a collapse; None: nothing does.
+        advice: What to try when the loss is no longer a number.
     """
 
     name: str
@@ -60,6 +67,8 @@ class Training:
     step: Step
     memory: dict[str, Tensor] = field(default_factory=dict)
     after_epoch: Callable[[int], Mapping[str, float]] | None = None
+    swav: Swav | None = None
+    advice: str = "another --seed or a lower rate"
 
 
 @dataclass
@@ -67,16 +76,22 @@ class _Done:
     """How far training is; what a checkpoint holds beside the network, optimiser and queues.
 
     Attributes:
-        history: The losses of the finished epochs.
+        history: The rows of the finished epochs.
         steps: Steps of the epoch under way.
         sums: The sums of its losses.
         seconds: That it has taken.
+        waiting: Seconds of these that it has waited for batches.
     """
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    waiting: float = 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Adds to the time of waiting."""
+        self.waiting += seconds
 
 
 def train(run: Run[Any], training: Training) -> dict[str, float]:
@@ -94,7 +109,8 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
         The mean losses of the last epoch.
 
     Raises:
-        TrainingError: The loss or a weight is no longer a number, or the disk is full.
+        TrainingError: The loss or a weight is no longer a number, the loss stays where nothing is
+            learned, or the disk is full.
     """
     folder = run.folder(training.name)
     if distributed.world() > 1:  # which some networks of other libraries refuse
@@ -117,14 +133,17 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
         while len(done.history) < training.epochs:
             _epoch(run, training, done, points)
             _write_log(folder / LOG, done.history)
-            if len(done.history) < training.epochs:
+            goes_on = len(done.history) < training.epochs
+            stops, images = goes_on and not run.watch.ignore_collapse, count * run.config.batch
+            look_for_collapse(training.name, training.swav, done.history, images, stops)
+            if goes_on:
                 points.save()
         if not saver.finished:
             now = state()
             distributed.on_first(lambda: saver.finish(now))
             _write_log(folder / LOG, done.history)
     last = done.history[-1] if done.history else {}
-    return {name: value for name, value in last.items() if name not in ("epoch", "seconds")}
+    return {name: value for name, value in last.items() if name not in BESIDE}
 
 
 def trained_state(run: Run[Any], stage: str, epochs: int) -> dict[str, Tensor]:
@@ -151,8 +170,8 @@ def _epoch(run: Run[Any], training: Training, done: _Done, points: SavePoints) -
         training.loader.set_epoch(epoch)
     what = f"{training.name} {epoch + 1}/{training.epochs}"
     batches = progress(on_device(training.loader, run.device), what, count, first=done.steps)
-    start = time.perf_counter() - done.seconds
-    for batch in points.waiting(batches):
+    start, looks = time.perf_counter() - done.seconds, _Looks(run, training, done)
+    for batch in timed(points.waiting(batches), done.waited):
         iteration = epoch * count + done.steps
         rate = training.schedule(iteration, training.epochs * count)
         for group in training.optimizer.param_groups:
@@ -167,16 +186,63 @@ def _epoch(run: Run[Any], training: Training, done: _Done, points: SavePoints) -
         done.steps += 1
         done.seconds = time.perf_counter() - start
         if done.steps < count:  # the last one is saved with its epoch
+            if done.steps % LOOK == 0:
+                looks.look(rate)
             points.passed()
     _check(training, done)
-    row = {name: total.item() / count for name, total in _over_ranks(done.sums).items()}
+    _end_epoch(run, training, done, rate)
+
+
+def _end_epoch(run: Run[Any], training: Training, done: _Done, rate: float) -> None:
+    """Adds the row of an epoch to the history, and tells it."""
+    epoch, count = len(done.history) + 1, len(training.loader)
+    found = means(_over_ranks(done.sums), count, training.swav)
     if training.after_epoch is not None:
-        row |= training.after_epoch(epoch + 1)
-    losses = ", ".join(f"{name} {value:.3f}" for name, value in row.items())
-    said = (training.name, epoch + 1, training.epochs, losses, done.seconds)
-    log.info("%s: epoch %d of %d, %s, %.0f s", *said)
-    done.history.append({"epoch": epoch + 1, **row, "seconds": done.seconds})
-    done.steps, done.sums, done.seconds = 0, {}, 0.0
+        found |= training.after_epoch(epoch)
+    said = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    row: dict[str, Any] = {"stage": training.name}
+    row |= {"epoch": epoch, "step": epoch * count, **found, "rate": rate}
+    row |= measured(count * run.config.batch, done.seconds, done.waiting, run.device)
+    log.info(
+        "%s: epoch %d of %d, %s, %.0f s, %.0f images/s, %.0f %% of it waiting",
+        *(training.name, epoch, training.epochs, said, done.seconds),
+        *(row["images_per_second"], 100 * row["waiting"]),
+    )
+    done.history.append(row)
+    done.steps, done.sums, done.seconds, done.waiting = 0, {}, 0.0, 0.0
+    if run.watch.on_log is not None and distributed.is_first():
+        run.watch.on_log(dict(row))
+
+
+class _Looks:
+    """Looks within an epoch: at numbers that are none, and at rows for who watches.
+
+    Such a row is of the steps since the last one in this process; it is not kept.
+    """
+
+    def __init__(self, run: Run[Any], training: Training, done: _Done) -> None:
+        self._run, self._training, self._done = run, training, done
+        self._mark()
+
+    def look(self, rate: float) -> None:
+        _check(self._training, self._done)
+        if self._run.watch.on_log is None:
+            return
+        done, training = self._done, self._training
+        steps, sums, seconds, waiting = self._before
+        new = {name: total - sums.get(name, 0.0) for name, total in done.sums.items()}
+        found = means(_over_ranks(new), done.steps - steps, training.swav)
+        step = len(done.history) * len(training.loader) + done.steps
+        row: dict[str, Any] = {"stage": training.name, "step": step, **found, "rate": rate}
+        images = (done.steps - steps) * self._run.config.batch
+        row |= measured(images, done.seconds - seconds, done.waiting - waiting, self._run.device)
+        self._mark()
+        if distributed.is_first():
+            self._run.watch.on_log(row)
+
+    def _mark(self) -> None:
+        done = self._done
+        self._before = (done.steps, dict(done.sums), done.seconds, done.waiting)
 
 
 def _check(training: Training, done: _Done) -> None:
@@ -188,7 +254,7 @@ def _check(training: Training, done: _Done) -> None:
         return
     raise TrainingError(
         f"{training.name}: the loss is no longer a number at epoch {len(done.history) + 1}, step "
-        f"{done.steps}. The last good checkpoint is kept; try another --seed or a lower rate."
+        f"{done.steps}. The last good checkpoint is kept; try {training.advice}."
     )
 
 
@@ -203,6 +269,7 @@ def _state(training: Training, done: _Done) -> dict[str, Any]:
         "epoch": len(done.history),
         "sums": _over_ranks(done.sums),
         "seconds": done.seconds,
+        "waiting": done.waiting,
     }
 
 
@@ -221,7 +288,8 @@ def _resume(run: Run[Any], training: Training, saver: checkpoints.Saver) -> _Don
     training.loader.load_state_dict(state["loader"])
     steps = state["loader"]["batches"]
     sums = {name: total.to(run.device) for name, total in state["sums"].items()}
-    return _Done(state["history"], steps, sums, state["seconds"])
+    waiting = state.get("waiting", 0.0)  # older versions did not measure it
+    return _Done(state["history"], steps, sums, state["seconds"], waiting)
 
 
 def _trained(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -234,6 +302,6 @@ def _over_ranks(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: distributed.add_up(total.clone()) / count for name, total in sums.items()}
 
 
-def _write_log(path: Path, history: list[dict[str, float]]) -> None:
+def _write_log(path: Path, history: list[dict[str, Any]]) -> None:
     if distributed.is_first():
         write_file(path, "".join(json.dumps(row) + "\n" for row in history))

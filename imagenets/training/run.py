@@ -24,6 +24,7 @@ from imagenets.data.loader.crops import Crop
 from imagenets.data.loader.readable import Readable
 from imagenets.errors import UsageError
 from imagenets.training.saving import TEN_MINUTES, SaveEvery
+from imagenets.training.watch import ALONE, Watch
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -58,6 +59,7 @@ class Run(Generic[S]):
         device: Where the networks run.
         workers: Processes that decode images.
         save_every: How often what is done is saved.
+        watch: Who is told how training goes.
     """
 
     root: Path
@@ -67,6 +69,7 @@ class Run(Generic[S]):
     device: torch.device
     workers: int = 0
     save_every: SaveEvery = TEN_MINUTES
+    watch: Watch = ALONE
 
     def folder(self, stage: str) -> Path:
         """The folder of one stage, made if need be."""

@@ -18,6 +18,7 @@ import torch
 from small_run import SMALL
 
 from imagenets.methods.pass_ import STAGES
+from imagenets.training.watch import MEASURED
 
 TRAINED = ("pretrain", "attention", "finetune")
 STEPS = 12
@@ -120,19 +121,21 @@ def begin(finished: Path, out: Path, stage: str) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Tensors as bytes, and no seconds: what can be compared by ==."""
+    """Tensors as bytes, and nothing that a clock says: what can be compared by ==."""
     if isinstance(value, torch.Tensor):
         return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items() if key != "seconds"}
+        return {key: plain(inner) for key, inner in value.items() if key not in MEASURED}
     return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def left(out: Path, stage: str) -> tuple[Any, str]:
-    """What a finished stage left: its state, and its log without the seconds."""
+    """What a finished stage left: its state, and its log without what was measured."""
     names = {path.name for path in (out / stage).iterdir()}
     assert names == {"checkpoint.pt", "log.jsonl"}
-    log = re.sub(r'"seconds": [\d.e-]+', "", (out / stage / "log.jsonl").read_text())
+    log = re.sub(
+        rf'"({"|".join(MEASURED)})": [\d.e-]+', "", (out / stage / "log.jsonl").read_text()
+    )
     return plain(torch.load(out / stage / "checkpoint.pt")), log
 
 

@@ -22,6 +22,7 @@ from imagenets.methods.pass_.label_files import _Reader
 from imagenets.methods.pass_.presets import TRAINED, Config, Schedule
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.saving import SaveEvery
+from imagenets.training.watch import MEASURED
 
 STEPS = 10  # of one epoch each: the tiny set has 24 training images
 RATE = 0.01  # at the published rates so small a network multiplies rounding by ten in a step
@@ -126,7 +127,8 @@ def same_losses(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
     assert len(found) == len(expected) == STEPS
     for number, (want, got) in enumerate(zip(expected, found, strict=True)):
         assert got.keys() == want.keys()
-        for name in got.keys() - {"seconds"}:
+        assert got["stage"] == want["stage"]
+        for name in got.keys() - {"stage", *MEASURED}:
             assert got[name] == pytest.approx(want[name], rel=1e-5, abs=1e-5), (number, name)
 
 

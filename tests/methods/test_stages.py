@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
-from small_run import job
+from small_run import SMALL, job
 from torch import Tensor
 
 from imagenets import ImageNetS, masks
@@ -176,3 +177,14 @@ def test_a_step_of_fine_tuning_in_parts(finished: Path, tiny_root: Path) -> None
     mean = (halves[0][1] + halves[1][1]) / 2
     assert (taken[1] - mean).norm() <= 1e-5 * mean.norm()
     assert (taken[1] - gradients(run, network, batch)[1]).norm() > 1e-2 * mean.norm()
+
+
+def test_the_rows_say_how_prototypes_are_used(finished: Path) -> None:
+    for stage in ("pretrain", "attention"):
+        row = history(finished, stage)[-1]
+        assert row["stage"] == stage
+        assert row["ln_M"] == pytest.approx(math.log(SMALL.prototypes))
+        assert 0 <= row["entropy"] <= row["ln_M"]
+        assert 1 / SMALL.prototypes <= row["used"] <= 1
+        assert row["rate"] >= getattr(SMALL, stage).final_rate
+    assert not {"ln_M", "entropy", "used"} & set(history(finished, "finetune")[-1])

@@ -9,14 +9,21 @@ from imagenets.core.distributed import rank, world
 from imagenets.data.augment import draw_groups
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import AttentionNet
-from imagenets.methods.pass_.losses import ASSIGNED, Queue, assign, swapped
+from imagenets.methods.pass_.losses import ASSIGNED, Queue, assign, nearest_counts, swapped
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.trained import make_views, schedule, trained_result
+from imagenets.methods.pass_.trained import (
+    lower_rate,
+    make_views,
+    schedule,
+    swav,
+    trained_result,
+)
 from imagenets.models.checkpoints import load_weights
 from imagenets.training.loop import Training, train, trained_state
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
+from imagenets.training.watch import COUNTS
 
 TRAINABLE = ("fbg.", "prototypes.")
 
@@ -50,7 +57,7 @@ def attention(run: Run[Config]) -> dict[str, float]:
         loss.backward()
         if iteration < config.attention.freeze:
             network.prototypes.weight.grad = None
-        return {"loss": loss}
+        return {"loss": loss, COUNTS: nearest_counts(scores.detach()[:ASSIGNED].flatten(0, 1))}
 
     learning = [value for value in network.parameters() if value.requires_grad]
     training = Training(
@@ -62,6 +69,8 @@ def attention(run: Run[Config]) -> dict[str, float]:
         schedule=schedule(config.attention),
         step=step,
         memory={} if queue is None else {"queue": queue.rows},
+        swav=swav("attention", "loss", config),
+        advice=lower_rate("attention", config),
     )
     return train(run, training)
 

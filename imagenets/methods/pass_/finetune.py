@@ -15,7 +15,7 @@ from imagenets.errors import UsageError
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.trained import schedule, trained_result
+from imagenets.methods.pass_.trained import lower_rate, schedule, trained_result
 from imagenets.models.checkpoints import load_weights
 from imagenets.training.loop import Training, train, trained_state
 from imagenets.training.optimizers import LarcSGD
@@ -57,6 +57,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
         optimizer=LarcSGD(network.parameters(), config.finetune.base_rate),
         schedule=schedule(config.finetune),
         step=step,
+        advice=lower_rate("finetune", config),
     )
     return train(run, training)
 

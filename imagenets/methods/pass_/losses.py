@@ -126,6 +126,21 @@ def assign(
     return assignments
 
 
+@torch.no_grad()
+def nearest_counts(scores: Tensor) -> Tensor:
+    """How often each prototype is the nearest.
+
+    Args:
+        scores: B x M, any float dtype.
+
+    Returns:
+        M float32 numbers, B together.
+    """
+    nearest = scores.argmax(1)
+    counts = torch.zeros(scores.shape[1], device=scores.device)
+    return counts.index_add_(0, nearest, torch.ones_like(nearest, dtype=counts.dtype))
+
+
 def _cross_entropy(assignment: Tensor, scores: Tensor) -> Tensor:
     return -(assignment * F.log_softmax(scores / TEMPERATURE, 1)).sum(1).mean()
 

@@ -17,15 +17,23 @@ from imagenets.methods.pass_.losses import (
     Queue,
     assign,
     deep_to_shallow,
+    nearest_counts,
     pixel_to_pixel,
     swapped,
 )
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.trained import make_views, schedule, trained_result
+from imagenets.methods.pass_.trained import (
+    lower_rate,
+    make_views,
+    schedule,
+    swav,
+    trained_result,
+)
 from imagenets.training.loop import Training, train
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
+from imagenets.training.watch import COUNTS
 
 
 def pretrain(run: Run[Config]) -> dict[str, float]:
@@ -52,6 +60,7 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
         losses["loss"].backward()
         if iteration < config.pretrain.freeze:
             network.prototypes.weight.grad = None
+        losses[COUNTS] = nearest_counts(out.scores[: ASSIGNED * len(batch)])
         return losses
 
     training = Training(
@@ -63,6 +72,8 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
         schedule=schedule(config.pretrain),
         step=step,
         memory={} if queue is None else {"queue": queue.rows},
+        swav=swav("pretrain", "i2i", config),
+        advice=lower_rate("pretrain", config),
     )
     return train(run, training)
 

@@ -14,13 +14,14 @@ from imagenets.data.augment import Params, apply_groups
 from imagenets.data.loader import Batch
 from imagenets.errors import CorruptError, MissingError
 from imagenets.methods.pass_.heads import AttentionNet, SegmentationNet
-from imagenets.methods.pass_.presets import PRETRAIN_STD, Config, Schedule
+from imagenets.methods.pass_.presets import FOREVER, PRETRAIN_STD, Config, Schedule
 from imagenets.models.checkpoints import load_weights
 from imagenets.training import checkpoints
 from imagenets.training.loop import trained_state
 from imagenets.training.optimizers import cosine_rate
 from imagenets.training.run import Run
 from imagenets.training.stage import CONFIG
+from imagenets.training.watch import Swav
 
 
 def run_settings(out: Path) -> tuple[str, Config]:
@@ -49,6 +50,25 @@ def run_settings(out: Path) -> tuple[str, Config]:
 def schedule(settings: Schedule) -> Callable[[int, int], float]:
     """The published cosine of a stage, as a function of the iteration and their number."""
     return partial(cosine_rate, base=settings.base_rate, final=settings.final_rate)
+
+
+def lower_rate(stage: str, config: Config) -> str:
+    """What to try when the loss of a stage is no longer a number."""
+    rate = getattr(config, stage).base_rate / 2
+    return f"a lower rate (--set {stage}.base_rate={rate:g}, with another --out) or another --seed"
+
+
+def swav(stage: str, loss: str, config: Config) -> Swav:
+    """What shows a collapse in a stage that is trained with SwAV's loss, and what to try then."""
+    schedule: Schedule = getattr(config, stage)
+    tries = [
+        f"sharper assignments (--set {stage}.epsilon={schedule.epsilon * 0.6:g})",
+        f"a lower rate (--set {stage}.base_rate={schedule.base_rate / 2:g})",
+        "fewer prototypes (--set prototypes=...)",
+    ]
+    if schedule.freeze < FOREVER:
+        tries.insert(1, f"prototypes that stay fixed (--set {stage}.freeze={FOREVER})")
+    return Swav(loss, config.prototypes, f"{', '.join(tries)} or a larger batch")
 
 
 def make_views(run: Run[Config], batch: Batch, params: Sequence[Params]) -> list[Tensor]:
