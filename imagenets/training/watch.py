@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from imagenets.core.distributed import is_first
 from imagenets.errors import DependencyError, TrainingError
 
 log = logging.getLogger(__name__)
@@ -176,8 +177,9 @@ def look_for_collapse(
                 f"{said} It has been so for {flat} epochs, so the run ends here; other settings "
                 "need another --out. --ignore-collapse goes on."
             )
-        log.warning("%s", said)
-    elif last.get("used", 1.0) < FEW * min(1.0, images / swav.prototypes):
+        if is_first():  # all ranks find the same
+            log.warning("%s", said)
+    elif is_first() and last.get("used", 1.0) < FEW * min(1.0, images / swav.prototypes):
         log.warning(
             "%s: collapse: in epoch %d only %.1f %% of %d prototypes were the nearest to any "
             "image. Try %s.",

@@ -148,6 +148,18 @@ def test_prototypes_that_nothing_is_near_are_told(
     assert record.levelno == logging.WARNING
 
 
+def test_one_rank_tells_of_a_collapse(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = [{"i2i": FLAT, "used": 1.0}] * 2
+    few = [{"i2i": 1.0, "used": 0.05}] * 2
+    for first in (False, True):
+        monkeypatch.setattr(watch, "is_first", lambda first=first: first)
+        for one in (history, few):
+            watch.look_for_collapse("pretrain", SWAV, one, 24, stops=True)
+        assert caplog.text.count("collapse") == 2 * first
+
+
 def test_what_to_try_names_settings_that_there_are(
     tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
