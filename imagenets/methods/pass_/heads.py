@@ -22,6 +22,12 @@ from imagenets.models.resnet import initialise
 EMBEDDING = 128
 """Channels of every embedding and of the prototypes."""
 
+ENLARGED = 4
+"""How many times larger the attention makes the last map."""
+
+MAP = 1 << 28
+"""Elements of an enlarged map that labelling holds at once: 93 images of 256 x 341, resnet50."""
+
 
 def _projection(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
@@ -196,7 +202,7 @@ class AttentionNet(_WithPrototypes):
             attention of the normalised map (same shape, in 0..1).
         """
         features = F.interpolate(
-            self.backbone(images), scale_factor=4.0, mode="bilinear", align_corners=False
+            self.backbone(images), scale_factor=ENLARGED, mode="bilinear", align_corners=False
         )
         normalised = F.normalize(features)
         return features, normalised, self.fbg(normalised)
@@ -211,6 +217,14 @@ class AttentionNet(_WithPrototypes):
         with _full_precision(embedding):
             embedding = F.normalize(embedding)
             return embedding, self.prototypes(embedding)
+
+    def images_at_once(self, size: Sequence[int]) -> int:
+        """How many images of a height and width `gated` takes within `MAP` elements; at least one.
+
+        It holds up to six tensors of that size: 6 GB.
+        """
+        height, width = (ENLARGED * -(-side // self.backbone.strides[-1]) for side in size)
+        return max(1, MAP // (self.backbone.channels[-1] * height * width))
 
     def cluster_features(self, images: Tensor) -> Tensor:
         """Pools the map before normalisation under its attention: N x F, not normalised."""

@@ -109,9 +109,15 @@ class Labeller:
 
     def _grids(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Ids (n x 1 x h x w int64) and foreground attention (the same shape, float32)."""
-        features, _, attention = self.network.gated(normalize(batch.crops.float() / 255))
-        scores = torch.einsum("nfhw,kf->nkhw", F.normalize(features), self.centroids)
-        return 1 + scores.argmax(1, keepdim=True), attention.mean(1, keepdim=True)
+        length = self.network.images_at_once(batch.crops.shape[2:])
+        parts = [self._part(images) for images in batch.crops.split(length)]
+        ids, foreground = (torch.cat(part) for part in zip(*parts, strict=True))
+        return ids, foreground
+
+    def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        _, normalised, attention = self.network.gated(normalize(images.float() / 255))
+        cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
+        return 1 + cosines.argmax(3)[:, None], attention.mean(1, keepdim=True)
 
 
 def pseudo(run: Run[Config]) -> dict[str, float]:
