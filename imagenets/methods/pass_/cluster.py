@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     """Clusters the training images; leaves `cluster/centroids.npy` and `clusters.json`."""
     folder = run.folder("cluster")
     data = run.dataset("train")
-    points = on_device(_own_rows(features_file(run, data, folder)), run.device)
+    points = in_chunks(_own_rows(features_file(run, data, folder)), run.device)
     kept, k = folder / RESTARTS, len(data.classes)
     config = run.config
     found = kmeans(points, k, config.restarts, config.seed, kept, device=run.device)
@@ -65,36 +65,36 @@ def _finish(folder: Path, centroids: Tensor, reports: Mapping[str, float]) -> No
         (folder / name).unlink(missing_ok=True)
 
 
-def _own_rows(rows: Tensor) -> Tensor:
+def _own_rows(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """This rank's part, neighbours in the file."""
     ends = [len(rows) * number // world() for number in (rank(), rank() + 1)]
     return rows[ends[0] : ends[1]]
 
 
-def on_device(points: Tensor, device: torch.device) -> Tensor:
-    """Brings points to a GPU chunk by chunk, if they take no more than half of what is free there.
+def in_chunks(rows: npt.NDArray[np.floating], device: torch.device) -> list[Tensor]:
+    """Cuts points into chunks, which are brought to a GPU if they take half of what is free there.
 
-    Else they stay where they are, and each pass of k-means reads them anew.
+    Else they stay where they are, and each pass of k-means reads them anew. Chunks, since tensors
+    of more than 2^31 elements are beyond what CUDA kernels index: 1.2 million x 2048 are.
     """
+    starts = range(0, max(1, len(rows)), CHUNK)
+    chunks = [torch.from_numpy(rows[start : start + CHUNK]) for start in starts]
     if device.type != "cuda":
-        return points
+        return chunks
     free, _ = torch.cuda.mem_get_info(device)
-    if points.nbytes > free // 2:
-        log.info(
-            "cluster: the features (%.1f GB) stay in their file: %.1f GB are free on %s.",
-            points.nbytes / 1e9,
-            free / 1e9,
-            device,
-        )
-        return points
-    held = torch.empty_like(points, device=device)
-    for source, target in zip(points.split(CHUNK), held.split(CHUNK), strict=True):
-        target.copy_(source)
-    return held
+    if rows.nbytes <= free // 2:
+        return [chunk.to(device) for chunk in chunks]
+    log.info(
+        "cluster: the features (%.1f GB) stay in their file: %.1f GB are free on %s.",
+        rows.nbytes / 1e9,
+        free / 1e9,
+        device,
+    )
+    return chunks
 
 
 def kmeans(
-    points: Tensor,
+    points: Tensor | Sequence[Tensor],
     k: int,
     restarts: int,
     seed: int,
@@ -106,8 +106,8 @@ def kmeans(
     Ranks share the points: an iteration adds up k x F sums and k counts over them.
 
     Args:
-        points: N x F float32 or float16, perhaps mapped from a file; read in chunks. With several
-            ranks, the points of this one: the N of all are theirs, end to end.
+        points: N x F float32 or float16, or that in chunks of `CHUNK` points. With several ranks,
+            the points of this one: the N of all are theirs, end to end.
         k: Number of clusters, at most N.
         restarts: How often to start from k points drawn anew.
         seed: Fixes the draws.
@@ -117,9 +117,10 @@ def kmeans(
     Returns:
         k x F centroids, N labels (of this rank's points), and the sum of squared distances.
     """
-    device = device or points.device
-    lengths = gather(len(points))
-    shared = _Shared(points, sum(lengths[: rank()]), device)
+    chunks = points.split(CHUNK) if isinstance(points, Tensor) else points
+    device = device or chunks[0].device
+    lengths = gather(sum(map(len, chunks)))
+    shared = _Shared(chunks, sum(lengths[: rank()]), device)
     inertias, best = on_first(lambda: _kept(kept))
     left = range(len(inertias), restarts)
     for restart in progress(left, "cluster: k-means", restarts, first=len(inertias)):
@@ -133,7 +134,7 @@ def kmeans(
             on_first(partial(checkpoints.save, kept, state))
     assert best is not None
     best = best.to(device)
-    return best, _nearest(points, best)[0], min(inertias)
+    return best, _nearest(chunks, best)[0], min(inertias)
 
 
 def _kept(path: Path | None) -> tuple[list[float], Tensor | None]:
@@ -147,21 +148,23 @@ class _Shared:
     """The points of all ranks.
 
     Attributes:
-        own: Those of this rank.
+        own: Those of this rank, in chunks of one length; the last one is shorter.
         first: Number of its first one among all.
         device: Where it is worked out.
     """
 
-    own: Tensor
+    own: Sequence[Tensor]
     first: int
     device: torch.device
 
     def rows(self, numbers: Tensor) -> Tensor:
         """Some points of all, as float32 in memory of their own; `numbers` lies on the host."""
-        here = (numbers >= self.first) & (numbers < self.first + len(self.own))
-        found = torch.zeros(len(numbers), self.own.shape[1], device=self.device)
-        own = self.own[(numbers[here] - self.first).to(self.own.device)]
-        found[here.to(self.device)] = own.to(self.device, torch.float32)
+        length, last = len(self.own[0]), self.first + sum(map(len, self.own))
+        found = torch.zeros(len(numbers), self.own[0].shape[1], device=self.device)
+        for place, number in enumerate(numbers.tolist()):
+            if self.first <= number < last:
+                chunk, row = divmod(number - self.first, length)
+                found[place] = self.own[chunk][row]
         return add_up(found)  # of all ranks but one these are zeros
 
     def worst(self, distances: Tensor, count: int) -> Tensor:
@@ -185,11 +188,11 @@ def _lloyd(points: _Shared, centroids: Tensor) -> tuple[Tensor, float]:
 
 
 def _nearest(
-    points: Tensor, centroids: Tensor, sums: Tensor | None = None
+    points: Sequence[Tensor], centroids: Tensor, sums: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The nearest centroid of each point and the squared distance; adds points up by it."""
     labels, distances = [], []
-    for rows in points.split(CHUNK):
+    for rows in points:
         chunk = rows.to(centroids.device, torch.float32)
         squares = (chunk**2).sum(1, keepdim=True) + (centroids**2).sum(1)
         distance, label = (squares - 2 * chunk @ centroids.t()).min(1)

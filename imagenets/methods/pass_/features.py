@@ -35,7 +35,7 @@ WRITTEN = "features.pt"
 """How many images an interrupted stage has written to it."""
 
 
-def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> Tensor:
+def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> npt.NDArray[np.floating]:
     """The L2-normalised features of all images, computed where they are not there yet.
 
     Args:
@@ -60,7 +60,7 @@ def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> Tensor:
         raise CorruptError(f"{path}: not readable ({error}). Delete it and run again.") from error
     if len(rows) != len(data) or rows.dtype != kind:
         raise CorruptError(f"{path}: not the features of these images. Delete it and run again.")
-    return torch.from_numpy(rows)
+    return rows
 
 
 @torch.inference_mode()
