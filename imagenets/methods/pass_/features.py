@@ -22,6 +22,7 @@ from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.errors import CorruptError, TrainingError
+from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_attention
 from imagenets.training import checkpoints
@@ -91,8 +92,8 @@ def _write(run: Run[Config], data: ImageNetS, path: Path) -> None:
             coming = zip_longest(central_crops(run, data, done), steps)
             for batch, _ in points.waiting(coming):
                 if batch is not None:  # else this rank has none left, and waits for the others
-                    rows = F.normalize(network.cluster_features(normalize(batch[1].float() / 255)))
-                    _store(file.fileno(), start, batch[0], rows.cpu().numpy().astype(kind))
+                    rows = features_of(network, batch[1]).cpu().numpy()
+                    _store(file.fileno(), start, batch[0], rows.astype(kind, copy=False))
                 done = min(done + world() * count, len(data))
                 points.passed()
         os.fsync(file.fileno())
@@ -105,6 +106,11 @@ def _write(run: Run[Config], data: ImageNetS, path: Path) -> None:
 def _store(file: int, start: int, indices: Tensor, rows: npt.NDArray[np.generic]) -> None:
     for index, row in zip(indices.tolist(), rows, strict=True):
         os.pwrite(file, row.data, start + index * row.nbytes)
+
+
+def features_of(network: AttentionNet, crops: Tensor) -> Tensor:
+    """The L2-normalised features of n x 3 x S x S uint8 crops: n x F float32."""
+    return F.normalize(network.cluster_features(normalize(crops.float() / 255)))
 
 
 def central_crops(
