@@ -26,10 +26,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -132,6 +134,8 @@ def training(
     with mock.patch.object(module, "train", lambda _, given: held.append(given) or {}):
         stage(run)
     (given,) = held
+    for group in given.optimizer.param_groups:
+        group["lr"] = 0.0  # the same work, on the same weights: one batch is soon learnt by heart
     batch = next(iter(given.loader)).clone()
     inputs = network_inputs(run, given.name, batch)
 
@@ -158,7 +162,7 @@ def training(
 def network_inputs(run: Run[Config], name: str, batch: Batch) -> list[Any]:
     """What the network of a stage is called with."""
     if name == "finetune":
-        return [normalize(batch.crops.float() / 255)]
+        return [normalize(batch.crops)]
     groups = run.config.views if name == "pretrain" else run.config.attention_views
     params = draw_groups(batch.sizes, groups, seeded(1))
     crops = [crop for group in make_views(run, batch, params) for crop in group]
@@ -179,17 +183,21 @@ def inference(run: Run[Config]) -> dict[str, tuple[Work, Bare]]:
     data = run.dataset("train")
     crop = ShortSide(run.config.side)
     fullest = max(by_shape(crop.shapes(data.sizes), run.config.batch), key=len)
-    batch = next(run.batches(data, [fullest], crop, "")).clone()
+    full = np.resize(fullest, run.config.batch)  # some of them twice, if need be
+    batch = next(run.batches(data, [full], crop, "")).clone()
     network, labeller = load_attention(run), Labeller.of(run)
     segmentation = load_segmentation(run, len(data.classes))
     square = center_crop(batch.crops, run.config.crop)
 
+    rounds = count()
+
     def written() -> None:
+        folder = run.out / "masks" / str(next(rounds))  # a file that is replaced costs more
         for name, ids in predict.segment(segmentation, batch, data):
-            write_mask(run.out / "masks" / f"{name}.png", ids)
+            write_mask(folder / f"{name}.png", ids)
 
     def alone(module: nn.Module, call: str, pixels: Tensor) -> Bare:
-        images = normalize(pixels.float() / 255)
+        images = normalize(pixels)
 
         def bare(layout: torch.memory_format) -> Work:
             held, given = lay_out(module, layout), lay_out(images, layout)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from imagenets.errors import UsageError
+
 MEMORY = 2**30
 """Bytes that a slice takes at most on a GPU."""
 
@@ -18,6 +20,14 @@ CACHED = 2**22
 
 _COPIES = 2
 """Maps of the upsampled size that are held at once: the logits and their log-softmax."""
+
+_LEAST = 16
+"""Floats of the widest vector of a CPU."""
+
+_FAR = 60.0
+"""Below the largest logit by so much, a class has a probability of 1e-26: taken for that of all
+that are further. Smaller ones soon have too few digits for the processor, which then takes a
+hundred times as long."""
 
 
 def upsampled_cross_entropy(
@@ -37,7 +47,7 @@ def upsampled_cross_entropy(
     than CUDA kernels index.
 
     Args:
-        logits: N x C x h x w, any float dtype; the loss is computed in float32.
+        logits: N x C x h x w, any float dtype, finite; the loss is computed in float32.
         labels: N x H x W int64 ids below C, or `ignore_index`.
         ignore_index: The label of pixels that do not count.
         total: What the sum over pixels is divided by; by default the number of pixels that count.
@@ -47,7 +57,13 @@ def upsampled_cross_entropy(
 
     Returns:
         Scalar float32. Zero, with a gradient of zeros, where no pixel counts.
+
+    Raises:
+        UsageError: A label is not below C, nor `ignore_index`; on a GPU, which is not asked, the
+            device fails instead.
     """
+    if logits.device.type == "cpu":
+        _check(labels, logits.shape[1], ignore_index)
     if total is None:
         total = (labels != ignore_index).sum().clamp_(min=1)
     if memory is None:
@@ -55,6 +71,16 @@ def upsampled_cross_entropy(
     # torch has no types for `apply`
     summed: Tensor = _Summed.apply(logits, labels, ignore_index, memory)  # type: ignore[no-untyped-call]
     return summed / total
+
+
+def _check(labels: Tensor, classes: int, ignore_index: int) -> None:
+    """Raises UsageError where a label has no class."""
+    low, high = labels.masked_fill(labels == ignore_index, 0).aminmax()
+    if low < 0 or high >= classes:
+        raise UsageError(
+            f"labels are 0 to {classes - 1} or {ignore_index}, which does not count; found "
+            f"{int(low)} to {int(high)}."
+        )
 
 
 def slices(shape: tuple[int, int, int, int], memory: int) -> Iterator[tuple[slice, slice]]:
@@ -86,7 +112,8 @@ class _Summed(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             down = _weights(height, large[0], logits.device)
             right = _weights(width, large[1], logits.device)
-            small = logits.float().permute(0, 2, 3, 1).contiguous()
+            small = _padded(logits.float().permute(0, 2, 3, 1)).contiguous()
+            classes = small.shape[3]
             gradient = torch.zeros_like(small) if ctx.needs_input_grad[0] else None
             found = torch.zeros((), device=logits.device)
             for part, rows in slices((images, classes, *large), memory):
@@ -94,7 +121,7 @@ class _Summed(torch.autograd.Function):
                 axes = down[rows], right
                 found += _slice(small[part], labels[part, rows], axes, ignore_index, into)
         if gradient is not None:
-            ctx.save_for_backward(gradient)
+            ctx.save_for_backward(gradient[..., : logits.shape[1]])
             ctx.dtype = logits.dtype
         return found
 
@@ -103,6 +130,18 @@ class _Summed(torch.autograd.Function):
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return (gradient * outer).to(ctx.dtype).permute(0, 3, 1, 2), None, None, None
+
+
+def _padded(logits: Tensor) -> Tensor:
+    """Logits with `_LEAST` classes at least: torch's softmax over fewer takes ten times as long.
+
+    Those that are added have no probability to speak of.
+    """
+    lacking = _LEAST - logits.shape[3]
+    if logits.device.type != "cpu" or lacking <= 0:
+        return logits
+    nothing = logits.amin() - _FAR
+    return torch.cat([logits, nothing.expand(*logits.shape[:3], lacking)], 3)
 
 
 def _weights(small: int, large: int, device: torch.device) -> Tensor:
@@ -136,7 +175,7 @@ def _slice(
     logs = F.log_softmax(large, 3)
     found = logs.gather(3, at).masked_fill_(ignored, 0).sum()
     if gradient is not None:
-        slope = torch.exp(logs, out=large)  # softmax, less one at the label
+        slope = torch.exp(logs.clamp_(min=-_FAR), out=large)  # softmax, less one at the label
         slope.scatter_add_(3, at, torch.full_like(at, -1, dtype=slope.dtype))
         if slope.device.type != "cpu" or bool(ignored.any()):  # a GPU is not asked
             slope.masked_fill_(ignored, 0)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from imagenets.errors import UsageError
 from imagenets.training.upsampled import CACHED, MEMORY, slices, upsampled_cross_entropy
 
 IGNORED = 1000
@@ -126,11 +127,12 @@ def test_no_gradient_is_made_where_none_is_wanted() -> None:
     assert not found.requires_grad
 
 
-def test_a_label_without_a_class_is_refused() -> None:
-    logits, labels = drawn(4)
-    labels[0, 0, 0] = 4
-    with pytest.raises((IndexError, RuntimeError)):
-        upsampled_cross_entropy(logits, labels)
+@pytest.mark.parametrize(("classes", "label"), [(4, 4), (51, 51), (51, -1), (51, -100)])
+def test_a_label_without_a_class_is_refused(classes: int, label: int) -> None:
+    logits, labels = drawn(classes)
+    labels[0, 0, 0] = label
+    with pytest.raises(UsageError, match=f"labels are 0 to {classes - 1} or {IGNORED}.*{label}"):
+        upsampled_cross_entropy(logits, labels, ignore_index=IGNORED)
 
 
 @pytest.mark.parametrize("memory", [1, CACHED, MEMORY])

@@ -83,9 +83,14 @@ def label_crop(labels: Tensor, box: Sequence[int], flip: bool, size: int) -> Ten
 def normalize(
     x: Tensor, mean: tuple[float, float, float] = MEAN, std: tuple[float, float, float] = STD
 ) -> Tensor:
-    """Subtracts the mean and divides by the deviation of each channel of B x 3 x H x W."""
+    """Subtracts the mean and divides by the deviation of each channel of B x 3 x H x W.
+
+    Floats are in [0, 1]; bytes are brought there first.
+    """
+    if x.dtype == torch.uint8:
+        x = x.float().div_(255)
     centre = torch.tensor(mean, device=x.device)[:, None, None]
-    return (x - centre) / torch.tensor(std, device=x.device)[:, None, None]
+    return (x - centre).div_(torch.tensor(std, device=x.device)[:, None, None])
 
 
 def short_side(image: Tensor, side: int) -> Tensor:

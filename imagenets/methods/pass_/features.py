@@ -110,7 +110,7 @@ def _store(file: int, start: int, indices: Tensor, rows: npt.NDArray[np.generic]
 
 def features_of(network: AttentionNet, crops: Tensor) -> Tensor:
     """The L2-normalised features of n x 3 x S x S uint8 crops: n x F float32."""
-    return F.normalize(network.cluster_features(normalize(crops.float() / 255)))
+    return F.normalize(network.cluster_features(normalize(crops)))
 
 
 def central_crops(

@@ -88,7 +88,7 @@ def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor
     for crops, ids in pairs:
         labels = ids[:, ::2, ::2].to(torch.int64)  # half the size, nearest
         with run.autocast():
-            logits = network(normalize(crops.float() / 255))
+            logits = network(normalize(crops))
         loss = upsampled_cross_entropy(logits, labels) / run.config.accumulate
         loss.backward()
         losses.append(loss.detach())

@@ -65,7 +65,7 @@ def segment(network: SegmentationNet, batch: Batch, data: Readable) -> Iterator[
         data: Where they are from.
     """
     with torch.inference_mode():
-        logits = network(normalize(batch.crops.float() / 255))
+        logits = network(normalize(batch.crops))
         grids = logits.float().permute(0, 2, 3, 1).cpu().numpy()
     sizes = data.sizes_of(batch.indices.cpu().numpy()).tolist()
     with ThreadPoolExecutor(available_cpus()) as pool:

@@ -115,7 +115,7 @@ class Labeller:
         return ids, foreground
 
     def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        _, normalised, attention = self.network.gated(normalize(images.float() / 255))
+        _, normalised, attention = self.network.gated(normalize(images))
         cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
         return 1 + cosines.argmax(3)[:, None], attention.mean(1, keepdim=True)
 

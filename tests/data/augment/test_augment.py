@@ -444,3 +444,15 @@ def test_evaluation_transforms() -> None:
     assert augment.short_side(image, 71) is image
     theirs = photo(97, 71).resize((43, 32), Image.Resampling.BILINEAR)
     assert (small.float() - tensor(theirs).float()).abs().max() <= 1
+
+
+def test_bytes_are_normalised_as_floats_are() -> None:
+    image = torch.randint(0, 256, (2, 3, 5, 4), dtype=torch.uint8)
+    kept = image.clone()
+    floats = image.float() / 255
+    found = augment.normalize(image)
+    assert torch.equal(found, augment.normalize(floats))
+    assert torch.equal(image, kept)
+    assert torch.equal(floats, image.float() / 255)  # what is given stays
+    expected = (floats[:, 1] - 0.456) / 0.224
+    torch.testing.assert_close(found[:, 1], expected)
