@@ -18,7 +18,7 @@ from imagenets.core.distributed import rank, world
 from imagenets.errors import RankError, UsageError
 from imagenets.methods.pass_ import STAGES, pseudo
 from imagenets.methods.pass_.cluster import kmeans
-from imagenets.methods.pass_.label_files import _Reader
+from imagenets.methods.pass_.label_format import LabelReader
 from imagenets.methods.pass_.presets import TRAINED, Config, Schedule
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.saving import SaveEvery
@@ -188,7 +188,7 @@ def test_pseudo_labels_are_those_of_one_rank(one: Path, several: Several) -> Non
     assert (theirs / "threshold.json").read_bytes() == (mine / "threshold.json").read_bytes()
     images = 0
     for name in (name for name in names if name.endswith(".h5")):
-        want, got = _Reader.open(mine / name), _Reader.open(theirs / name)
+        want, got = LabelReader.open(mine / name), LabelReader.open(theirs / name)
         assert got.table["name"].tolist() == want.table["name"].tolist()
         for place in range(len(want.table)):
             images += 1

@@ -1,7 +1,7 @@
 """No tensor of any step has 2^31 elements at the published settings, and no step asks its device.
 
-The steps run on torch's `meta` device: at full size, without memory, forward and back. Nothing there
-has a value, so that a step which would wait for a number of the device fails.
+The steps run on torch's `meta` device: at full size, without memory, forward and back. Nothing
+there has a value, so that a step which would wait for a number of the device fails.
 """
 
 from __future__ import annotations
