@@ -44,6 +44,7 @@ PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 STAND_INS = {
     ", classes=50": ", classes=3",
     'Path("imagenet-s"), "50"': 'Path("imagenet-s"), "3"',
+    "tier=50": "tier=3",
     ", classes=919": ", classes=3",
     "imagenet-s/downloads/ImageNetS50-": "downloads/ImageNetS50-",
     '"n01443537"': '"n90000001"',
@@ -51,6 +52,10 @@ STAND_INS = {
     "ILSVRC2012_val_00000293": min(tiny(8, val=4).val),
     '"cuda"': '"cpu"',
 }
+
+
+OTHERS = ("torchvision", "quantus", "captum", "torchcam", "timm")
+"""Libraries of examples that `make test-extras` runs."""
 
 
 def examples(page: Path, language: str, evaluator: Callable[[Example], None]) -> list[Example]:
@@ -62,7 +67,9 @@ def python(example: Example) -> None:
     source = str(example.parsed)
     for shown, ours in STAND_INS.items():
         source = source.replace(shown, ours)
-    others = re.findall(r"^(?:from|import) (torchvision|quantus|captum|torchcam)", source, re.M)
+    others = re.findall(
+        r"^(?:from|import) (torchvision|quantus|captum|torchcam|timm)", source, re.M
+    )
     if any(find_spec(name) is None for name in others):
         return  # `make test-extras` runs it
     line = example.line + example.parsed.line_offset
@@ -129,6 +136,10 @@ def check(page: str, names: dict[str, Any]) -> None:
     elif page == "baseline.md":
         assert names["mask"].shape == names["images"][0]["image"].shape[1:]
         assert set(names["mask"].unique().tolist()) == {0, 1}
+    elif page == "backbones.md":
+        assert Path("distance/mine/scores.json").is_file()
+        assert names["backbone"].strides == (16,)
+        assert (find_spec("timm") is None) or Path("distance/vit/scores.json").is_file()
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
@@ -162,12 +173,20 @@ def test_the_examples_run(
 
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")  # the libraries' own
+@pytest.mark.parametrize(
+    ("page", "others"),
+    [("explain.md", ("quantus", "captum", "torchcam")), ("backbones.md", ("timm",))],
+)
 def test_the_examples_with_other_libraries_run(
-    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    others: tuple[str, ...],
+    tiny_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("quantus", "captum", "torchcam"):
+    for name in others:
         assert find_spec(name), f"{name} is missing: pip install 'imagenets[extras]'"
-    test_the_examples_run(TOP / "docs" / "explain.md", tiny_root, tmp_path, monkeypatch)
+    test_the_examples_run(TOP / "docs" / page, tiny_root, tmp_path, monkeypatch)
 
 
 def test_the_standalone_reader_reads(tiny_root: Path, tmp_path: Path) -> None:

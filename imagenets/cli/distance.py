@@ -17,6 +17,7 @@ from imagenets.cli.options import (
     add_root,
     decoding_workers,
     only_tier,
+    ranks,
 )
 from imagenets.errors import UsageError
 from imagenets.protocols import PROTOCOLS
@@ -92,7 +93,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.core import distributed
-    from imagenets.core.launch import joined
     from imagenets.methods.distance import Matching, Settings
     from imagenets.training.run import pick_device
 
@@ -103,9 +103,9 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.k, arguments.temperature, arguments.factor, arguments.side, arguments.batch_size
     )
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
-    backbone = load_backbone(arguments)
-    matching = Matching(backbone, arguments.root, tier, arguments.out, settings, device, workers)
-    with joined(device):
+    with ranks(device):
+        backbone, out = load_backbone(arguments), arguments.out
+        matching = Matching(backbone, arguments.root, tier, out, settings, device, workers)
         matching.predict(arguments.subset)
         if not distributed.is_first():
             return

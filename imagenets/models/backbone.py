@@ -179,7 +179,8 @@ class Wrapped(OneMap):
         self.backbone = network
         self.name = type(network).__name__ if name is None else name
         self.mean, self.std, self.patch, self.size = mean, std, patch, size
-        self._features = (features or network,)  # in a tuple: a module would be registered twice
+        called = network if features is None else features
+        self._features = (called,)  # in a tuple: a module would be registered twice
         self.measure()
 
     def grid(self, images: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def load_weights(
 
     Args:
         network: Changed in place. What it holds as `backbone` must be filled completely; of a
-            network without one, everything must.
+            network without one, everything must but `naming.HEADS`.
         state: Name -> tensor, as any of `naming.NAMINGS` has them, with or without the usual
             prefixes.
         source: Where they come from, for messages.
@@ -86,7 +86,7 @@ def load_weights(
         What matched and what did not; also logged.
 
     Raises:
-        UsageError: Weights of the backbone are missing, or have another shape.
+        UsageError: Weights of the backbone are missing, have another shape, or are there twice.
     """
     own = network.state_dict()
     given = _by_own_name(state, {plain_name(name) for name in own}, source)

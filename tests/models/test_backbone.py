@@ -15,6 +15,7 @@ from imagenets.errors import DependencyError, UsageError
 from imagenets.models.backbone import Wrapped, as_grid, layer_groups, looked_at
 from imagenets.models.checkpoints import load_weights, plain_state
 from imagenets.models.registry import LIBRARIES, make_backbone
+from imagenets.models.vit import Block, ViT
 
 
 class Net(nn.Module):
@@ -105,6 +106,29 @@ def test_tokens_are_laid_out_row_by_row() -> None:
     attention = torch.rand(2, 4, 8, 8)
     seen = looked_at(attention, 2, (2, 3))
     torch.testing.assert_close(seen[1, 1, 0], attention[1, :, 0, 5].mean())
+
+
+@torch.inference_mode()
+def test_our_vits_tell_where_their_class_token_looks() -> None:
+    torch.manual_seed(0)
+    backbone = make_backbone("vit_small_patch16").eval()
+    assert isinstance(backbone, ViT)
+    assert backbone.attends
+    images = torch.randn(2, 3, 64, 96)
+    grid, attention = backbone.attended(images)
+    torch.testing.assert_close(grid, backbone(images), rtol=1e-4, atol=1e-5)
+    seen: list[Tensor] = []
+    last = backbone.blocks[-1]
+    assert isinstance(last, Block)
+    hook = last.attn.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    backbone(images)
+    hook.remove()
+    tokens, heads = seen[0][1], []
+    queries, keys, _ = last.attn.qkv(tokens).chunk(3, dim=1)
+    for part in range(0, 384, 64):
+        scores = queries[:, part : part + 64] @ keys[:, part : part + 64].t() / 8
+        heads.append(scores.softmax(1)[0, 1:].reshape(4, 6))
+    torch.testing.assert_close(attention[1], torch.stack(heads).mean(0), rtol=1e-4, atol=1e-6)
 
 
 def test_groups_of_layers_go_from_input_to_output() -> None:
