@@ -9,20 +9,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from imagenets.core import lock
 from imagenets.core.distributed import on_first
 from imagenets.core.files import write_json
-from imagenets.errors import MissingError, TrainingError, UsageError
+from imagenets.errors import CorruptError, MissingError, TrainingError, UsageError
 from imagenets.training.ledger import Entry, Key, Ledger, changes
 from imagenets.training.machine import note_machine
 from imagenets.training.run import Run
 from imagenets.training.saving import heed_warnings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 REPLACED = "replaced"
 """Folder in a run for what stages left that were made anew."""
@@ -238,3 +240,31 @@ def _free(folder: Path, name: str) -> Path:
     while (folder / f"{name}-{number}").exists():
         number += 1
     return folder / f"{name}-{number}"
+
+
+def read_settings(out: Path, parse: Callable[[Mapping[str, Any]], T], verb: str) -> tuple[str, T]:
+    """The tier and the settings of a run that was begun, from its folder.
+
+    Args:
+        out: The folder of the run.
+        parse: Makes settings of what their `to_json` gave.
+        verb: Of the command that begins such a run.
+
+    Raises:
+        MissingError: There is no run.
+        CorruptError: Its settings cannot be read.
+    """
+    path = out / CONFIG
+    if not path.is_file():
+        raise MissingError(
+            f"{path}: not there, so no run of training was begun in {out}. Name the folder of a "
+            f"run (--run), or train one: imagenets {verb}"
+        )
+    try:
+        content = json.loads(path.read_bytes())
+        return str(content.pop("tier")), parse(content)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CorruptError(
+            f"{path}: these are no settings of a run of `imagenets {verb}` that this release knows "
+            f"({error}). Give the run the release that made it, or train again with another --out."
+        ) from error

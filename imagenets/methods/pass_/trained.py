@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from imagenets.data.augment import Params, apply_groups
 from imagenets.data.loader import Batch
-from imagenets.errors import CorruptError, MissingError
 from imagenets.methods.pass_.heads import AttentionNet, SegmentationNet
 from imagenets.methods.pass_.presets import FOREVER, PRETRAIN_STD, Config, Schedule
 from imagenets.models.checkpoints import load_weights
@@ -20,7 +18,7 @@ from imagenets.training import checkpoints
 from imagenets.training.loop import trained_state
 from imagenets.training.optimizers import cosine_rate
 from imagenets.training.run import Run
-from imagenets.training.stage import CONFIG
+from imagenets.training.stage import read_settings
 from imagenets.training.watch import Swav
 
 
@@ -31,20 +29,7 @@ def run_settings(out: Path) -> tuple[str, Config]:
         MissingError: There is no run.
         CorruptError: Its settings cannot be read.
     """
-    path = out / CONFIG
-    if not path.is_file():
-        raise MissingError(
-            f"{path}: not there, so no run of training was begun in {out}. Name the folder of a "
-            "run (--run), or train one: imagenets train"
-        )
-    try:
-        content = json.loads(path.read_bytes())
-        return str(content.pop("tier")), Config.from_json(content)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CorruptError(
-            f"{path}: these are no settings of a run that this release knows ({error}). Give the "
-            "run the release that made it, or train again with another --out."
-        ) from error
+    return read_settings(out, Config.from_json, "train")
 
 
 def schedule(settings: Schedule) -> Callable[[int, int], float]:

@@ -6,14 +6,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenets.errors import CorruptError, MissingError
 from imagenets.methods.semi.networks import LOGITS, SegNet, make_network
 from imagenets.methods.semi.presets import Config
 from imagenets.models.checkpoints import load_weights
 from imagenets.models.rfnext import RFConvNeXt
 from imagenets.training.loop import trained_state
 from imagenets.training.run import Run
-from imagenets.training.stage import CONFIG
+from imagenets.training.stage import CONFIG, read_settings
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,4 @@ def run_settings(out: Path) -> tuple[str, Config]:
         MissingError: There is no run.
         CorruptError: Its settings cannot be read.
     """
-    path = out / CONFIG
-    if not path.is_file():
-        raise MissingError(
-            f"{path}: not there, so no run was begun in {out}. Name the folder of a run (--run), "
-            "or train one: imagenets semi"
-        )
-    try:
-        content = json.loads(path.read_bytes())
-        return str(content.pop("tier")), Config.from_json(content)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CorruptError(
-            f"{path}: these are no settings of a run of `imagenets semi` that this release knows "
-            f"({error}). Give the run the release that made it, or train again with another --out."
-        ) from error
+    return read_settings(out, Config.from_json, "semi")
