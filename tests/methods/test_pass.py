@@ -26,6 +26,7 @@ from imagenets.methods.pass_.presets import LATER, PRESETS, Schedule
 from imagenets.methods.pass_.score import protocol_of
 from imagenets.methods.pass_.settings import Changes, make_config
 from imagenets.training.optimizers import LarcSGD, cosine_rate
+from imagenets.training.watch import MEASURED
 
 
 def take_over(finished: Path, out: Path, stages: list[str]) -> None:
@@ -41,13 +42,18 @@ def checkpoint(out: Path, stage: str = "pretrain") -> dict[str, Any]:
     return dict(torch.load(path, weights_only=True))
 
 
+def measured(key: str, value: Any) -> bool:
+    """Whether it differs from run to run; the `memory` of a checkpoint is its queues."""
+    return key in MEASURED and not isinstance(value, dict)
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two checkpoints are equal bit by bit, times aside."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
         assert a.keys() == b.keys()
-        return all(same(a[key], b[key]) for key in a if key != "seconds")
+        return all(same(a[key], b[key]) for key in a if not measured(key, a[key]))
     if isinstance(a, list):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
