@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from largest import Largest
 from small_run import SMALL, Ends, job, run_stages
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenets.data.augment import normalize
 from imagenets.errors import CorruptError, TrainingError
@@ -112,19 +112,6 @@ def test_too_little_room_is_told_before_anything_is_computed(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(TrainingError, match=r"take 0 MB, and 0 MB are free.*--features float16"):
         features_file(run, run.dataset("train"), run.folder("cluster"))
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most elements of any tensor that is made or looked at."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        found = func(*args, **(kwargs or {}))
-        for value in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(value, Tensor):
-                self.elements = max(self.elements, value.numel())
-        return found
 
 
 def test_kmeans_reads_points_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,9 @@ class _Forbidden(TorchDispatchMode):
         super().__init__()
         self.operation = operation
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
         assert func.overloadpacket is not self.operation
         return func(*args, **(kwargs or {}))
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from largest import Largest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenets.methods.pass_ import heads
 from imagenets.methods.pass_.cluster import CHUNK
@@ -27,21 +27,6 @@ from imagenets.training.optimizers import LarcSGD
 from imagenets.training.upsampled import MEMORY, upsampled_cross_entropy
 
 LIMIT = 2**31
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most elements of any tensor, and how many operations there were."""
-
-    elements = 0
-    operations = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        found = func(*args, **(kwargs or {}))
-        self.operations += 1
-        for value in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(value, Tensor):
-                self.elements = max(self.elements, value.numel())
-        return found
 
 
 @pytest.fixture(params=["pass50", "pass300", "pass919"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from largest import Largest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from imagenets.errors import UsageError
 from imagenets.training.upsampled import CACHED, MEMORY, slices, upsampled_cross_entropy
@@ -144,19 +144,6 @@ def test_parts_cover_every_row_once_within_the_budget(memory: int) -> None:
         taken = 2 * 4 * (images.stop - images.start) * 920 * height * 112
         assert taken <= memory or height == 1
     assert (seen == 1).all()
-
-
-class Largest(TorchDispatchMode):
-    """Notes how many bytes the largest tensor has that anything gives."""
-
-    bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        found = func(*args, **(kwargs or {}))
-        for value in found if isinstance(found, tuple | list) else (found,):
-            if isinstance(value, Tensor):
-                self.bytes = max(self.bytes, value.untyped_storage().nbytes())
-        return found
 
 
 @pytest.mark.parametrize("memory", [200_000, 1_000_000])
