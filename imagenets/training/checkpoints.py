@@ -15,8 +15,9 @@ from torch import Tensor
 
 from imagenets.core import distributed
 from imagenets.core.files import atomic, remove_parts
-from imagenets.errors import CorruptError, ImageNetSError, MissingError, TrainingError
+from imagenets.errors import CorruptError, MissingError, TrainingError
 from imagenets.models.checkpoints import read_checkpoint
+from imagenets.pixels.image import DECODE_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -177,9 +178,7 @@ def _read(path: Path, device: torch.device, parts: frozenset[str] = frozenset())
     try:
         with zipfile.ZipFile(path) as file:
             broken = file.testzip()
-    except ImageNetSError:
-        raise
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, *DECODE_ERRORS) as error:
         raise CorruptError(f"{path}: not a readable checkpoint ({error}).") from error
     if broken is not None:
         raise CorruptError(f"{path}: not as it was written: {broken} has another checksum.")

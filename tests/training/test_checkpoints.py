@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 import shutil
 import signal
@@ -148,3 +149,23 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path: Pa
     assert at.value.filename == str(tmp_path / "checkpoint-9.pt")
     assert names(tmp_path) == ["checkpoint-8.pt"]
     assert step_of(saver(tmp_path).newest(CPU)) == 8
+
+
+def test_no_flipped_bit_gives_another_state_or_another_error(tmp_path: Path) -> None:
+    path, rng = tmp_path / "checkpoint.pt", random.Random(0)
+    values = torch.arange(6.0)
+    save(path, {"state_dict": {"a": values}, "epoch": 1})
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(spoilt)
+        try:
+            found = load(path, CPU, "pretrain")
+        except CorruptError:
+            refused += 1
+        else:  # some bits mean nothing, such as the padding between the files of a zip
+            assert found["epoch"] == 1
+            assert torch.equal(found["state_dict"]["a"], values)
+    assert refused > len(whole) / 3
