@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -91,12 +92,16 @@ def main() -> None:
             start = time.perf_counter()
             try:
                 found[name] = PARTS[name](sizes, device, arguments, Path(folder))
-            except Exception as error:  # noqa: BLE001 - the other parts still say what they can
+            except Exception as error:  # noqa: BLE001 - told, and the exit code is 1; minutes of a
+                # GPU are dear, and the other parts do not depend on this one
+                traceback.print_exc()
                 found[name] = {"failed": f"{type(error).__name__}: {error}"}
             found[name]["seconds of this part"] = round(time.perf_counter() - start, 1)
             print(lines_of(name, found[name]), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+    if any("failed" in numbers or numbers.get("rc") for numbers in found.values()):
+        raise SystemExit(1)
 
 
 def machine(device: torch.device) -> dict[str, str]:
