@@ -172,6 +172,7 @@ def network_inputs(run: Run[Config], name: str, batch: Batch) -> list[Any]:
 def lay_out(value: Any, layout: torch.memory_format) -> Any:
     """A copy of a network or of tensors in a layout."""
     if isinstance(value, nn.Module):
+        # torch's types lack this call
         return copy.deepcopy(value).to(memory_format=layout)  # type: ignore[call-overload]
     if isinstance(value, list):
         return [lay_out(one, layout) for one in value]
@@ -260,7 +261,8 @@ def peak(count: int, kind: str) -> float:
 def one_step(count: int, kind: str) -> None:
     """Prints the peak of this process over two steps of `count` images."""
     torch.manual_seed(0)
-    network = SegmentationNet("resnet50", 919).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = SegmentationNet("resnet50", 919)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
     optimizer = LarcSGD(network.parameters(), 0.6)
     images = torch.randn(count, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 920, (count, 112, 112))

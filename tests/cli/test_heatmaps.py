@@ -57,7 +57,7 @@ def flat(folder: Path, maps: Maps) -> Path:
 
 
 def one_npz(folder: Path, maps: Maps) -> Path:
-    np.savez_compressed(folder / "all.npz", **maps)  # type: ignore[arg-type]
+    np.savez_compressed(folder / "all.npz", allow_pickle=False, **maps)
     return folder / "all.npz"
 
 

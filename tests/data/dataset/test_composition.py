@@ -187,7 +187,7 @@ def test_data_that_cannot_be_swapped_is_told(tiny_root: Path, data: ImageNetS) -
     with pytest.raises(UsageError, match="is in every image here"):
         swap(alone)
     with pytest.raises(UsageError, match="there is no fill 'white'"):
-        swap(data, fill="white")  # type: ignore[arg-type]
+        swap(data, fill="white")  # type: ignore[arg-type]  # which it refuses, too
     with pytest.raises(IndexError, match=f"there are {len(whole)} pairs"):
         whole[len(whole)]
 

@@ -198,8 +198,9 @@ def test_no_masks_no_targets(tiny_root: Path, split: str) -> None:
 def test_masks_left_out_and_unknown_targets_are_refused(tiny_root: Path) -> None:
     with pytest.raises(UsageError, match="masks=False"):
         ImageNetS(tiny_root, "validation", "3", masks=False, target="label")
+    wrong: Any = "class"
     with pytest.raises(UsageError, match=r"'class'.*\"label\""):
-        ImageNetS(tiny_root, "validation", "3", target="class")  # type: ignore[call-overload]
+        ImageNetS(tiny_root, "validation", "3", target=wrong)
 
 
 @pytest.fixture
@@ -354,8 +355,9 @@ def test_a_target_resized_as_an_image_is_refused(tiny_root: Path) -> None:
 
 
 def test_a_transform_that_is_no_function_is_refused(tiny_root: Path) -> None:
+    name: Any = "resize256-crop224"
     with pytest.raises(UsageError, match=r"'resize256-crop224'.*views\.named"):
-        ImageNetS(tiny_root, "validation", "3", transform="resize256-crop224")  # type: ignore[call-overload]
+        ImageNetS(tiny_root, "validation", "3", transform=name)
 
 
 def test_labels_that_are_none_of_imagenet_1k_are_told(
