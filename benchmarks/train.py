@@ -165,7 +165,7 @@ def network_inputs(run: Run[Config], name: str, batch: Batch) -> list[Any]:
         return [normalize(batch.crops)]
     groups = run.config.views if name == "pretrain" else run.config.attention_views
     params = draw_groups(batch.sizes, groups, seeded(1))
-    crops = [crop for group in make_views(run, batch, params) for crop in group]
+    crops = [group.flatten(0, 1) for group in make_views(run, batch, params)]
     return [crops, list(grids(params[0]))] if name == "pretrain" else [crops]
 
 

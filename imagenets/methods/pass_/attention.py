@@ -39,8 +39,8 @@ def attention(run: Run[Config]) -> dict[str, float]:
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw_groups(batch.sizes, config.attention_views, generator, rank(), world())
         views = make_views(run, batch, params)
-        crops = [crop for group in views for crop in group]
-        shape = (len(crops), len(batch))
+        crops = [group.flatten(0, 1) for group in views]  # as they lie in memory
+        shape = (sum(map(len, views)), len(batch))
         network.normalize_prototypes()
         with run.autocast():
             embedding, scores = network(crops)

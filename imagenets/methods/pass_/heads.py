@@ -63,7 +63,7 @@ def _by_size(crops: Sequence[Tensor]) -> list[Tensor]:
         if not groups or groups[-1][0].shape[-1] != crop.shape[-1]:
             groups.append([])
         groups[-1].append(crop)
-    return [torch.cat(group) for group in groups]
+    return [group[0] if len(group) == 1 else torch.cat(group) for group in groups]
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[Any]:
@@ -132,7 +132,7 @@ class PretrainNet(_WithPrototypes):
 
         Args:
             crops: V tensors n x 3 x s x s, those of one size next to each other, the two
-                aligned views first.
+                aligned views first; neighbours of one size may come as one tensor.
             grids: q and k, each n x G x G x 2 in [-1, 1] (-2 where the views do not overlap).
 
         Returns:

@@ -49,13 +49,13 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
         params = draw_groups(batch.sizes, config.views, generator, rank(), world())
         views = make_views(run, batch, params)
-        crops = [crop for group in views for crop in group]
+        crops = [group.flatten(0, 1) for group in views]  # as they lie in memory
         q, k = (grid.to(run.device) for grid in grids(params[0]))
         network.normalize_prototypes()
         with run.autocast():
             out = network(crops, (q, k))
         active = queue if iteration >= first else None
-        shape = (len(crops), len(batch))
+        shape = (sum(map(len, views)), len(batch))
         losses = _losses(out, shape, network, active, config.pretrain.epsilon)
         losses["loss"].backward()
         if iteration < config.pretrain.freeze:
