@@ -51,10 +51,10 @@ def decode(data: bytes | memoryview) -> npt.NDArray[np.uint16] | None:
     if len(rows) != size or not inflate.eof or inflate.unused_data:
         return None
     filtered = np.frombuffer(rows, np.uint8).reshape(height, -1)
-    used = np.bitwise_or.reduce(filtered, axis=0)
-    if used.tobytes()[3::3].strip(b"\0"):  # some B is not 0 (filtered zeros are zeros): no mask
-        return None
-    if not used[0]:  # as `encode` writes them: R and G lie there as 16 bits already
+    if not filtered[:, 0].any():  # as `encode` writes them: R and G lie there as 16 bits already
+        used = np.bitwise_or.reduce(filtered, axis=0)
+        if used.tobytes()[3::3].strip(b"\0"):  # some B is not 0: no mask
+            return None
         return np.ndarray((height, width), "<u2", rows, 1, (1 + 3 * width, 3)).astype(np.uint16)
     from imagenets.pixels.png_filters import (
         unfilter,  # Numba: a second and 130 MB, so not before it is used

@@ -36,14 +36,14 @@ def unfilter(rows: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint16]) -> bool:
     """Undoes the row filters of an 8-bit RGB PNG (PNG specification, section 9) into ids.
 
     An id is R + 256 * G, so a pixel is a pair of bytes that are added without a carry from one to
-    the other; B is never looked at, as the channels do not know each other.
+    the other; B is 0 in a mask, and filtered zeros are zeros.
 
     Args:
         rows: H x (1 + 3 W), each row a filter type and filtered R, G, B bytes.
         ids: H x W, written.
 
     Returns:
-        Whether all filter types are those of the standard, 0 to 4.
+        Whether all filter types are those of the standard, 0 to 4, and every B is 0.
     """
     height, width = ids.shape
     above = np.zeros(width, np.uint16)
@@ -51,8 +51,12 @@ def unfilter(rows: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint16]) -> bool:
         kind, row, here = rows[y, 0], rows[y, 1:], ids[y]
         if kind > 4:
             return False
+        blue = np.uint8(0)
         for x in range(width):
             here[x] = np.uint16(row[3 * x]) | (np.uint16(row[3 * x + 1]) << _BYTE)
+            blue |= row[3 * x + 2]
+        if blue:
+            return False
         if kind == 1:
             _add_left(here)
         elif kind == 2:
