@@ -31,10 +31,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def found(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Estimate]:
-    out = tmp_path_factory.mktemp("dry") / "run"
+    out, own = tmp_path_factory.mktemp("dry") / "run", tmp_path_factory.mktemp("temporary")
     logging.getLogger("imagenets").setLevel(logging.INFO)
-    estimates = dry_run.dry_run(job(tiny_root, out))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(own))  # which no other process looks into
+        estimates = dry_run.dry_run(job(tiny_root, out))
     assert not out.exists()
+    assert not list(own.glob("imagenets-dry-run-*"))
     assert logging.getLogger("imagenets").level == logging.INFO
     return estimates
 
@@ -67,10 +70,6 @@ def test_the_disk_is_that_of_a_real_run(found: list[Estimate], finished: Path) -
     files = (path for path in (finished / "pseudo").rglob("*") if path.is_file())
     labels = sum(path.stat().st_size for path in files)
     assert by_name["pseudo"] == pytest.approx(labels, rel=0.25)  # the key of the ledger aside
-
-
-def test_nothing_is_left_behind(found: list[Estimate]) -> None:
-    assert not list(Path(tempfile.gettempdir()).glob("imagenets-dry-run-*"))
 
 
 def made(batch: int, peak: int) -> _Found:
@@ -182,7 +181,9 @@ def test_memory_of_a_block_is_found() -> None:
         time.sleep(0.02)
     with peak(CPU) as found:
         block = np.ones(30_000_000, np.uint8)
-        time.sleep(0.05)
+        patience = time.monotonic() + 60  # a busy machine lets it look late
+        while found.bytes < before.bytes + 25e6 and time.monotonic() < patience:
+            time.sleep(0.01)
         del block
     assert isinstance(found, Peak)
     assert 25e6 < found.bytes - before.bytes < 60e6
