@@ -18,6 +18,7 @@ from torch import Tensor
 from imagenets.data.augment import normalize
 from imagenets.errors import CorruptError, TrainingError
 from imagenets.methods.pass_ import cluster, features
+from imagenets.methods.pass_.cluster import nearest_rows
 from imagenets.methods.pass_.features import central_crops, features_file
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.presets import Config
@@ -132,5 +133,13 @@ def test_the_stage_leaves_no_features(run: Run[Config], tiny_root: Path, tmp_pat
     small = job(tiny_root, out, replace(SMALL, features="float16"))
     run_stages(small, "pretrain", "attention", "cluster")
     left = sorted(path.name for path in (out / "cluster").iterdir())
-    assert left == ["centroids.npy", "clusters.json"]
+    assert left == ["centroids.npy", "clusters.json", "nearest.json"]
     assert np.load(out / "cluster" / "centroids.npy").dtype == np.float32
+
+
+def test_the_nearest_images_of_a_category_come_first_and_no_more_than_eight() -> None:
+    clusters = np.array([0, 2, 0, 0, *[2] * 10])
+    distances = np.array([3.0, 9.0, 1.0, 1.0, *range(10)])
+    none_of, many = [], [4, 5, 6, 7, 8, 9, 10, 11]
+    found = [rows.tolist() for rows in nearest_rows(clusters, distances, 3)]
+    assert found == [[2, 3, 0], none_of, many]

@@ -62,6 +62,11 @@ def same(a: Any, b: Any) -> bool:
 def test_all_steps_leave_what_the_next_one_reads(finished: Path, tiny_root: Path) -> None:
     clusters = json.loads((finished / "cluster" / "clusters.json").read_text())
     assert clusters["images"] == 24
+    nearest = json.loads((finished / "cluster" / "nearest.json").read_text())
+    assert list(nearest) == ["1", "2", "3"]
+    named = [name for names in nearest.values() for name in names]
+    assert len(set(named)) == len(named) >= 8
+    assert set(named) <= set(job(tiny_root, finished).dataset("train").names)
     sweep = json.loads((finished / "pseudo" / "threshold.json").read_text())
     assert len(sweep["mIoU"]) == 81
     assert max(sweep["mIoU"]) == sweep["mIoU"][round(sweep["best"] * 100)]

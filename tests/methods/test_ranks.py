@@ -158,7 +158,11 @@ def test_a_checkpoint_is_that_of_one_rank(stage: str, one: Path, several: Severa
 @pytest.mark.slow
 def test_clusters_are_those_of_one_rank(one: Path, several: Several) -> None:
     mine, theirs = one / "cluster", several[0] / "cluster" / "cluster"
-    assert sorted(path.name for path in theirs.iterdir()) == ["centroids.npy", "clusters.json"]
+    assert sorted(path.name for path in theirs.iterdir()) == [
+        "centroids.npy",
+        "clusters.json",
+        "nearest.json",
+    ]
     want, got = (np.load(folder / "centroids.npy") for folder in (mine, theirs))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     expected, found = (

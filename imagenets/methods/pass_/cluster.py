@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,19 @@ CENTROIDS = "centroids.npy"
 RESTARTS = "restarts.pt"
 """The restarts that are done, while others are left: their inertias, and the best centroids."""
 
+NEAREST = "nearest.json"
+"""Names of the training images nearest to each centroid, nearest first: for people, not for a step."""
+
+NEIGHBOURS = 8
+"""Images of a category that are named there."""
+
 ITERATIONS = 20
 CHUNK = 16384
 """Points whose distances are held at once."""
 
 
 def cluster(run: Run[Config]) -> dict[str, float]:
-    """Clusters the training images; leaves `cluster/centroids.npy` and `clusters.json`."""
+    """Clusters the training images; leaves `centroids.npy`, `clusters.json` and `nearest.json`."""
     folder = run.folder("cluster")
     data = run.dataset("train")
     points = in_chunks(_own_rows(features_file(run, data, folder)), run.device)
@@ -44,6 +51,7 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     found = kmeans(points, k, config.restarts, config.seed, kept, device=run.device)
     centroids, labels, inertia = found
     clusters = np.concatenate(gather(labels.cpu().numpy()))
+    distances = np.concatenate(gather(_nearest(points, centroids)[1].cpu().numpy()))
     class_ids = data.class_ids.astype(np.int64)
     reports = {
         "images": len(clusters),
@@ -52,15 +60,41 @@ def cluster(run: Run[Config]) -> dict[str, float]:
         "accuracy": 100 * matched_accuracy(clusters, class_ids),
     }
     del points, found
-    on_first(lambda: _finish(folder, centroids, reports))
+    rows = nearest_rows(clusters, distances, k)
+    nearest = {str(1 + i): [data.names[row] for row in rows[i].tolist()] for i in range(k)}
+    on_first(lambda: _finish(folder, centroids, reports, nearest))
     log.info("cluster: NMI %.1f %%, accuracy %.1f %%", reports["NMI"], reports["accuracy"])
     return reports
 
 
-def _finish(folder: Path, centroids: Tensor, reports: Mapping[str, float]) -> None:
+def nearest_rows(
+    clusters: npt.NDArray[np.int64], distances: npt.NDArray[np.floating], k: int
+) -> list[npt.NDArray[np.int64]]:
+    """The images of each cluster that lie nearest to its centroid, nearest first.
+
+    Args:
+        clusters: The cluster of every image, 0..k - 1.
+        distances: Of every image to the centroid of its cluster, in any unit.
+        k: Number of clusters.
+
+    Returns:
+        Rows of at most `NEIGHBOURS` images for each cluster; of two as near the earlier first.
+    """
+    order = np.lexsort((distances, clusters))
+    starts = np.searchsorted(clusters[order], np.arange(k + 1))
+    return [order[start : min(end, start + NEIGHBOURS)] for start, end in pairwise(starts.tolist())]
+
+
+def _finish(
+    folder: Path,
+    centroids: Tensor,
+    reports: Mapping[str, float],
+    nearest: Mapping[str, Sequence[str]],
+) -> None:
     with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
         np.save(file, centroids.cpu().numpy(), allow_pickle=False)
     write_json(folder / "clusters.json", reports)
+    write_json(folder / NEAREST, nearest)
     for name in (RESTARTS, FEATURES):
         (folder / name).unlink(missing_ok=True)
 

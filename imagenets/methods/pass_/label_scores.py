@@ -95,7 +95,7 @@ def label_results(
     every = _at(pairs, [best] * len(pairs))
     gts: Masks = {name: gt for name, _, gt in pairs}
     published = score(every, gts, classes, match="image", form="npy", workers=workers)
-    first = Result("labels", "optimistic", SAME, SAME, published, (best,))
+    first = Result("labels", "optimistic", SAME, SAME, published, (best,), intervals=True)
     rows = [first, _cross_fitted(pairs, classes, workers)]
     attention = _attention(pairs)
     if attention.min() == attention.max():

@@ -108,7 +108,7 @@ def final_results(scores: Scores, out: Path) -> list[Result]:
     """
     path = out / "pseudo" / THRESHOLD
     threshold = (float(json.loads(path.read_bytes())["best"]),) if path.is_file() else ()
-    first = Result("final", "optimistic", ALL, SAME, scores, threshold)
+    first = Result("final", "optimistic", ALL, SAME, scores, threshold, intervals=True)
     if scores.counts.images < 2:
         return [first]
     cross = cross_fit(before_matching(scores), scores.names)
