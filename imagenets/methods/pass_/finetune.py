@@ -17,6 +17,7 @@ from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import lower_rate, schedule, trained_result
 from imagenets.models.checkpoints import load_weights
+from imagenets.models.dilation import dilate
 from imagenets.training.loop import Training, train, trained_state
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
@@ -35,6 +36,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     network = run.place(SegmentationNet(config.arch, len(data.classes)))
     state = trained_state(run, "pretrain", config.pretrain.epochs)
     load_weights(network, state, source=f"{run.out / 'pretrain'}")
+    dilate(network.backbone, config.finetune_grid)
     network.train()
     on_first(lambda: _check_parts(config))
     if config.accumulate > 1:
@@ -98,7 +100,7 @@ def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor
 STAGE = Stage(
     name="finetune",
     needs=("pretrain", "pseudo"),
-    settings=("arch", "finetune", "batch", "accumulate", "crop", "seed"),
+    settings=("arch", "finetune", "batch", "accumulate", "crop", "seed", "finetune_grid"),
     splits=lambda config: ("train",),
     version=1,
     run=finetune,

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from imagenets.models.backbone import Backbone
+from imagenets.models.dilation import dilate
 from imagenets.models.registry import make_backbone
 from imagenets.models.resnet import initialise
 
@@ -192,7 +193,14 @@ class AttentionNet(_WithPrototypes):
         self.projection_head = _projection(features, hidden)
         self.prototypes = nn.Linear(EMBEDDING, prototypes, bias=False)
         self.fbg = PixelAttention(features)
+        self.enlarged = ENLARGED
         initialise(self)
+
+    def refine_grid(self, stride: int) -> None:
+        """Makes the backbone as fine as a stride, 0: as it is; the map grows but where it must."""
+        before = self.backbone.strides[-1]
+        dilate(self.backbone, stride)
+        self.enlarged = max(1, ENLARGED * self.backbone.strides[-1] // before)
 
     def gated(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Computes the x4 layer4 map of N x 3 x H x W images and its attention.
@@ -202,7 +210,7 @@ class AttentionNet(_WithPrototypes):
             attention of the normalised map (same shape, in 0..1).
         """
         features = F.interpolate(
-            self.backbone(images), scale_factor=ENLARGED, mode="bilinear", align_corners=False
+            self.backbone(images), scale_factor=self.enlarged, mode="bilinear", align_corners=False
         )
         normalised = F.normalize(features)
         return features, normalised, self.fbg(normalised)
@@ -223,7 +231,7 @@ class AttentionNet(_WithPrototypes):
 
         It holds up to six tensors of that size: 6 GB.
         """
-        height, width = (ENLARGED * -(-side // self.backbone.strides[-1]) for side in size)
+        height, width = (self.enlarged * -(-side // self.backbone.strides[-1]) for side in size)
         return max(1, MAP // (self.backbone.channels[-1] * height * width))
 
     def cluster_features(self, images: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def _stage(split: str) -> Stage:
     return Stage(
         name=PREDICTS[split],
         needs=("finetune",),
-        settings=("arch", "batch", "side"),
+        settings=("arch", "batch", "side", "grid"),
         splits=lambda config: (split,),
         version=2,
         run=partial(predict, split),

@@ -18,7 +18,15 @@ TRAINED = ("pretrain", "attention", "finetune")
 FEATURES = ("float32", "float16")
 """What the features for k-means can be kept in."""
 
-LATER: Mapping[str, Any] = MappingProxyType({"accumulate": 1, "features": "float32"})
+LATER: Mapping[str, Any] = MappingProxyType(
+    {
+        "accumulate": 1,
+        "features": "float32",
+        "grid": 0,
+        "finetune_grid": 0,
+        "label_grid": 0,
+    }
+)
 """Settings that the first runs did not have, and the values with which nothing changes."""
 
 
@@ -68,6 +76,11 @@ class Config:
             then sees one part at a time. The other steps cannot be taken in parts: their
             assignments are made for the whole batch.
         features: What the features for k-means are kept in: float32, or float16 in half the space.
+        grid: Pixels from one prediction to the next: 32, 16, 8 or 4 of a ResNet, by dilation; 0: as
+            in fine-tuning.
+        finetune_grid: The same in fine-tuning; 0: the stride of the backbone.
+        label_grid: The same of the features that pixels are labelled by; 0: the stride of the
+            backbone. Labels are kept at least as finely as before.
     """
 
     arch: str
@@ -86,6 +99,9 @@ class Config:
     pretrain_split: str = "train"
     accumulate: int = 1
     features: str = "float32"
+    grid: int = 0
+    finetune_grid: int = 0
+    label_grid: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.

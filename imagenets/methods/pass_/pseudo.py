@@ -71,7 +71,9 @@ class Labeller:
         """Reads what steps 2 and 3 left."""
         path = run.out / "cluster" / "centroids.npy"
         centroids = torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
-        return cls(load_attention(run), F.normalize(centroids))
+        network = load_attention(run)
+        network.refine_grid(run.config.label_grid)
+        return cls(network, F.normalize(centroids))
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, data: ImageNetS) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -232,7 +234,7 @@ def _in_order(
 STAGE = Stage(
     name="pseudo",
     needs=("attention", "cluster"),
-    settings=("arch", "batch", "side"),
+    settings=("arch", "batch", "side", "label_grid"),
     splits=lambda config: ("train", "validation"),
     version=2,
     run=pseudo,

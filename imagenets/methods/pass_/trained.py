@@ -14,6 +14,7 @@ from imagenets.data.loader import Batch
 from imagenets.methods.pass_.heads import AttentionNet, SegmentationNet
 from imagenets.methods.pass_.presets import FOREVER, PRETRAIN_STD, Config, Schedule
 from imagenets.models.checkpoints import load_weights
+from imagenets.models.dilation import dilate
 from imagenets.training import checkpoints
 from imagenets.training.loop import trained_state
 from imagenets.training.optimizers import cosine_rate
@@ -91,4 +92,5 @@ def load_segmentation(run: Run[Config], num_classes: int) -> SegmentationNet:
     network = run.place(SegmentationNet(run.config.arch, num_classes))
     state = trained_state(run, "finetune", run.config.finetune.epochs)
     load_weights(network, state, source=f"{run.out / 'finetune'}")
+    dilate(network.backbone, run.config.grid or run.config.finetune_grid)
     return network.eval()

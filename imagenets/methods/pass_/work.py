@@ -12,6 +12,7 @@ from imagenets.data.augment import ViewGroup
 from imagenets.methods.pass_.cluster import ITERATIONS
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
 from imagenets.methods.pass_.presets import Config
+from imagenets.models.dilation import dilate
 from imagenets.training.run import Run
 
 _IMAGES = 2
@@ -58,9 +59,14 @@ def _operations(config: Config, classes: int) -> dict[str, float]:
         pretraining = PretrainNet(config.arch, config.hidden, config.prototypes)
         attending = AttentionNet(config.arch, config.hidden, config.prototypes)
         segmenting = SegmentationNet(config.arch, classes)
+        predicting = SegmentationNet(config.arch, classes)
+        labelling = AttentionNet(config.arch, config.hidden, config.prototypes)
         grid = torch.empty(_IMAGES, 7, 7, 2)
         crop = torch.empty(_IMAGES, 3, config.crop, config.crop)
         whole = torch.empty(_IMAGES, 3, config.side, config.side * _SIDES[1] // _SIDES[0])
+    dilate(segmenting.backbone, config.finetune_grid)
+    dilate(predicting.backbone, config.grid or config.finetune_grid)
+    labelling.refine_grid(config.label_grid)
     for name, value in attending.named_parameters():
         value.requires_grad_(name.startswith(("fbg.", "prototypes.")))
     features = attending.backbone.channels[-1]
@@ -71,7 +77,7 @@ def _operations(config: Config, classes: int) -> dict[str, float]:
         torch.stack([part.sum() for part in parts]).sum().backward()
 
     def label() -> None:
-        maps, _, _ = attending.gated(whole)
+        maps, _, _ = labelling.gated(whole)
         torch.einsum("nfhw,kf->nkhw", maps, torch.empty(classes, features, device="meta"))
 
     return {
@@ -83,7 +89,7 @@ def _operations(config: Config, classes: int) -> dict[str, float]:
         "pseudo: training labels": _count(torch.no_grad()(label)),
         "pseudo: validation labels": _count(torch.no_grad()(label)),
         "finetune": _count(lambda: _backward(segmenting(crop))),
-        "predict: validation": _count(torch.no_grad()(lambda: segmenting(whole))),
+        "predict: validation": _count(torch.no_grad()(lambda: predicting(whole))),
     }
 
 
