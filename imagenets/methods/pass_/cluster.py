@@ -31,7 +31,7 @@ RESTARTS = "restarts.pt"
 """The restarts that are done, while others are left: their inertias, and the best centroids."""
 
 NEAREST = "nearest.json"
-"""Names of the training images nearest to each centroid, nearest first: for people, not for a step."""
+"""Names of the training images nearest to each centroid, nearest first; no later step needs it."""
 
 NEIGHBOURS = 8
 """Images of a category that are named there."""
