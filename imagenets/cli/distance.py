@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagenets.cli import scoring
 from imagenets.cli.command import Verb
+from imagenets.cli.declaring import add_pretraining, check_entry, said_of
 from imagenets.cli.options import (
     add_all,
     add_device,
@@ -20,7 +21,7 @@ from imagenets.cli.options import (
     ranks,
 )
 from imagenets.errors import UsageError
-from imagenets.protocols import PROTOCOLS
+from imagenets.protocols import PROTOCOLS, verdicts_text
 
 if TYPE_CHECKING:
     from imagenets.methods.distance import Matching
@@ -86,6 +87,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--method-name", metavar="TEXT", help="goes into method.txt")
     parser.add_argument("--training-data", default="", metavar="TEXT", help="likewise")
+    add_pretraining(parser)
     add_device(parser)
     add_json(parser)
     add_all(parser)
@@ -103,9 +105,11 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.k, arguments.temperature, arguments.factor, arguments.side, arguments.batch_size
     )
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
+    pretraining = said_of(arguments)
     with ranks(device):
         backbone, out = load_backbone(arguments), arguments.out
-        matching = Matching(backbone, arguments.root, tier, out, settings, device, workers)
+        place = (arguments.root, tier, out)
+        matching = Matching(backbone, *place, settings, device, workers, pretraining)
         matching.predict(arguments.subset)
         if not distributed.is_first():
             return
@@ -142,16 +146,19 @@ def _scored(matching: Matching, arguments: argparse.Namespace) -> dict[str, Any]
 
     scores = matching.score()
     scoring.warn(scores, arguments.out)
+    found: dict[str, Any] = json.loads((arguments.out / "scores.json").read_bytes())
     if not arguments.json:
         print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
-    found: dict[str, Any] = json.loads((arguments.out / "scores.json").read_bytes())
+        print(f"\n{verdicts_text(found)}")
     return found
 
 
 def _packed(arguments: argparse.Namespace) -> dict[str, Any]:
     from imagenets.cli.ground_truth import image_sizes, number_of_classes
     from imagenets.evaluation.submission import Method, build
+    from imagenets.methods.distance import used_by
 
+    check_entry(used_by(arguments.out), arguments.protocol)
     tier = arguments.split or only_tier(arguments.root)
     images = image_sizes(arguments.root, tier, "test", None)
     protocol = PROTOCOLS[arguments.protocol]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from imagenets.cli.declaring import check_entry
 from imagenets.cli.options import trained_run
 from imagenets.cli.predict import predict_split
 from imagenets.errors import CorruptError, MissingError, UsageError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROTOCOL, SEMI = "unsupervised", "semi"
+PROTOCOL, SEMI, FREE = "unsupervised", "semi", "free"
 
 
 def fill_from_run(arguments: argparse.Namespace) -> None:
@@ -36,12 +37,7 @@ def fill_from_run(arguments: argparse.Namespace) -> None:
         raise UsageError("--match: a run has its own match. Leave it out, or give --pred as well.")
     run = trained_run(arguments)
     semi = isinstance(run, SemiRun)
-    name, protocol = ("semi", SEMI) if semi else ("PASS", PROTOCOL)
-    if arguments.protocol not in (None, protocol):
-        raise UsageError(
-            f"--protocol {arguments.protocol}: a run of {name} is entered for {protocol}. For "
-            "other masks give their folder with --pred."
-        )
+    protocol = _protocol(arguments, run, semi)
     if semi:
         predict_split(run, arguments.subset)
         _fill(arguments, semi_method(run.tier, run.config))
@@ -51,6 +47,27 @@ def fill_from_run(arguments: argparse.Namespace) -> None:
         _fill(arguments, _method(run.tier, run.config))
     arguments.pred = run.out / PREDICTS[arguments.subset] / arguments.subset
     arguments.protocol, arguments.split = protocol, run.tier
+
+
+def _protocol(arguments: argparse.Namespace, run: Run[Any], semi: bool) -> str:
+    """What a run is entered for: its own protocol, if it keeps to it, or what was asked for.
+
+    Raises:
+        UsageError: It is not entered for that, or breaks it.
+    """
+    from imagenets.methods.pass_.score import used_by
+    from imagenets.methods.semi.score import used_by as used_by_semi
+
+    name, fits = ("semi", (SEMI, FREE)) if semi else ("PASS", (PROTOCOL,))
+    asked: str = arguments.protocol or fits[0]
+    if asked not in fits:
+        raise UsageError(
+            f"--protocol {asked}: a run of {name} is entered for {' or '.join(fits)}. For other "
+            "masks give their folder with --pred."
+        )
+    settings = {"tier": run.tier, **run.config.to_json()}
+    check_entry(used_by_semi(run.out, settings) if semi else used_by(settings), asked)
+    return asked
 
 
 def _make(run: Run[Config], subset: str, workers: int | None) -> None:

@@ -10,6 +10,7 @@ from imagenets.cli import scoring
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_all, add_json, add_run, add_workers, tier_and_run
 from imagenets.errors import UsageError
+from imagenets.protocols import verdicts_text
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,8 +62,9 @@ def _run(arguments: argparse.Namespace) -> None:
         print(json.dumps(document, indent=1))
         return
     print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
+    print(f"\n{verdicts_text(document)}")
     if "results" in document:
-        print(f"\nAbove: {document['protocol']}, as published. Beside the others:\n")
+        print(f"\nThe metrics: {document['protocol']}, as published. Beside the others:\n")
         print(results_text(document["results"]))
 
 

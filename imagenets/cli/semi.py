@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagenets import paths
 from imagenets.cli.command import Verb
+from imagenets.cli.declaring import add_pretraining, check_entry, said_of
 from imagenets.cli.options import add_device, add_run, decoding_workers, only_tier, ranks
 from imagenets.cli.run_submission import SEMI, semi_method
 from imagenets.core.distributed import is_first
@@ -72,6 +75,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default="10m",
         help="how often what is done is kept, such as 30s, 10m, 2h or 200steps",
     )
+    add_pretraining(parser)
     add_device(parser)
 
 
@@ -97,6 +101,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.mask_files import PREDICTS
     from imagenets.methods.semi import STAGES
+    from imagenets.methods.semi.score import used_by
+    from imagenets.training.provenance import declare
     from imagenets.training.stage import Stages
 
     archive: Path | None = arguments.submit
@@ -104,11 +110,19 @@ def _run(arguments: argparse.Namespace) -> None:
         raise MissingError(f"{archive}: there is no folder {archive.parent}.")
     split = "test" if archive is not None else arguments.subset
     run = _made(arguments)
+    used = used_by(run.out, {"tier": run.tier, **run.config.to_json()})
+    said = said_of(arguments)
+    if said is not None:
+        used = replace(used, pretraining=said)
+    if archive is not None:
+        check_entry(used, SEMI)
     with ranks(run.device):
         Stages(STAGES, run).run(["train", PREDICTS[split]])
         first = is_first()
     if not first:
         return
+    if said is not None:
+        declare(run.out, said)
     place = run.out / PREDICTS[split] / split
     if archive is not None:
         _submit(run, archive, arguments.workers or None)
@@ -173,12 +187,15 @@ def _decays(text: str) -> tuple[float, ...]:
 def _score(run: SemiRun, workers: int | None) -> None:
     from imagenets.cli import scoring
     from imagenets.evaluation.tables import metrics_text
-    from imagenets.methods.semi.score import score_run
+    from imagenets.methods.semi.score import SCORES, score_run
+    from imagenets.protocols import verdicts_text
 
     data = run.dataset("validation", masks=True)
     scores = score_run(data, run.out, workers)
     scoring.warn(scores, run.out)
     print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
+    document = json.loads((run.out / SCORES["validation"]).read_bytes())
+    print(f"\n{verdicts_text(document)}\n")
     print(f"everything lies in {run.out}")
 
 

@@ -40,15 +40,18 @@ from imagenets.methods.neighbours import (
 )
 from imagenets.methods.pass_.mask_files import unfinished, write_mask
 from imagenets.models.backbone import Backbone
+from imagenets.protocols import REFERENCES, Pretraining, Used
 from imagenets.training import checkpoints
 from imagenets.training.ledger import changes
+from imagenets.training.machine import read_object
+from imagenets.training.provenance import declare, declared
 
 log = logging.getLogger(__name__)
 
 LABELLED = "train-semi"
 """The split whose masks give the references."""
 
-MADE_FROM, REFERENCES, SCORES = "distance.json", "references.pt", "scores.json"
+MADE_FROM, VECTORS, SCORES = "distance.json", "references.pt", "scores.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Matching:
         settings: The numbers.
         device: Where the backbone runs.
         workers: Processes that decode images.
+        pretraining: What the weights were pretrained with, kept in the folder; None: what was said
+            of it before stays.
     """
 
     backbone: Backbone
@@ -97,6 +102,7 @@ class Matching:
     settings: Settings = field(default_factory=Settings)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int = 0
+    pretraining: Pretraining | None = None
 
     def predict(self, subset: str = "validation") -> Path:
         """Writes the masks of a split; those that are there already stay.
@@ -121,7 +127,7 @@ class Matching:
             data = self._data(subset)
             self.backbone.to(self.device).eval()
             made_from = self._made_from()
-            distributed.on_first(lambda: _settle(self.out, made_from))
+            distributed.on_first(lambda: _settle(self.out, made_from, self.pretraining))
             references = self.references()
             self._write(data, references, self.out / subset)
             distributed.barrier("the masks of all ranks")
@@ -134,7 +140,7 @@ class Matching:
             CorruptError: The file is damaged.
             MissingError: train-semi is not prepared.
         """
-        path = self.out / REFERENCES
+        path = self.out / VECTORS
         if not distributed.on_first(path.is_file):
             found = self._collect()
             distributed.on_first(lambda: checkpoints.save(path, found))
@@ -155,8 +161,8 @@ class Matching:
             raise MissingError(f"{pred}: not there. Predict the validation images first.")
         scores = score(pred, data.mask_files(), len(data.classes), workers=workers)
         made_from = json.loads((self.out / MADE_FROM).read_bytes())
-        document = scores.document(data.classes)
-        write_json(self.out / SCORES, document | {"distance": made_from})
+        notes = {"distance": made_from} | used_by(self.out).document()
+        write_json(self.out / SCORES, scores.document(data.classes) | notes)
         return scores
 
     def _data(self, split: str, masks: bool = False) -> ImageNetS:
@@ -233,7 +239,25 @@ class Matching:
                 write_mask(folder / f"{name}.png", whole[0, 0].short().numpy())
 
 
-def _settle(out: Path, made_from: dict[str, Any]) -> None:
+def used_by(out: Path) -> Used:
+    """What the masks of a folder were made with, as its files tell.
+
+    Raises:
+        MissingError: There is no distance matching in the folder.
+        CorruptError: One of the files cannot be read.
+    """
+    made_from = read_object(out / MADE_FROM)
+    if not made_from:
+        raise MissingError(f"{out / MADE_FROM}: not there. Predict masks first.")
+    return Used(
+        str(made_from.get("tier", "")),
+        declared(out),
+        REFERENCES,
+        str(made_from.get("weights", "")),
+    )
+
+
+def _settle(out: Path, made_from: dict[str, Any], pretraining: Pretraining | None) -> None:
     """Keeps what a folder is made from; refuses to mix it with anything else."""
     path = out / MADE_FROM
     if path.is_file():
@@ -249,3 +273,5 @@ def _settle(out: Path, made_from: dict[str, Any]) -> None:
                 "continue it, or another --out."
             )
     write_json(path, made_from)
+    if pretraining is not None:
+        declare(out, pretraining)

@@ -15,6 +15,7 @@ from imagenets.pages.run_files import RunFiles
 SECTIONS: Mapping[str, str] = MappingProxyType(
     {
         "scores": "imagenets.pages.sections.scores:render",
+        "protocols": "imagenets.pages.sections.protocols:render",
         "training": "imagenets.pages.sections.training:render",
         "gallery": "imagenets.pages.sections.gallery:render",
         "classes": "imagenets.pages.sections.classes:render",

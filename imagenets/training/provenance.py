@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from imagenets.core.files import write_json
+from imagenets.errors import CorruptError
+from imagenets.protocols import Pretraining
 from imagenets.training.ledger import Entry, Ledger
 from imagenets.training.machine import MADE_ON, read_object, versions
 from imagenets.training.stage import CONFIG
+
+PRETRAINING = "pretraining.json"
+"""What the weights at the start were pretrained with, as someone said."""
+
+
+def declare(out: Path, pretraining: Pretraining) -> None:
+    """Keeps what is said of the weights that a result starts from, in place of what was before."""
+    write_json(out / PRETRAINING, asdict(pretraining))
+
+
+def declared(out: Path) -> Pretraining:
+    """What was said of the weights that a result starts from; nothing where nobody did.
+
+    Raises:
+        CorruptError: The file cannot be read.
+    """
+    path = out / PRETRAINING
+    try:
+        found = Pretraining(**read_object(path))
+    except TypeError as error:
+        raise CorruptError(
+            f"{path}: says no `data` and `supervision` ({error}). Delete it, and say it anew with "
+            "--pretrained-on and --supervision."
+        ) from error
+    if not (isinstance(found.data, str) and isinstance(found.supervision, str)):
+        raise CorruptError(f"{path}: `data` and `supervision` are no texts. Delete it.")
+    return found
 
 
 def provenance(out: Path, stage: str) -> dict[str, Any]:

@@ -83,6 +83,64 @@ def test_the_verbs_that_use_a_run_know_it(
     assert names == {str(i): name for i, name in enumerate(json.loads(scored)["names"])}
 
 
+def test_protocols_go_by_what_is_said_of_the_weights(
+    tiny_root: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verdicts() -> list[bool | None]:
+        found = json.loads((tmp_path / "run" / "scores.json").read_text())
+        assert len(found["used"]["weights"]) == 64
+        assert found["used"]["tier"] == "3"
+        return [verdict["valid"] for verdict in found["valid_for"].values()]
+
+    words = ("--model", "resnet18w05", "--weights", weights)
+    assert run(tiny_root, tmp_path / "run", *words) == 0
+    assert "semi-supervised     unknown  what the weights were" in capsys.readouterr().out
+    assert verdicts() == [False, False, None, True]
+    said = ("--pretrained-on", "3", "--supervision", "none")
+    assert run(tiny_root, tmp_path / "run", *words, *said) == 0
+    assert "semi-supervised     yes      pretrained on 3" in capsys.readouterr().out
+    assert run(tiny_root, tmp_path / "run", *words) == 0  # what was said before stays
+    assert verdicts() == [False, False, True, True]
+    said = ("--pretrained-on", "imagenet-1k", "--supervision", "labels")
+    assert run(tiny_root, tmp_path / "run", *words, *said) == 0
+    assert verdicts() == [False, False, False, True]
+    submit = ["submit", "--root", tiny_root, "--run", tmp_path / "run", "--device", "cpu"]
+    submit = [*map(str, submit), "--out", str(tmp_path / "my.zip")]
+    capsys.readouterr()
+    assert main.main(submit) == 2
+    refused = capsys.readouterr().err
+    assert "not valid for the protocol semi-supervised: the weights were pretrained" in refused
+    assert run(tiny_root, tmp_path / "run", *words, "--submit", tmp_path / "my.zip") == 2
+    assert main.main([*submit, "--protocol", "free"]) == 0
+    capsys.readouterr()
+    (tmp_path / "run" / "pretraining.json").write_text('{"date": 3}')
+    assert main.main(submit) == 1
+    assert "pretraining.json: says no `data`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--random-weights --pretrained-on 3 --supervision none", "--random-weights: leave"),
+        ("--weights w.pt --pretrained-on 3", "--supervision together"),
+        ("--weights w.pt --supervision none", "--supervision together"),
+    ],
+)
+def test_half_of_what_is_said_of_weights_is_refused(
+    words: str,
+    said: str,
+    tiny_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": make_backbone("resnet18w05").state_dict()}, "w.pt")
+    assert run(tiny_root, tmp_path / "run", "--model", "resnet18w05", *words.split()) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_where_weights_come_from_must_be_said(
     tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,6 +166,9 @@ def test_the_command_scores_validation(tiny_root: Path, tmp_path: Path, call: Ca
     assert scores == json.loads((tmp_path / "out" / "scores.json").read_text())
     assert scores["distance"]["k"] == 3
     assert scores["distance"]["backbone"] == "resnet18w05"
+    assert scores["used"]["weights"] == scores["distance"]["weights"]
+    valid = {name: found["valid"] for name, found in scores["valid_for"].items()}
+    assert valid == {"unsupervised": False, "distance": None, "semi": False, "free": True}
     assert 0 <= scores["mIoU"] <= 100
     assert f"{file}: {len(trained.state_dict())} weights taken over" in err
     code, out, err = call(*words, "--out", tmp_path / "out", "--k", 3, "--device", "cpu")
@@ -187,10 +190,23 @@ def test_the_command_packs_test(tiny_root: Path, tmp_path: Path, call: Call) -> 
     images = len(ImageNetS(tiny_root, "test", "3", masks=False))
     assert f"a valid submission of {images} masks" in out
     assert "Protocol: distance matching" in out
+    assert "whether this is valid" not in err  # random weights have seen nothing
     with zipfile.ZipFile(tmp_path / "out" / "submission.zip") as archive:
         names = archive.namelist()
         assert b"Method name: Mine" in archive.read("method.txt")
     assert len(names) == images + 1
+
+
+def test_weights_with_supervision_are_free(tiny_root: Path, tmp_path: Path, call: Call) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save(make_backbone("resnet18w05").state_dict(), file)
+    words = ["--root", tiny_root, "--backbone", "resnet18w05", "--weights", file, "--side", 64]
+    words += ["--subset", "test", "--out", tmp_path / "out", "--device", "cpu"]
+    said = ["--pretrained-on", "imagenet-1k", "--supervision", "labels"]
+    code, _, err = call(*words, *said, "--protocol", "distance")
+    assert code == 2
+    assert "not valid for the protocol distance matching: the weights were pretrained with" in err
+    assert call(*words, "--protocol", "free")[0] == 0
 
 
 def test_the_command_names_what_is_wrong(tiny_root: Path, tmp_path: Path, call: Call) -> None:

@@ -23,8 +23,9 @@ from imagenets.methods.pass_.features import central_crops
 from imagenets.methods.pass_.heads import PretrainNet
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import LATER, PRESETS, Schedule
-from imagenets.methods.pass_.score import protocol_of
+from imagenets.methods.pass_.score import used_by
 from imagenets.methods.pass_.settings import Changes, make_config
+from imagenets.protocols import judge
 from imagenets.training.optimizers import LarcSGD, cosine_rate
 from imagenets.training.watch import MEASURED
 
@@ -99,8 +100,9 @@ def test_a_run_is_scored_and_shown(
     assert [half["images"] for half in crossed["halves"]] == [6, 6]
     low, high = crossed["interval"]["mIoU"]
     assert low <= crossed["mIoU"] <= high
-    assert printed["benchmark"]["name"] == "unsupervised"
-    assert printed["benchmark"]["valid"] is True
+    assert printed["used"]["labels"] == "unused"
+    verdicts = {name: found["valid"] for name, found in printed["valid_for"].items()}
+    assert verdicts == {"unsupervised": True, "distance": False, "semi": False, "free": True}
     source = printed["provenance"]
     ledger = json.loads((finished / "ledger.json").read_text())
     assert source["seed"] == SMALL.seed
@@ -113,6 +115,7 @@ def test_a_run_is_scored_and_shown(
     assert baseline.main(["score", *place]) == 0
     said = capsys.readouterr().out
     assert "optimistic, as published" in said
+    assert "fully unsupervised  yes      pretrained on 3, no supervision" in said
     assert f"{low:.2f} to {high:.2f}" in said
     assert baseline.main(["report", *place]) == 0
     page = (finished / "report.html").read_text()
@@ -121,6 +124,7 @@ def test_a_run_is_scored_and_shown(
     for row in printed["results"]:
         assert f"<td>{row['protocol']}</td><td>{row['mIoU']:.2f}</td>" in page
     assert f"<td>{low:.2f} to {high:.2f}</td>" in page
+    assert "<td>semi-supervised</td><td>no</td><td>the masks of train-semi were not used" in page
     assert "cross-fit match: threshold from all validation images, match from the other" in page
     assert printed["names"] == ["other", "n90000001", "n90000002", "n90000003"]
     assert page.count("</span> n90000002 (2)</figcaption>") == 4
@@ -132,8 +136,7 @@ def test_a_run_is_scored_and_shown(
 def test_a_run_that_pretrains_on_more_than_its_tier_is_told() -> None:
     def valid(tier: str | None, split: str) -> bool | None:
         settings = {"pretrain_split": split} | ({"tier": tier} if tier else {})
-        found: bool | None = protocol_of(settings)["valid"]
-        return found
+        return judge(used_by(settings))["unsupervised"].valid
 
     assert valid("50", "train") is True
     assert valid("919", "train-full") is True  # as published

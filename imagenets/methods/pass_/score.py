@@ -18,8 +18,7 @@ from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.label_files import THRESHOLD
 from imagenets.methods.pass_.label_scores import label_results
 from imagenets.methods.pass_.mask_files import PREDICTS
-from imagenets.protocols import PROTOCOLS
-from imagenets.tiers import TIERS
+from imagenets.protocols import UNUSED, Pretraining, Used
 from imagenets.training.ledger import Ledger
 from imagenets.training.provenance import provenance
 
@@ -31,8 +30,6 @@ SCORES = "scores.json"
 
 TEST_SCORES = "scores-test.json"
 """What the test images score, with the match of validation."""
-
-_UNSUPERVISED = PROTOCOLS["unsupervised"].name
 
 _NETWORK = "network"
 """In the scores: digest of the weights of step 5 that made the masks."""
@@ -68,32 +65,24 @@ def score_run(
     notes = {
         "protocol": "optimistic",
         "results": [row.document() for row in every],
-        "benchmark": protocol_of(source["settings"]),
         "provenance": source,
-    }
+    } | used_by(source["settings"]).document()
     write_json(out / SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
     return scores
 
 
-def protocol_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether a run keeps to the fully unsupervised protocol, as far as its settings tell.
+def used_by(settings: Mapping[str, Any]) -> Used:
+    """What a run was made with, as its settings tell.
 
     PASS starts from random weights and trains without labels; what the settings can change is where
     the images of pretraining come from.
 
     Args:
         settings: As the run keeps them.
-
-    Returns:
-        The `name` of the protocol, whether it is `valid` (None: the settings are not known), and
-        `why`.
     """
-    tier, split = settings.get("tier"), settings.get("pretrain_split")
-    if tier is None or split is None:
-        return {"name": _UNSUPERVISED, "valid": None, "why": "the run kept no settings"}
-    full = split == "train-full" and tier in TIERS and split in TIERS[tier].splits
-    why = f"random weights at the start, no labels; pretrained on {split} of tier {tier}"
-    return {"name": _UNSUPERVISED, "valid": split == "train" or full, "why": why}
+    tier, split = str(settings.get("tier") or ""), settings.get("pretrain_split")
+    data = "" if split is None else tier if split == "train" else str(split)
+    return Used(tier, Pretraining(data, "none"), UNUSED)
 
 
 def final_results(scores: Scores, out: Path) -> list[Result]:
@@ -138,7 +127,8 @@ def score_test(
     classes = len(data.classes)
     matched = load_match(out, classes)
     scores = score(folder, truth, classes, match=matched, workers=workers)
-    notes = {"match_from": ALL, "provenance": provenance(out, PREDICTS[data.split])}
+    source = provenance(out, PREDICTS[data.split])
+    notes = {"match_from": ALL, "provenance": source} | used_by(source["settings"]).document()
     write_json(out / TEST_SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
     return scores
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation.mask_folders import Masks
 from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.mask_files import PREDICTS
+from imagenets.protocols import TUNING, UNTRAINED, Used
 from imagenets.training.ledger import Ledger
-from imagenets.training.provenance import provenance
+from imagenets.training.provenance import declared, provenance
 
 SCORES = {"validation": "scores.json", "test": "scores-test.json"}
 """Split -> what its masks score, the network whose masks they are, and what that was made from."""
@@ -40,8 +42,24 @@ def score_run(
     entry = Ledger(out)["train"]
     notes: dict[str, Any] = {"network": entry.result} if entry else {}
     notes["provenance"] = provenance(out, PREDICTS[data.split])
+    notes |= used_by(out, notes["provenance"]["settings"]).document()
     write_json(out / SCORES[data.split], scores.document(data.classes) | notes)
     return scores
+
+
+def used_by(out: Path, settings: Mapping[str, Any]) -> Used:
+    """What a run was made with, as its settings and its folder tell.
+
+    Args:
+        out: The folder of the run, which need not be there yet.
+        settings: With the `tier` and the `weights` of the run.
+
+    Raises:
+        CorruptError: What was said of the weights cannot be read.
+    """
+    weights = str(settings.get("weights", ""))
+    tier = str(settings.get("tier") or "")
+    return Used(tier, declared(out) if weights else UNTRAINED, TUNING, weights)
 
 
 def predictions(split: str, out: Path) -> Path:
