@@ -194,7 +194,7 @@ def inference(run: Run[Config]) -> dict[str, tuple[Work, Bare]]:
 
     def written() -> None:
         folder = run.out / "masks" / str(next(rounds))  # a file that is replaced costs more
-        for name, ids in predict.segment(segmentation, batch, data):
+        for name, ids in predict.segment(segmentation, batch, data, run.config):
             write_mask(folder / f"{name}.png", ids)
 
     def alone(module: nn.Module, call: str, pixels: Tensor) -> Bare:

@@ -14,9 +14,9 @@ from PIL import Image
 from imagenets import masks
 from imagenets.core.files import write_file, write_json
 from imagenets.data.dataset.pictures import Pictures
-from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.evaluation import matching
+from imagenets.methods.pass_.inference import crop_of
 from imagenets.methods.pass_.mask_files import write_mask
 from imagenets.methods.pass_.predict import segment
 from imagenets.methods.pass_.presets import Config
@@ -73,11 +73,11 @@ def predict_pictures(
     count = number_of_classes(run)
     network = load_segmentation(run, count)
     labels = list(names) or ["background", *(f"category {i}" for i in range(1, count + 1))]
-    crop = ShortSide(run.config.side)
+    crop = crop_of(run.config)
     batches = by_shape(crop.shapes(pictures.sizes), run.config.batch)
     for batch in run.batches(pictures, batches, crop, "predict: photographs"):
         indices = dict(zip(batch.names, batch.indices.tolist(), strict=True))
-        for name, found in segment(network, batch, pictures):
+        for name, found in segment(network, batch, pictures, run.config):
             ids = found if matched is None else matching.apply(matched, found)
             write_picture(out, name, pictures.pixels(indices[name]), ids, labels, kind)
     write_names(out, labels)

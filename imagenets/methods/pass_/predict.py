@@ -12,12 +12,11 @@ import torch
 
 from imagenets.core.distributed import barrier, on_first
 from imagenets.core.pool import available_cpus
-from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
-from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.data.loader.readable import Readable
 from imagenets.methods.pass_.heads import SegmentationNet
+from imagenets.methods.pass_.inference import class_scores, crop_of, images_at_once
 from imagenets.methods.pass_.mask_files import (
     PREDICTS,
     finish,
@@ -45,31 +44,38 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     data = run.dataset(split)
     network = load_segmentation(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
-    crop = ShortSide(run.config.side)
+    crop = crop_of(run.config)
     every = by_shape(crop.shapes(data.sizes), run.config.batch)
     batches = on_first(lambda: unfinished(every, paths))
     for batch in run.batches(data, batches, crop, f"predict: {split}"):
-        for name, ids in segment(network, batch, data):
+        for name, ids in segment(network, batch, data, run.config):
             write_mask(folder / split / f"{name}.png", ids)
     barrier(f"predict: {split}")
     on_first(lambda: finish(folder, split, len(data)))
     return {"images": len(data)}
 
 
-def segment(network: SegmentationNet, batch: Batch, data: Readable) -> Iterator[tuple[str, Ids]]:
+def segment(
+    network: SegmentationNet, batch: Batch, data: Readable, config: Config
+) -> Iterator[tuple[str, Ids]]:
     """Segments a batch of resized images: for each its name and H x W uint16 ids 0..K.
 
     Args:
         network: Trained.
-        batch: n x 3 x h x w uint8 images.
+        batch: n x 3 x h x w uint8 images, cut out by `crop_of`.
         data: Where they are from.
+        config: What is made of the network's logits.
     """
-    with torch.inference_mode():
-        logits = network(normalize(batch.crops))
-        grids = logits.float().permute(0, 2, 3, 1).cpu().numpy()
     sizes = data.sizes_of(batch.indices.cpu().numpy()).tolist()
+    length = images_at_once(network, batch.crops, config)
     with ThreadPoolExecutor(available_cpus()) as pool:
-        yield from zip(batch.names, pool.map(_full_size, grids, sizes), strict=True)
+        for first in range(0, len(batch), length):
+            part = slice(first, first + length)
+            with torch.inference_mode():
+                scores = class_scores(network, batch.crops[part], config)
+                grids = scores.permute(0, 2, 3, 1).cpu().numpy()
+            found = pool.map(_full_size, grids, sizes[part])
+            yield from zip(batch.names[part], found, strict=True)
 
 
 def _full_size(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> Ids:
@@ -85,7 +91,7 @@ def _stage(split: str) -> Stage:
     return Stage(
         name=PREDICTS[split],
         needs=("finetune",),
-        settings=("arch", "batch", "side", "grid"),
+        settings=("arch", "batch", "side", "grid", "scales", "flip"),
         splits=lambda config: (split,),
         version=2,
         run=partial(predict, split),

@@ -25,6 +25,8 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "grid": 0,
         "finetune_grid": 0,
         "label_grid": 0,
+        "scales": (1.0,),
+        "flip": False,
     }
 )
 """Settings that the first runs did not have, and the values with which nothing changes."""
@@ -81,6 +83,8 @@ class Config:
         finetune_grid: The same in fine-tuning; 0: the stride of the backbone.
         label_grid: The same of the features that pixels are labelled by; 0: the stride of the
             backbone. Labels are kept at least as finely as before.
+        scales: Of `side`, at which images are predicted; probabilities are averaged.
+        flip: Whether mirror images are predicted, too; probabilities are averaged.
     """
 
     arch: str
@@ -102,6 +106,8 @@ class Config:
     grid: int = 0
     finetune_grid: int = 0
     label_grid: int = 0
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.

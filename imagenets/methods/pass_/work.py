@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from imagenets.data.augment import ViewGroup
 from imagenets.methods.pass_.cluster import ITERATIONS
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
+from imagenets.methods.pass_.inference import averaged, crop_of
 from imagenets.methods.pass_.presets import Config
 from imagenets.models.dilation import dilate
 from imagenets.training.run import Run
@@ -64,6 +65,8 @@ def _operations(config: Config, classes: int) -> dict[str, float]:
         grid = torch.empty(_IMAGES, 7, 7, 2)
         crop = torch.empty(_IMAGES, 3, config.crop, config.crop)
         whole = torch.empty(_IMAGES, 3, config.side, config.side * _SIDES[1] // _SIDES[0])
+        side = crop_of(config).side
+        large = torch.empty(_IMAGES, 3, side, side * _SIDES[1] // _SIDES[0])
     dilate(segmenting.backbone, config.finetune_grid)
     dilate(predicting.backbone, config.grid or config.finetune_grid)
     labelling.refine_grid(config.label_grid)
@@ -89,7 +92,7 @@ def _operations(config: Config, classes: int) -> dict[str, float]:
         "pseudo: training labels": _count(torch.no_grad()(label)),
         "pseudo: validation labels": _count(torch.no_grad()(label)),
         "finetune": _count(lambda: _backward(segmenting(crop))),
-        "predict: validation": _count(torch.no_grad()(lambda: predicting(whole))),
+        "predict: validation": _count(torch.no_grad()(lambda: averaged(predicting, large, config))),
     }
 
 

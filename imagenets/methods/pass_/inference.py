@@ -1,0 +1,103 @@
+"""What step 6 makes of images: logits, or probabilities averaged over scales and mirror images."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from imagenets.data.augment import normalize
+from imagenets.data.loader.crops import ShortSide
+from imagenets.methods.pass_.heads import MAP, SegmentationNet
+from imagenets.methods.pass_.presets import Config
+
+_FIRST = 16
+"""Elements of the largest of the first maps of a ResNet, for each pixel."""
+
+
+def crop_of(config: Config) -> ShortSide:
+    """How images come in: with the short side of the largest scale."""
+    return ShortSide(max(1, round(config.side * max(config.scales))))
+
+
+def is_averaged(config: Config) -> bool:
+    """Whether the settings ask for more than one pass over the images as they come in."""
+    return config.flip or len(config.scales) > 1
+
+
+def class_scores(network: SegmentationNet, images: Tensor, config: Config) -> Tensor:
+    """Scores every class on the grid.
+
+    Args:
+        network: Trained.
+        images: n x 3 x h x w uint8, cut out by `crop_of`.
+        config: Its `scales` and `flip` count.
+
+    Returns:
+        n x (K + 1) x rows x columns float32: the logits, or where several passes are averaged the
+        mean probabilities, on the grid of the largest scale.
+    """
+    if not is_averaged(config):
+        return _logits(network, normalize(images))
+    return averaged(network, normalize(images), config)
+
+
+def averaged(network: SegmentationNet, images: Tensor, config: Config) -> Tensor:
+    """The mean of the probabilities over all scales, each also mirrored where `flip` says so.
+
+    Args:
+        network: Trained.
+        images: n x 3 x h x w floats, of the largest scale.
+        config: Its `scales` and `flip` count.
+
+    Returns:
+        n x (K + 1) x rows x columns.
+    """
+    largest = max(config.scales)
+    mirrors = (False, True) if config.flip else (False,)
+    total: Tensor | None = None
+    for scale in sorted(config.scales, reverse=True):
+        resized = images if scale == largest else _resized(images, scale / largest)
+        for mirrored in mirrors:
+            found = _probabilities(network, resized, mirrored)
+            if total is None:
+                total = found
+            elif found.shape == total.shape:
+                total += found
+            else:
+                total += F.interpolate(found, total.shape[2:], mode="bilinear", align_corners=False)
+    assert total is not None  # there is at least one scale
+    return total / (len(config.scales) * len(mirrors))
+
+
+def images_at_once(network: SegmentationNet, images: Tensor, config: Config) -> int:
+    """How many images go through at a time: all, or so many that no map has over `MAP` elements.
+
+    Args:
+        network: Trained; of a ResNet the first maps count as well, which finer images enlarge.
+        images: n x 3 x h x w.
+        config: Where it has no finer grid and averages nothing, all go at once, as published.
+    """
+    if not is_averaged(config) and not config.grid and not config.finetune_grid:
+        return max(1, len(images))
+    height, width = images.shape[2:]
+    stride = network.backbone.strides[-1]
+    channels = max(network.backbone.channels[-1], network.last_layer.out_channels)
+    last = channels * -(-height // stride) * -(-width // stride)
+    return max(1, MAP // max(last, _FIRST * height * width))
+
+
+def _probabilities(network: SegmentationNet, images: Tensor, mirrored: bool) -> Tensor:
+    if not mirrored:
+        return _logits(network, images).softmax(1)
+    return _logits(network, images.flip(3)).softmax(1).flip(3)
+
+
+def _logits(network: SegmentationNet, images: Tensor) -> Tensor:
+    logits: Tensor = network(images)
+    return logits.float()
+
+
+def _resized(images: Tensor, factor: float) -> Tensor:
+    """Smaller images, by the filter that widens with the step, as the loader resizes."""
+    size = [max(1, round(side * factor)) for side in images.shape[2:]]
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
