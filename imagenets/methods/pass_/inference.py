@@ -30,13 +30,13 @@ def class_scores(network: SegmentationNet, images: Tensor, config: Config) -> Te
     Args:
         network: Trained.
         images: n x 3 x h x w uint8, cut out by `crop_of`.
-        config: Its `scales` and `flip` count.
+        config: Its `scales`, `flip` and `refine` count.
 
     Returns:
-        n x (K + 1) x rows x columns float32: the logits, or where several passes are averaged the
-        mean probabilities, on the grid of the largest scale.
+        n x (K + 1) x rows x columns float32: the logits; or where several passes are averaged, or
+        masks are to be refined, the mean probabilities, on the grid of the largest scale.
     """
-    if not is_averaged(config):
+    if not is_averaged(config) and not config.refine:
         return _logits(network, normalize(images))
     return averaged(network, normalize(images), config)
 

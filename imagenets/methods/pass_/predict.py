@@ -9,6 +9,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from imagenets.core.distributed import barrier, on_first
 from imagenets.core.pool import available_cpus
@@ -25,6 +27,7 @@ from imagenets.methods.pass_.mask_files import (
     write_mask,
 )
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.refinement import refine
 from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.pixels.grids import largest_of_grid, nearest_of_grid
 from imagenets.training.run import Run
@@ -74,8 +77,22 @@ def segment(
             with torch.inference_mode():
                 scores = class_scores(network, batch.crops[part], config)
                 grids = scores.permute(0, 2, 3, 1).cpu().numpy()
-            found = pool.map(_full_size, grids, sizes[part])
+            found = pool.map(partial(_ids, config), batch.crops[part], grids, sizes[part])
             yield from zip(batch.names[part], found, strict=True)
+
+
+def _ids(
+    config: Config, image: Tensor, scores: npt.NDArray[np.float32], size: tuple[int, int]
+) -> Ids:
+    """Turns the h x w x (K + 1) scores of an image, 3 x H x W uint8, into ids of its own size."""
+    if not config.refine:
+        return _full_size(scores, size)
+    there = np.unique(largest_of_grid(scores, (image.shape[2], image.shape[1])))
+    maps = torch.from_numpy(scores[..., there]).permute(2, 0, 1).to(image.device)
+    maps = F.interpolate(maps[None], image.shape[1:], mode="bilinear", align_corners=False)[0]
+    refined = refine(image.float() / 255, maps, config.refine)
+    places = _full_size(refined.permute(1, 2, 0).cpu().numpy(), size)
+    return there[places]
 
 
 def _full_size(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> Ids:
@@ -91,7 +108,7 @@ def _stage(split: str) -> Stage:
     return Stage(
         name=PREDICTS[split],
         needs=("finetune",),
-        settings=("arch", "batch", "side", "grid", "scales", "flip"),
+        settings=("arch", "batch", "side", "grid", "scales", "flip", "refine"),
         splits=lambda config: (split,),
         version=2,
         run=partial(predict, split),

@@ -27,6 +27,8 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "label_grid": 0,
         "scales": (1.0,),
         "flip": False,
+        "refine": 0,
+        "refine_labels": 0,
     }
 )
 """Settings that the first runs did not have, and the values with which nothing changes."""
@@ -85,6 +87,8 @@ class Config:
             backbone. Labels are kept at least as finely as before.
         scales: Of `side`, at which images are predicted; probabilities are averaged.
         flip: Whether mirror images are predicted, too; probabilities are averaged.
+        refine: Steps that move predictions towards the edges of their image; 10 as published.
+        refine_labels: The same of the pseudo labels, which are then kept for every 4 pixels.
     """
 
     arch: str
@@ -108,6 +112,8 @@ class Config:
     label_grid: int = 0
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    refine: int = 0
+    refine_labels: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.

@@ -36,6 +36,7 @@ from imagenets.methods.pass_.label_files import THRESHOLD, key_of, label_path
 from imagenets.methods.pass_.label_format import Label, is_of, write_labels
 from imagenets.methods.pass_.mask_files import by_size, finish, masks_result
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.refinement import refined_labels
 from imagenets.methods.pass_.trained import load_attention
 from imagenets.training import checkpoints
 from imagenets.training.run import Run
@@ -61,10 +62,12 @@ class Labeller:
     Attributes:
         network: The trained network of step 2.
         centroids: K x F, L2-normalised.
+        refinement: Steps that move labels towards the edges of their image.
     """
 
     network: AttentionNet
     centroids: Tensor
+    refinement: int = 0
 
     @classmethod
     def of(cls, run: Run[Config]) -> Labeller:
@@ -73,7 +76,7 @@ class Labeller:
         centroids = torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
         network = load_attention(run)
         network.refine_grid(run.config.label_grid)
-        return cls(network, F.normalize(centroids))
+        return cls(network, F.normalize(centroids), run.config.refine_labels)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, data: ImageNetS) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -119,7 +122,14 @@ class Labeller:
     def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
         _, normalised, attention = self.network.gated(normalize(images))
         cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
-        return 1 + cosines.argmax(3)[:, None], attention.mean(1, keepdim=True)
+        ids, level = 1 + cosines.argmax(3)[:, None], attention.mean(1, keepdim=True)
+        return self._refined(images, ids, level) if self.refinement else (ids, level)
+
+    def _refined(self, images: Tensor, ids: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        rows = zip(images, ids[:, 0], level[:, 0], strict=True)
+        made = [refined_labels(*row, self.refinement) for row in rows]
+        found, attention = (torch.stack(part)[:, None] for part in zip(*made, strict=True))
+        return found, attention
 
 
 def pseudo(run: Run[Config]) -> dict[str, float]:
@@ -234,7 +244,7 @@ def _in_order(
 STAGE = Stage(
     name="pseudo",
     needs=("attention", "cluster"),
-    settings=("arch", "batch", "side", "label_grid"),
+    settings=("arch", "batch", "side", "label_grid", "refine_labels"),
     splits=lambda config: ("train", "validation"),
     version=2,
     run=pseudo,

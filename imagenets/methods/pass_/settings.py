@@ -169,6 +169,8 @@ def _demands(config: Config) -> Iterator[tuple[str, bool]]:
         yield f"{name} is 1 or more", getattr(config, name) >= 1
     for name in ("grid", "finetune_grid", "label_grid"):
         yield f"{name} is 0, 4, 8, 16 or 32", getattr(config, name) in (0, 4, 8, 16, 32)
+    for name in ("refine", "refine_labels"):
+        yield f"{name} is 0 or more", getattr(config, name) >= 0
     yield "scales are above 0", min(config.scales) > 0
     yield f"pretrain_split is one of {', '.join(SPLITS)}", config.pretrain_split in SPLITS
     for stage in TRAINED:
