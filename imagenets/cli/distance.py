@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PRETRAINED = "pretrained"
+"""Stands for the weights that a library brings."""
+
 ALLOWED = ("distance", "free")
 """Protocols that masks of distance matching may be entered for."""
 
@@ -119,7 +122,21 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def load_backbone(arguments: argparse.Namespace) -> Backbone:
-    """The backbone that the options of `add_backbone` name, with its weights.
+    """The backbone that the options of `add_backbone` name, with its weights; see `named`."""
+    weights = PRETRAINED if arguments.pretrained else arguments.weights
+    return named(arguments.backbone, weights, arguments.seed, arguments.allow_partial)
+
+
+def named(
+    name: str, weights: Path | str | None, seed: int = 0, allow_partial: bool = False
+) -> Backbone:
+    """A backbone by its name, with its weights.
+
+    Args:
+        name: As in the registry.
+        weights: A file; `PRETRAINED`: those that its library brings; None: random ones.
+        seed: Of random weights.
+        allow_partial: Accept a file that lacks weights of the backbone.
 
     Raises:
         UsageError: There is none, or the weights are not those of it.
@@ -131,12 +148,13 @@ def load_backbone(arguments: argparse.Namespace) -> Backbone:
     from imagenets.models.checkpoints import load_weights, read_state
     from imagenets.models.registry import make_backbone
 
-    torch.manual_seed(arguments.seed)
-    backbone = make_backbone(arguments.backbone, pretrained=arguments.pretrained)
-    if arguments.weights is not None:
-        file = arguments.weights.expanduser()
-        partial, state = arguments.allow_partial, read_state(file)
-        report = load_weights(backbone, state, source=str(file), allow_partial=partial)
+    torch.manual_seed(seed)
+    backbone = make_backbone(name, pretrained=weights == PRETRAINED)
+    if isinstance(weights, Path):
+        file = weights.expanduser()
+        report = load_weights(
+            backbone, read_state(file), source=str(file), allow_partial=allow_partial
+        )
         log.info("%s: %s", file, report)
     return backbone
 

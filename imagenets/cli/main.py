@@ -22,6 +22,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "semi": "imagenets.cli.semi:VERB",
         "predict": "imagenets.cli.predict:VERB",
         "distance": "imagenets.cli.distance:VERB",
+        "probe": "imagenets.cli.probe:VERB",
         "score": "imagenets.cli.score:VERB",
         "report": "imagenets.cli.report:VERB",
         "clean": "imagenets.cli.clean:VERB",

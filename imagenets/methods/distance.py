@@ -10,27 +10,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from imagenets.core import distributed, lock
 from imagenets.core.files import write_json
-from imagenets.core.log import progress
 from imagenets.data.dataset.imagenets import ImageNetS
-from imagenets.data.loader import Batch, Loader, on_device
-from imagenets.data.loader.crops import ShortSide
-from imagenets.data.loader.order import by_shape
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation.score import Scores, score
+from imagenets.methods.frozen import Frozen, ids_on_grid
 from imagenets.methods.neighbours import (
     References,
     check,
@@ -180,27 +174,10 @@ class Matching:
             **numbers,
         }
 
-    def _batches(self, data: ImageNetS, paths: Sequence[Path] | None = None) -> list[Any]:
-        """This rank's batches of images of one shape; with paths those that lack a file."""
-        crop = self.backbone.crop(self.settings.side)
-        one_shape = np.zeros_like(data.sizes)
-        shapes = crop.shapes(data.sizes) if isinstance(crop, ShortSide) else one_shape
-        batches = by_shape(shapes, self.settings.batch)
-        if paths is not None:
-            batches = distributed.on_first(lambda: unfinished(batches, paths))
-        return batches[distributed.rank() :: distributed.world()]
-
-    @torch.inference_mode()
-    def _maps(
-        self, data: ImageNetS, batches: list[npt.NDArray[np.int64]], what: str
-    ) -> Iterator[tuple[Batch, Tensor]]:
-        """The feature maps of batches, under a progress bar."""
-        if not batches:  # a loader refuses that
-            return
-        crop = self.backbone.crop(self.settings.side)
-        loader = Loader(data, batches=batches, crop=crop, workers=self.workers, rank=0, world=1)
-        for batch in progress(on_device(loader, self.device), f"distance: {what}", len(loader)):
-            yield batch, self.backbone(self.backbone.normalized(batch.crops))
+    @property
+    def _frozen(self) -> Frozen:
+        numbers = self.settings
+        return Frozen(self.backbone, numbers.side, numbers.batch, self.device, self.workers)
 
     @torch.inference_mode()
     def _collect(self) -> dict[str, Tensor]:
@@ -208,13 +185,13 @@ class Matching:
         data, truth = self._data(LABELLED), self._data(LABELLED, masks=True)
         factor = self.settings.factor
         mine: dict[int, tuple[Tensor, Tensor]] = {}
-        for batch, maps in self._maps(data, self._batches(data), "references"):
+        own = self._frozen.batches(data)[distributed.rank() :: distributed.world()]
+        for batch, maps in self._frozen.maps(data, own, "distance: references"):
             for index, features in zip(
                 batch.indices.tolist(), upsampled(maps, factor), strict=True
             ):
-                ids = torch.from_numpy(truth.mask(index).astype(np.float32))
-                small = F.interpolate(ids[None, None], features.shape[1:], mode="nearest")
-                vectors, found = reference_vectors(features, small[0, 0].to(self.device))
+                small = ids_on_grid(truth, index, (features.shape[1], features.shape[2]))
+                vectors, found = reference_vectors(features, small.to(self.device))
                 mine[index] = vectors.float().cpu(), found.cpu()
         parts = {index: part for share in distributed.gather(mine) for index, part in share.items()}
         rows = [parts[index] for index in sorted(parts)]
@@ -224,7 +201,10 @@ class Matching:
     def _write(self, data: ImageNetS, references: References, folder: Path) -> None:
         numbers = self.settings
         paths = [folder / f"{name}.png" for name in data.names]
-        for batch, maps in self._maps(data, self._batches(data, paths), data.split):
+        every = self._frozen.batches(data)
+        left = distributed.on_first(lambda: unfinished(every, paths))  # the same on all ranks
+        own = left[distributed.rank() :: distributed.world()]
+        for batch, maps in self._frozen.maps(data, own, f"distance: {data.split}"):
             ids = nearest_ids(
                 maps,
                 references,
