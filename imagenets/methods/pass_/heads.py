@@ -209,8 +209,12 @@ class AttentionNet(_WithPrototypes):
             The map (N x F x H/8 x W/8), the same L2-normalised over channels, and the
             attention of the normalised map (same shape, in 0..1).
         """
+        return self.gate(self.backbone(images))
+
+    def gate(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of the layer4 map of images, N x F x H/32 x W/32."""
         features = F.interpolate(
-            self.backbone(images), scale_factor=self.enlarged, mode="bilinear", align_corners=False
+            features, scale_factor=self.enlarged, mode="bilinear", align_corners=False
         )
         normalised = F.normalize(features)
         return features, normalised, self.fbg(normalised)

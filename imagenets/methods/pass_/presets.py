@@ -29,6 +29,7 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "flip": False,
         "refine": 0,
         "refine_labels": 0,
+        "foreground": "attention",
     }
 )
 """Settings that the first runs did not have, and the values with which nothing changes."""
@@ -89,6 +90,7 @@ class Config:
         flip: Whether mirror images are predicted, too; probabilities are averaged.
         refine: Steps that move predictions towards the edges of their image; 10 as published.
         refine_labels: The same of the pseudo labels, which are then kept for every 4 pixels.
+        foreground: What parts pixels from the background in step 4, see `foreground.foreground`.
     """
 
     arch: str
@@ -114,6 +116,7 @@ class Config:
     flip: bool = False
     refine: int = 0
     refine_labels: int = 0
+    foreground: str = "attention"
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.

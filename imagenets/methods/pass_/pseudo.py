@@ -31,6 +31,7 @@ from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.evaluation.sweep import ThresholdSweep
+from imagenets.methods.pass_.foreground import foreground
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.label_files import THRESHOLD, key_of, label_path
 from imagenets.methods.pass_.label_format import Label, is_of, write_labels
@@ -63,11 +64,13 @@ class Labeller:
         network: The trained network of step 2.
         centroids: K x F, L2-normalised.
         refinement: Steps that move labels towards the edges of their image.
+        kind: What parts pixels from the background, one of `foreground.FOREGROUNDS`.
     """
 
     network: AttentionNet
     centroids: Tensor
     refinement: int = 0
+    kind: str = "attention"
 
     @classmethod
     def of(cls, run: Run[Config]) -> Labeller:
@@ -76,7 +79,8 @@ class Labeller:
         centroids = torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
         network = load_attention(run)
         network.refine_grid(run.config.label_grid)
-        return cls(network, F.normalize(centroids), run.config.refine_labels)
+        config = run.config
+        return cls(network, F.normalize(centroids), config.refine_labels, config.foreground)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, data: ImageNetS) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -87,23 +91,23 @@ class Labeller:
             data: Where they are from.
 
         Yields:
-            For each image its name, ids (H x W int64, 1..K) and foreground attention (H x W
-            float32, 0..1), on the device.
+            For each image its name, ids (H x W int64, 1..K) and foreground (H x W float32,
+            0..1: attention, or what is taken for it), on the device.
         """
-        grid, foreground = self._grids(batch)
+        grid, levels = self._grids(batch)
         ids = grid.float()
         for positions, size in by_size(data.sizes_of(batch.indices.cpu().numpy())):
             whole = F.interpolate(ids[positions], size, mode="nearest").long()
-            level = F.interpolate(foreground[positions], size, mode="bilinear", align_corners=False)
+            level = F.interpolate(levels[positions], size, mode="bilinear", align_corners=False)
             for row, position in enumerate(positions.tolist()):
                 yield batch.names[position], whole[row, 0], level[row, 0].float()
 
     @torch.inference_mode()
     def stored(self, batch: Batch, data: ImageNetS) -> list[Label]:
         """Labels a batch of resized images on the grid, as files hold it."""
-        grid, foreground = self._grids(batch)
+        grid, levels = self._grids(batch)
         ids = grid[:, 0].to(torch.int16).cpu().numpy().view(np.uint16)
-        attention = foreground[:, 0].float().cpu().numpy()
+        attention = levels[:, 0].float().cpu().numpy()
         indices = batch.indices.cpu().numpy()
         sizes = data.sizes_of(indices).tolist()
         facts = zip(data.rows[indices].tolist(), batch.names, sizes, strict=True)
@@ -113,16 +117,18 @@ class Labeller:
         ]
 
     def _grids(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Ids (n x 1 x h x w int64) and foreground attention (the same shape, float32)."""
+        """Ids (n x 1 x h x w int64) and foreground (the same shape, float32)."""
         length = self.network.images_at_once(batch.crops.shape[2:])
         parts = [self._part(images) for images in batch.crops.split(length)]
-        ids, foreground = (torch.cat(part) for part in zip(*parts, strict=True))
-        return ids, foreground
+        ids, levels = (torch.cat(part) for part in zip(*parts, strict=True))
+        return ids, levels
 
     def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        _, normalised, attention = self.network.gated(normalize(images))
+        shallow, features = self.network.backbone.maps(normalize(images), (-2, -1))
+        _, normalised, attention = self.network.gate(features)
         cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
-        ids, level = 1 + cosines.argmax(3)[:, None], attention.mean(1, keepdim=True)
+        ids = 1 + cosines.argmax(3)[:, None]
+        level = foreground(self.kind, attention, shallow)
         return self._refined(images, ids, level) if self.refinement else (ids, level)
 
     def _refined(self, images: Tensor, ids: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,7 +250,7 @@ def _in_order(
 STAGE = Stage(
     name="pseudo",
     needs=("attention", "cluster"),
-    settings=("arch", "batch", "side", "label_grid", "refine_labels"),
+    settings=("arch", "batch", "side", "label_grid", "refine_labels", "foreground"),
     splits=lambda config: ("train", "validation"),
     version=2,
     run=pseudo,

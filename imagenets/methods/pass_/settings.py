@@ -11,6 +11,7 @@ from imagenets.core.launch import launched
 from imagenets.core.settings import changed, changed_by_text, leaves, read_toml
 from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
+from imagenets.methods.pass_.foreground import FOREGROUNDS
 from imagenets.methods.pass_.presets import FEATURES, FOREVER, PRESETS, TRAINED, Config, Schedule
 from imagenets.methods.pass_.trained import run_settings
 from imagenets.training.stage import CONFIG
@@ -173,6 +174,7 @@ def _demands(config: Config) -> Iterator[tuple[str, bool]]:
         yield f"{name} is 0 or more", getattr(config, name) >= 0
     yield "scales are above 0", min(config.scales) > 0
     yield f"pretrain_split is one of {', '.join(SPLITS)}", config.pretrain_split in SPLITS
+    yield f"foreground is one of {', '.join(FOREGROUNDS)}", config.foreground in FOREGROUNDS
     for stage in TRAINED:
         schedule = getattr(config, stage)
         for name in ("epochs", "base_rate", "final_rate", "queue", "queue_from", "freeze"):
