@@ -31,6 +31,12 @@ NOTHING = "nothing"
 SUPERVISIONS = ("none", "labels", "other")
 """With what weights were pretrained: `other` is edges, saliency, texts and the like."""
 
+SUPERPIXELS = "superpixels"
+"""Regions of the image's colours alone, which no protocol forbids."""
+
+REGIONS = (SUPERPIXELS, "sam", "other")
+"""What can have made the regions of a result; `other` saw other data or labels."""
+
 ALL_CLASSES = ("train-full", "imagenet-1k")
 """Names of all 1,000 classes of ImageNet, which tier 919 may be pretrained on."""
 

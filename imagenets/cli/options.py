@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imagenets import paths
 from imagenets.core.distributed import is_first
 from imagenets.errors import MissingError, UsageError
+from imagenets.protocols import REGIONS
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +97,27 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="change one setting, such as pretrain.base_rate=0.3; may be given several times",
     )
+
+
+def add_regions(parser: argparse.ArgumentParser) -> None:
+    """Adds what names the segments that vote: `--regions`, `--regions-from`."""
+    parser.add_argument(
+        "--regions",
+        type=Path,
+        metavar="FOLDER",
+        help="segments of the images, FOLDER/<wnid>/<stem>.png (grey, 8 or 16 bits): each takes "
+        "the id that most of its pixels have; 0 is no segment",
+    )
+    parser.add_argument(
+        "--regions-from",
+        choices=REGIONS,
+        help="what made them: all but superpixels leave the unsupervised protocol",
+    )
+
+
+def regions_folder(arguments: argparse.Namespace) -> str | None:
+    """The folder that `--regions` names, in a form that stays right; None: not given."""
+    return None if arguments.regions is None else str(absolute(arguments.regions))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

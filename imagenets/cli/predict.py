@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_device, add_trained_run, check_alone, ranks, trained_run
-from imagenets.core.distributed import is_first
+from imagenets.cli.options import (
+    add_device,
+    add_regions,
+    add_trained_run,
+    check_alone,
+    ranks,
+    regions_folder,
+    trained_run,
+)
+from imagenets.core.distributed import is_first, on_first
 from imagenets.errors import CorruptError, MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +48,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlays", choices=("jpg", "png"), default="jpg", help="form of the overlays"
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting that prediction alone reads, such as grid=8, scales=[1,1.5], "
+        "flip=true, refine=10; of a split, the run keeps it",
+    )
+    add_regions(parser)
     add_device(parser)
 
 
@@ -51,16 +69,37 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _predict_split(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.mask_files import PREDICTS
+    from imagenets.methods.pass_.trained import keep_settings
 
     if arguments.run_folder and arguments.out:
         raise UsageError("--run and --out both name the run here: give one of them.")
     arguments.run_folder = arguments.run_folder or arguments.out
     split = arguments.subset or "test"
-    run = trained_run(arguments)
+    before = trained_run(arguments)
+    run = _changed(before, arguments)
     with ranks(run.device):
+        if run.config != before.config:
+            on_first(lambda: keep_settings(run))
         predict_split(run, split)
         if is_first():
             print(run.out / PREDICTS[split] / split)
+
+
+def _changed(run: Run[Any], arguments: argparse.Namespace) -> Run[Any]:
+    """The run, with the settings of prediction that the options give."""
+    from imagenets.methods.pass_.settings import Changes, with_prediction
+    from imagenets.methods.semi.run import SemiRun
+
+    changes = Changes(
+        regions=regions_folder(arguments),
+        regions_from=arguments.regions_from,
+        assignments=tuple(arguments.set),
+    )
+    if changes == Changes():
+        return run
+    if isinstance(run, SemiRun):
+        raise UsageError("--set and --regions are for runs of `imagenets train`.")
+    return replace(run, config=with_prediction(run.config, changes))
 
 
 def predict_split(run: Run[Any], split: str) -> None:
@@ -89,7 +128,7 @@ def _predict_pictures(arguments: argparse.Namespace) -> None:
     if out.resolve() == images.resolve():
         raise UsageError(f"--out {out}: is the folder of the photographs. Give another one.")
     check_alone("--images")
-    run = trained_run(arguments)
+    run = _changed(trained_run(arguments), arguments)
     pictures = Pictures(images, without=out)
     if isinstance(run, SemiRun):
         predict_pictures(run, pictures, out, arguments.overlays)

@@ -12,11 +12,13 @@ from imagenets.cli import train_dry_run, train_seeds
 from imagenets.cli.command import Verb
 from imagenets.cli.options import (
     add_device,
+    add_regions,
     add_run,
     add_settings,
     check_alone,
     decoding_workers,
     ranks,
+    regions_folder,
     tier_and_run,
 )
 from imagenets.core.distributed import is_first
@@ -62,6 +64,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="what cluster keeps its features in: float32 (default), or float16 in half the space",
     )
+    add_regions(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
         "--seeds",
@@ -142,6 +145,8 @@ def _changes(arguments: argparse.Namespace) -> Changes:
         seed=arguments.seed,
         accumulate=arguments.accumulate,
         features=arguments.features,
+        regions=regions_folder(arguments),
+        regions_from=arguments.regions_from,
         file=arguments.config,
         assignments=tuple(arguments.set),
     )

@@ -20,13 +20,15 @@ from imagenets.methods.pass_.trained import load_segmentation
 
 
 def test_the_grid_of_predictions(finished: Path, tiny_root: Path) -> None:
-    images = torch.rand(2, 3, 64, 96)
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     coarse = load_segmentation(job(tiny_root, finished), 3)(images)
     for grid, finetune_grid, step in ((8, 0, 4), (0, 16, 2), (8, 16, 4)):
         config = replace(SMALL, grid=grid, finetune_grid=finetune_grid)
         fine = load_segmentation(job(tiny_root, finished, config), 3)(images)
         assert fine.shape == (2, 4, 2 * step, 3 * step)
-        assert torch.allclose(fine[..., ::step, ::step], coarse, atol=1e-4)
+        assert torch.allclose(
+            fine[..., ::step, ::step], coarse, atol=1e-4 * float(coarse.abs().max())
+        )
 
 
 @torch.inference_mode()
@@ -43,7 +45,7 @@ def test_the_grid_of_labels(finished: Path, tiny_root: Path, grid: int, side: in
     coarse = Labeller.of(job(tiny_root, finished)).network.backbone(normalize(batch.crops))
     fine = labeller.network.backbone(normalize(batch.crops))
     step = 32 // (grid or 32)
-    assert torch.allclose(fine[..., ::step, ::step], coarse, atol=1e-4)
+    assert torch.allclose(fine[..., ::step, ::step], coarse, atol=1e-4 * float(coarse.abs().max()))
 
 
 def test_the_steps_that_read_a_grid_are_made_anew(

@@ -18,7 +18,7 @@ from imagenets.data.loader.order import by_shape
 from imagenets.evaluation import matching
 from imagenets.methods.pass_.inference import crop_of
 from imagenets.methods.pass_.mask_files import write_mask
-from imagenets.methods.pass_.predict import segment
+from imagenets.methods.pass_.predict import regions_of, segment
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.palette import overlay, with_key
@@ -67,12 +67,15 @@ def predict_pictures(
         kind: What overlays are stored as.
 
     Raises:
-        MissingError: Step 5 is not finished.
+        MissingError: Step 5 is not finished, or a photograph lacks its regions.
         FaultsError: A photograph cannot be read.
     """
     count = number_of_classes(run)
     network = load_segmentation(run, count)
     labels = list(names) or ["background", *(f"category {i}" for i in range(1, count + 1))]
+    regions = regions_of(run.config)
+    if regions is not None:
+        regions.check(pictures.names)
     crop = crop_of(run.config)
     batches = by_shape(crop.shapes(pictures.sizes), run.config.batch)
     for batch in run.batches(pictures, batches, crop, "predict: photographs"):

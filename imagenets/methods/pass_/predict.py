@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,9 @@ from imagenets.methods.pass_.mask_files import (
     unfinished,
     write_mask,
 )
-from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.presets import PREDICTION, Config
 from imagenets.methods.pass_.refinement import refine
+from imagenets.methods.pass_.regions import Regions, vote
 from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.pixels.grids import largest_of_grid, nearest_of_grid
 from imagenets.training.run import Run
@@ -47,6 +49,9 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     data = run.dataset(split)
     network = load_segmentation(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
+    regions = regions_of(run.config)
+    if regions is not None:
+        on_first(lambda: regions.check(data.names))
     crop = crop_of(run.config)
     every = by_shape(crop.shapes(data.sizes), run.config.batch)
     batches = on_first(lambda: unfinished(every, paths))
@@ -54,7 +59,8 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
         for name, ids in segment(network, batch, data, run.config):
             write_mask(folder / split / f"{name}.png", ids)
     barrier(f"predict: {split}")
-    on_first(lambda: finish(folder, split, len(data)))
+    facts = {} if regions is None else {"regions": on_first(lambda: regions.digest(data.names))}
+    on_first(lambda: finish(folder, split, len(data), **facts))
     return {"images": len(data)}
 
 
@@ -77,22 +83,35 @@ def segment(
             with torch.inference_mode():
                 scores = class_scores(network, batch.crops[part], config)
                 grids = scores.permute(0, 2, 3, 1).cpu().numpy()
-            found = pool.map(partial(_ids, config), batch.crops[part], grids, sizes[part])
-            yield from zip(batch.names[part], found, strict=True)
+            names = batch.names[part]
+            found = pool.map(partial(_ids, config), names, batch.crops[part], grids, sizes[part])
+            yield from zip(names, found, strict=True)
+
+
+def regions_of(config: Config) -> Regions | None:
+    """The segments that vote, if there are any."""
+    return Regions(Path(config.regions)) if config.regions else None
 
 
 def _ids(
-    config: Config, image: Tensor, scores: npt.NDArray[np.float32], size: tuple[int, int]
+    config: Config, name: str, image: Tensor, scores: npt.NDArray[np.float32], size: tuple[int, int]
 ) -> Ids:
     """Turns the h x w x (K + 1) scores of an image, 3 x H x W uint8, into ids of its own size."""
+    ids = _by_scores(config, image, scores, size)
+    regions = regions_of(config)
+    return ids if regions is None else vote(ids, regions.read(name, size))
+
+
+def _by_scores(
+    config: Config, image: Tensor, scores: npt.NDArray[np.float32], size: tuple[int, int]
+) -> Ids:
     if not config.refine:
         return _full_size(scores, size)
     there = np.unique(largest_of_grid(scores, (image.shape[2], image.shape[1])))
     maps = torch.from_numpy(scores[..., there]).permute(2, 0, 1).to(image.device)
     maps = F.interpolate(maps[None], image.shape[1:], mode="bilinear", align_corners=False)[0]
     refined = refine(image.float() / 255, maps, config.refine)
-    places = _full_size(refined.permute(1, 2, 0).cpu().numpy(), size)
-    return there[places]
+    return there[_full_size(refined.permute(1, 2, 0).cpu().numpy(), size)]
 
 
 def _full_size(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> Ids:
@@ -108,7 +127,7 @@ def _stage(split: str) -> Stage:
     return Stage(
         name=PREDICTS[split],
         needs=("finetune",),
-        settings=("arch", "batch", "side", "grid", "scales", "flip", "refine"),
+        settings=("arch", "batch", "side", *PREDICTION),
         splits=lambda config: (split,),
         version=2,
         run=partial(predict, split),

@@ -30,9 +30,14 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "refine": 0,
         "refine_labels": 0,
         "foreground": "attention",
+        "regions": "",
+        "regions_from": "",
     }
 )
 """Settings that the first runs did not have, and the values with which nothing changes."""
+
+PREDICTION = ("grid", "scales", "flip", "refine", "regions", "regions_from")
+"""Settings that prediction alone reads: those of a trained run can be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,9 @@ class Config:
         refine: Steps that move predictions towards the edges of their image; 10 as published.
         refine_labels: The same of the pseudo labels, which are then kept for every 4 pixels.
         foreground: What parts pixels from the background in step 4, see `foreground.foreground`.
+        regions: Folder of segments, `<wnid>/<stem>.png` each: every segment of an image takes the
+            id that most of its pixels are predicted as; empty: none.
+        regions_from: What made them, one of `imagenets.protocols.REGIONS`.
     """
 
     arch: str
@@ -117,6 +125,8 @@ class Config:
     refine: int = 0
     refine_labels: int = 0
     foreground: str = "attention"
+    regions: str = ""
+    regions_from: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.

@@ -18,9 +18,12 @@ from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.label_files import THRESHOLD
 from imagenets.methods.pass_.label_scores import label_results
 from imagenets.methods.pass_.mask_files import PREDICTS
-from imagenets.protocols import UNUSED, Pretraining, Used
+from imagenets.methods.pass_.presets import PREDICTION
+from imagenets.protocols import SUPERPIXELS, UNUSED, Pretraining, Used
 from imagenets.training.ledger import Ledger
+from imagenets.training.machine import read_object
 from imagenets.training.provenance import provenance
+from imagenets.training.stage import CONFIG
 
 MATCH = "match.json"
 """Generated id -> class id, found on validation."""
@@ -75,14 +78,16 @@ def used_by(settings: Mapping[str, Any]) -> Used:
     """What a run was made with, as its settings tell.
 
     PASS starts from random weights and trains without labels; what the settings can change is where
-    the images of pretraining come from.
+    the images of pretraining come from, and regions that vote.
 
     Args:
         settings: As the run keeps them.
     """
     tier, split = str(settings.get("tier") or ""), settings.get("pretrain_split")
     data = "" if split is None else tier if split == "train" else str(split)
-    return Used(tier, Pretraining(data, "none"), UNUSED)
+    made_by = settings.get("regions_from", "")
+    regions = "" if made_by == SUPERPIXELS else str(made_by)
+    return Used(tier, Pretraining(data, "none"), UNUSED, regions=regions)
 
 
 def final_results(scores: Scores, out: Path) -> list[Result]:
@@ -163,7 +168,7 @@ def _predictions(split: str, out: Path) -> Path:
 
     Raises:
         MissingError: There are none.
-        CorruptError: They are not of the network that the run has now.
+        CorruptError: They are not of the network or the settings that the run has now.
     """
     folder = out / PREDICTS[split] / split
     again = f"Run `imagenets predict --subset {split}` on this run first."
@@ -172,6 +177,12 @@ def _predictions(split: str, out: Path) -> Path:
     network, made_by = _finetuned(out), _made_by(out, split).get(_NETWORK)
     if network is not None and made_by is not None and made_by != network:
         raise CorruptError(f"{folder}: these masks are of an earlier network of the run. {again}")
+    entry = Ledger(out)[PREDICTS[split]]
+    now = read_object(out / CONFIG)
+    then = entry.key["settings"] if entry else now
+    other = [name for name in PREDICTION if then.get(name) != now.get(name)]
+    if other:
+        raise CorruptError(f"{folder}: these masks were made with another {other[0]}. {again}")
     return folder
 
 

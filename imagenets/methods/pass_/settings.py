@@ -12,8 +12,17 @@ from imagenets.core.settings import changed, changed_by_text, leaves, read_toml
 from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
 from imagenets.methods.pass_.foreground import FOREGROUNDS
-from imagenets.methods.pass_.presets import FEATURES, FOREVER, PRESETS, TRAINED, Config, Schedule
+from imagenets.methods.pass_.presets import (
+    FEATURES,
+    FOREVER,
+    PREDICTION,
+    PRESETS,
+    TRAINED,
+    Config,
+    Schedule,
+)
 from imagenets.methods.pass_.trained import run_settings
+from imagenets.protocols import REGIONS
 from imagenets.training.stage import CONFIG
 
 log = logging.getLogger(__name__)
@@ -38,6 +47,8 @@ class Changes:
         seed: Of everything random.
         accumulate: Parts of a step of fine-tuning.
         features: What features are kept in.
+        regions: Folder of segments.
+        regions_from: What made them.
         file: TOML with some or all settings; comes before the other changes.
         assignments: Such as `pretrain.base_rate=0.3`; they come last.
     """
@@ -47,6 +58,8 @@ class Changes:
     seed: int | None = None
     accumulate: int | None = None
     features: str | None = None
+    regions: str | None = None
+    regions_from: str | None = None
     file: Path | None = None
     assignments: tuple[str, ...] = ()
 
@@ -85,6 +98,28 @@ def make_config(preset: str, changes: Changes, *, out: Path | None = None) -> Co
     return config
 
 
+def with_prediction(config: Config, changes: Changes) -> Config:
+    """The settings of a trained run, with others of those that prediction alone reads.
+
+    Args:
+        config: Of the run.
+        changes: Regions and assignments count.
+
+    Raises:
+        UsageError: Another setting would change, or a value is not of its type or out of range.
+    """
+    changed_to = _with_options(config, changes)
+    for assignment in changes.assignments:
+        changed_to, name = changed_by_text(changed_to, assignment)
+        if name.partition(".")[0] not in PREDICTION:
+            raise UsageError(
+                f"--set {assignment}: the run was trained with its {name}. Prediction can change "
+                f"{', '.join(PREDICTION)}."
+            )
+    _check(changed_to)
+    return changed_to
+
+
 def _built(preset: str, changes: Changes, follow: bool = True) -> tuple[Config, list[str]]:
     """The settings, and what in them follows the batch, in words."""
     config = PRESETS[preset]
@@ -116,7 +151,7 @@ def _with_options(config: Config, changes: Changes) -> Config:
         config = replace(config, **{stage: replace(getattr(config, stage), epochs=epochs)})
     if changes.batch is not None and changes.batch < 2:
         raise UsageError(f"--batch-size {changes.batch}: batch norm needs 2 or more.")
-    names = ("batch", "seed", "accumulate", "features")
+    names = ("batch", "seed", "accumulate", "features", "regions", "regions_from")
     given = {name: getattr(changes, name) for name in names}
     return replace(config, **{name: value for name, value in given.items() if value is not None})
 
@@ -155,11 +190,25 @@ def _check(config: Config) -> None:
             raise UsageError(f"settings: {what}.")
     if config.features not in FEATURES:
         raise UsageError(f"--features {config.features}: choose one of {', '.join(FEATURES)}.")
+    _check_regions(config)
     parts, batch = config.accumulate, config.batch
     if parts < 1 or batch % parts or batch // parts < 2:
         raise UsageError(
             f"--accumulate {parts}: {batch} images do not fall into so many equal parts of 2 or "
             "more. Give a divisor of the batch."
+        )
+
+
+def _check_regions(config: Config) -> None:
+    """Raises UsageError where it is not said what made the regions, or there are none."""
+    if bool(config.regions) != bool(config.regions_from):
+        raise UsageError(
+            "give --regions and --regions-from together: a folder of segments, and what made them "
+            f"({', '.join(REGIONS)})."
+        )
+    if config.regions_from not in ("", *REGIONS):
+        raise UsageError(
+            f"--regions-from {config.regions_from}: choose one of {', '.join(REGIONS)}."
         )
 
 
