@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_run, tier_and_run
+from imagenets.cli.options import add_run, add_workers, tier_and_run
+from imagenets.errors import MissingError
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="FILE",
+        help="where the page is written (default: report.html in the run)",
+    )
+    add_workers(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.pages.report import write_report
 
+    page = arguments.page
+    if page and not page.parent.is_dir():
+        raise MissingError(f"{page}: there is no folder {page.parent}. Make it first.")
     tier, out = tier_and_run(arguments)
-    print(write_report(arguments.root, tier, out))
+    print(write_report(arguments.root, tier, out, page, arguments.workers))
 
 
 VERB = Verb(
@@ -22,8 +38,8 @@ VERB = Verb(
     "Prints its path.",
     examples=(
         ("--root imagenet-s --split 50", "the run of tier 50"),
-        ("--out my-run", "another run"),
+        ("--out my-run --page my-run.html", "another run, and where its page goes"),
     ),
-    add_arguments=add_run,
+    add_arguments=_add_arguments,
     run=_run,
 )

@@ -190,8 +190,8 @@ def test_a_run_says_what_its_labels_score(
     assert main(["report", *place]) == 0
     page = (run / "report.html").read_text()
     for row in rows:
-        cells = (row["masks"], row["protocol"], f"{row['mIoU']:.2f}")
-        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+        name = f'<td>{row["masks"]}</td><th scope="row">{row["protocol"]}</th>'
+        assert f'{name}<td class="number">{row["mIoU"]:.2f}</td>' in page
 
 
 def test_labels_of_another_making_are_refused_and_missing_ones_are_told(

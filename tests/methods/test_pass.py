@@ -119,18 +119,18 @@ def test_a_run_is_scored_and_shown(
     assert f"{low:.2f} to {high:.2f}" in said
     assert baseline.main(["report", *place]) == 0
     page = (finished / "report.html").read_text()
-    assert page.count("<figure>") == 12
+    assert page.count('<figure class="card"') == 12
     assert f"{printed['mIoU']:.2f}" in page
     for row in printed["results"]:
-        assert f"<td>{row['protocol']}</td><td>{row['mIoU']:.2f}</td>" in page
-    assert f"<td>{low:.2f} to {high:.2f}</td>" in page
-    assert "<td>semi-supervised</td><td>no</td><td>the masks of train-semi were not used" in page
+        name = f'<th scope="row">{row["protocol"]}</th>'
+        assert f'{name}<td class="number">{row["mIoU"]:.2f}</td>' in page
     assert "cross-fit match: threshold from all validation images, match from the other" in page
+    assert "the masks of train-semi were not used" in page
     assert printed["names"] == ["other", "n90000001", "n90000002", "n90000003"]
-    assert page.count("</span> n90000002 (2)</figcaption>") == 4
     for i, iou in enumerate(printed["IoUs"][1:], 1):
-        cells = (f"n9000000{i}", f"{i}", f"n9000000{i}", f"{iou:.1f}")
-        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+        assert f'data-words="n9000000{i}  n9000000{i} {i}"' in page
+        assert f'data-value="{iou}">{iou:.1f}</td>' in page
+    assert "filed under n90000002" in page
 
 
 def test_a_run_that_pretrains_on_more_than_its_tier_is_told() -> None:

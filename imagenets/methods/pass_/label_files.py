@@ -56,6 +56,20 @@ def open_labels(out: Path, images: Split, threshold: float | None = None) -> Pse
     return PseudoLabels(paths, images.rows, threshold, key_of(out))
 
 
+def validation_labels(out: Path, images: Split) -> PseudoLabels | None:
+    """The labels of the validation split, at any threshold; None where the run did not keep them.
+
+    Args:
+        out: The folder of the run.
+        images: That split.
+
+    Raises:
+        CorruptError: They are damaged, or made from something else than the ledger says.
+    """
+    paths = sorted((out / STAGE / "validation").glob("*.h5"))
+    return PseudoLabels(paths, images.rows, 0.0, key_of(out)) if paths else None
+
+
 def best_threshold(out: Path) -> float:
     """The threshold that is best on validation.
 

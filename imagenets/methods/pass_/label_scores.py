@@ -27,7 +27,12 @@ from imagenets.evaluation.results import ATTENTION, OTHER_HALF, SAME, Result
 from imagenets.evaluation.score import score
 from imagenets.evaluation.sparse import Share
 from imagenets.evaluation.sweep import SweepResult, ThresholdSweep
-from imagenets.methods.pass_.label_files import STAGE, PseudoLabels, best_threshold, key_of
+from imagenets.methods.pass_.label_files import (
+    STAGE,
+    PseudoLabels,
+    best_threshold,
+    validation_labels,
+)
 from imagenets.pixels.grids import labels_of_grid, level_of_grid, nearest_of_grid
 
 log = logging.getLogger(__name__)
@@ -106,10 +111,10 @@ def label_results(
 
 def _kept(data: ImageNetS, out: Path) -> PseudoLabels | None:
     """The labels of validation, at any threshold; None and a warning where none were kept."""
+    labels = validation_labels(out, data)
+    if labels is not None:
+        return labels
     folder = out / STAGE / "validation"
-    paths = sorted(folder.glob("*.h5"))
-    if paths:
-        return PseudoLabels(paths, data.rows, 0.0, key_of(out))
     log.warning(
         "%s: the labels of validation were not kept, so their scores are left out. They are made "
         "when you delete %s and run the step 'pseudo' again (--stages pseudo).",

@@ -1,23 +1,48 @@
-"""The IoU of every class, best first."""
+"""The classes: scores, words, the generated category of each."""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Mapping
+from typing import Any
 
-from imagenets.pages.elements import table
+from markupsafe import Markup
+
+from imagenets.classes import ilsvrc_classes, words
+from imagenets.evaluation.tables import ClassRow
 from imagenets.pages.run_files import RunFiles
+from imagenets.pages.templating import Section, fill
 
 
-def render(run: RunFiles) -> str:
-    """A bar for background and every class."""
-    data = run.data
-    ids = ("", *data.classes)
-    names = ("background", *data.class_names)
-    ious = run.scores["IoUs"]
-    ranked = sorted(zip(range(len(ids)), names, ids, ious, strict=True), key=lambda row: -row[3])
-    bar = "<span class='bar' style='width:{:.0f}px'></span>"
-    rows = [
-        (html.escape(name), str(i), wnid, f"{iou:.1f}", bar.format(2 * iou))
-        for i, name, wnid, iou in ranked
-    ]
-    return "<h2>Classes</h2>" + table(("class", "id", "WordNet id", "IoU", ""), rows)
+def _render(run: RunFiles) -> Markup:
+    category = {found: made for made, found in (run.matched or {}).items() if made}
+    rows = [told(row) | {"category": category.get(row.id)} for row in run.classes]
+    return fill(
+        "sections/classes.html",
+        rows=sorted(rows, key=lambda row: (-row["iou"], row["id"])),
+        generated=run.matched is not None,
+    )
+
+
+def told(row: ClassRow) -> dict[str, Any]:
+    """A class with its scores and what WordNet says of it."""
+    return {
+        "id": row.id,
+        "wnid": row.name,
+        "name": row.class_name,
+        "iou": row.iou,
+        "biou": row.biou,
+        "images": row.images,
+        "pixels": row.pixels,
+        **described(row.name),
+    }
+
+
+def described(wnid: str) -> Mapping[str, str]:
+    """Other words for a class and its definition; empty where it is none of ILSVRC's."""
+    if wnid not in ilsvrc_classes():
+        return {"lemmas": "", "definition": ""}
+    found = words(wnid)
+    return {"lemmas": ", ".join(found.lemmas), "definition": found.definition}
+
+
+SECTION = Section("Classes", _render)

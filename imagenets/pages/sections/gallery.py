@@ -1,50 +1,67 @@
-"""Validation images: photograph, ground truth, prediction."""
+"""Validation images: the best, the median and the worst."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+from markupsafe import Markup
 
-from imagenets import masks
-from imagenets.evaluation import matching
-from imagenets.pages.elements import embedded
+from imagenets.evaluation.tables import ImageRow
+from imagenets.pages import pictures
+from imagenets.pages.pictures import Card, Picture
 from imagenets.pages.run_files import RunFiles
-from imagenets.palette import palette
+from imagenets.pages.templating import Section, fill
+from imagenets.pixels.grids import level_of_grid
 
-PICTURES = 24
-"""How many images are shown, spread evenly over the split."""
-
-
-def render(run: RunFiles) -> str:
-    """Some images with their ground truth and their matched prediction."""
-    data = run.data
-    matched = matching.load(run.out / "match.json", len(data.classes))
-    shown = []
-    for index in np.linspace(0, len(data) - 1, min(PICTURES, len(data))).astype(int):
-        sample = data[int(index)]
-        name = sample["name"]
-        pred = masks.load(run.out / "predict" / data.split / f"{name}.png")
-        ids = [sample["mask"].numpy(), matching.apply(matched, pred)]
-        photo = sample["image"].permute(1, 2, 0).numpy()
-        pictures = [photo, *(palette()[i] for i in ids)]
-        images = "".join(f"<img alt='' src='{embedded(pixels)}'>" for pixels in pictures)
-        caption = f"{html.escape(name)} {_key(ids[0], data.class_names)}"
-        shown.append(f"<figure>{images}<figcaption>{caption}</figcaption></figure>")
-    return (
-        "<h2>Validation images</h2><p>Photograph, ground truth, prediction (matched); black is "
-        f"background, white is ignored. Named are the classes of the ground truth.</p>"
-        f"<div class='grid'>{''.join(shown)}</div>"
-    )
+EACH = 8
+"""Images of each kind."""
 
 
-def _key(ids: npt.NDArray[np.integer], names: Sequence[str]) -> str:
-    """The classes that a mask holds: a square of the colour, the name, the id."""
-    found = [i for i in np.unique(ids).tolist() if i not in (masks.BACKGROUND, masks.IGNORED)]
-    return " ".join(
-        f"<span style='color:rgb{tuple(palette()[i].tolist())}'>&#9632;</span> "
-        f"{html.escape(names[i - 1])} ({i})"
-        for i in found
-    )
+def _render(run: RunFiles) -> Markup:
+    scored = [row for row in run.images if not np.isnan(row.iou)]
+    groups = [
+        (title, [_card(run, row) for row in rows]) for title, rows in chosen(scored, EACH).items()
+    ]
+    return fill("sections/gallery.html", groups=groups, attention=run.labels is not None)
+
+
+def chosen(rows: Sequence[ImageRow], each: int) -> dict[str, list[ImageRow]]:
+    """The best, the median and the worst of some images, no image twice.
+
+    Args:
+        rows: The worst first.
+        each: At most so many of each.
+    """
+    count = max(1, min(each, len(rows) // 3))
+    if len(rows) < 3:
+        return {"Images": list(rows[::-1])}
+    middle = (len(rows) - count) // 2
+    return {
+        "Best": list(rows[::-1][:count]),
+        "Median": list(rows[middle : middle + count][::-1]),
+        "Worst": list(rows[:count]),
+    }
+
+
+def _card(run: RunFiles, row: ImageRow) -> Card:
+    index = run.index[row.name]
+    sample = run.data[index]
+    photo = sample["image"].permute(1, 2, 0).numpy()
+    truth, pred = sample["mask"].numpy(), run.predicted(row.name)
+    shown = [
+        Picture("photograph", pictures.photograph(photo), f"photograph {row.name}"),
+        Picture("ground truth", pictures.mask(truth), f"ground truth of {row.name}", True),
+        Picture("prediction", pictures.mask(pred), f"prediction for {row.name}", True),
+    ]
+    if run.labels is not None:
+        kept = run.labels.grid(int(run.data.rows[index]), row.name)
+        level = level_of_grid(kept.attention, kept.size)
+        heat = pictures.heat(level, photo)
+        ends = f"attention {level.min():.2f} to {level.max():.2f}"
+        shown.append(Picture(ends, heat, f"attention for {row.name}"))
+    measures = f"IoU {row.iou:.1f}, F-measure {row.fmeasure:.1f}"
+    return Card(row.name, measures, shown, pictures.legend([truth, pred], run.names))
+
+
+SECTION = Section("Images", _render)

@@ -1,19 +1,35 @@
-"""For which protocols of the benchmark the result is valid, and why not for the others."""
+"""For which protocols of the benchmark the scores are valid, and why not for the others."""
 
 from __future__ import annotations
 
-import html
+from collections.abc import Mapping
+from typing import Any
 
-from imagenets.pages.elements import table
+from markupsafe import Markup
+
 from imagenets.pages.run_files import RunFiles
-from imagenets.protocols import PROTOCOLS, VALID
+from imagenets.pages.templating import Section, fill
+from imagenets.protocols import PROTOCOLS, RULES, VALID
 
 
-def render(run: RunFiles) -> str:
-    """A row for each protocol; nothing where an earlier release scored the run."""
-    found = run.scores.get("valid_for", {})
+def _render(run: RunFiles) -> Markup:
+    return fill("sections/protocols.html", **verdicts(run.scores))
+
+
+def verdicts(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What scores say of every protocol, for the template; where they say nothing, it is said."""
+    found = scores.get("valid_for", {})
+    nothing = {"valid": None, "why": "the scores do not tell"}
     rows = [
-        (PROTOCOLS[name].title, VALID[verdict["valid"]], html.escape(verdict["why"]))
-        for name, verdict in found.items()
+        {
+            "title": protocol.title,
+            "valid": VALID[found.get(name, nothing)["valid"]],
+            "why": found.get(name, nothing)["why"],
+            "allows": [answer or "–" for answer in protocol.allows],  # noqa: RUF001 - a dash
+        }
+        for name, protocol in PROTOCOLS.items()
     ]
-    return "<h2>Protocols</h2>" + table(("protocol", "valid", "why"), rows) if rows else ""
+    return {"protocols": rows, "rules": RULES, "told": bool(found)}
+
+
+SECTION = Section("Protocols", _render)
