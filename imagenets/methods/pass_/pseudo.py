@@ -31,6 +31,7 @@ from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.evaluation.sweep import ThresholdSweep
+from imagenets.methods.pass_.attention_scores import NEAR, WEAK, attention_scores, margin
 from imagenets.methods.pass_.foreground import foreground
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.label_files import THRESHOLD, key_of, label_path
@@ -151,8 +152,33 @@ def pseudo(run: Run[Config]) -> dict[str, float]:
     data = run.dataset("train")
     _label(run, labeller, data, folder)
     _label(run, labeller, run.dataset("validation"), folder / "validation")
-    on_first(lambda: finish(folder, "train", len(data), threshold=threshold))
-    return {"threshold": threshold, "images": len(data)}
+    found = on_first(lambda: _measure_attention(run, folder))
+    on_first(lambda: finish(folder, "train", len(data), threshold=threshold, **found))
+    return {"threshold": threshold, "images": len(data), **found}
+
+
+def _measure_attention(run: Run[Config], folder: Path) -> dict[str, float]:
+    """Says how well the attention finds the objects of validation, and how narrow the threshold."""
+    curve = json.loads((folder / THRESHOLD).read_text("utf-8"))
+    wide = margin(curve["thresholds"], curve["mIoU"])
+    data = run.dataset("validation", masks=True)
+    found = attention_scores(data, folder / "validation", max(run.workers, 1))
+    if "attention_auc" in found:
+        log.info(
+            "pseudo: attention: AUC %.3f, %.3f on objects, %.3f around them; thresholds over a "
+            "width of %.2f reach %.0f %% of the best mIoU",
+            *found.values(),
+            wide,
+            100 * NEAR,
+        )
+        if found["attention_auc"] < WEAK:
+            log.warning(
+                "pseudo: the attention hardly finds the objects (AUC %.2f; 0.5 is chance, below it "
+                "the background is marked). Train the step 'attention' longer (--epochs "
+                "attention=N, with another --out).",
+                found["attention_auc"],
+            )
+    return found | {"threshold_width": wide}
 
 
 def _label(run: Run[Config], labeller: Labeller, data: ImageNetS, folder: Path) -> None:
