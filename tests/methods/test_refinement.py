@@ -100,12 +100,12 @@ def test_only_classes_that_are_there_are_refined(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(predict, "refine", refined)
     pixels = (image * 255).to(torch.uint8)
-    ids = predict._ids(replace(SMALL, refine=10), pixels, scores, (80, 64))
+    ids = predict._by_scores(replace(SMALL, refine=10), pixels, scores, (80, 64))
     assert seen == [((2, 32, 40), 10)]
     assert ids.shape == (64, 80)
     assert set(np.unique(ids)) == {17, 900}
     expected = right.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
-    rough = predict._ids(SMALL, pixels, scores, (80, 64))
+    rough = predict._by_scores(SMALL, pixels, scores, (80, 64))
     assert ((ids == 17) != expected).mean() < 0.5 * ((rough == 17) != expected).mean()
     assert len(seen) == 1  # off: not called
 
