@@ -19,6 +19,7 @@ from imagenets.methods.pass_.settings import Changes, make_config
 from imagenets.methods.pass_.trained import load_segmentation
 
 
+@torch.inference_mode()
 def test_the_grid_of_predictions(finished: Path, tiny_root: Path) -> None:
     images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     coarse = load_segmentation(job(tiny_root, finished), 3)(images)
