@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_run import SMALL, job, run_stages
+from small_run import SMALL, job, run_stages, take_over
 
 from imagenets.cli import baseline
 from imagenets.data.augment import center_crop, short_side
@@ -28,14 +27,6 @@ from imagenets.methods.pass_.settings import Changes, make_config
 from imagenets.protocols import judge
 from imagenets.training.optimizers import LarcSGD, cosine_rate
 from imagenets.training.watch import MEASURED
-
-
-def take_over(finished: Path, out: Path, stages: list[str]) -> None:
-    """Copies some stages of a finished run, as if no more had been done yet."""
-    out.mkdir(exist_ok=True)
-    for stage in stages:
-        shutil.copytree(finished / stage, out / stage)
-    shutil.copy(finished / "ledger.json", out)
 
 
 def checkpoint(out: Path, stage: str = "pretrain") -> dict[str, Any]:

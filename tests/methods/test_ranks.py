@@ -33,6 +33,7 @@ CONFIG: Config = replace(
     attention=Schedule(STEPS, RATE, queue=48),
     finetune=Schedule(STEPS, RATE / 5),
     accumulate=2,
+    foreground="saliency",
 )
 UNEVEN = replace(CONFIG, batch=7)
 
@@ -47,7 +48,9 @@ def work(folder: Path) -> dict[str, Any]:
     """Runs every stage, clusters points, and tries two stages that end in an error."""
     for stage in STAGES:
         run_one(folder / stage, stage)
-    clusters = [kmeans(points.tensor_split(world())[rank()], k, 3, 1) for points, k in POINTS]
+    clusters = [
+        kmeans(points.tensor_split(world())[rank()], k, 3, 1, init=i) for points, k, i in POINTS
+    ]
     with pytest.raises((UsageError, RankError)) as refused:
         run_one(folder / "uneven", "pretrain", UNEVEN)
     stops_in_its_seventh_step()
@@ -64,8 +67,14 @@ def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
 
 
-POINTS = [(drawn(300, 6), 7), (torch.cat([drawn(1, 6).repeat(60, 1), drawn(40, 6)]), 12)]
-"""Points and how many clusters; many of the second ones are one, so that clusters are empty."""
+_ALIKE = torch.cat([drawn(1, 6).repeat(60, 1), drawn(40, 6)])
+POINTS = [
+    (drawn(300, 6), 7, "random"),
+    (_ALIKE, 12, "random"),  # many are one, so that clusters are empty
+    (drawn(300, 6), 7, "plusplus"),
+    (_ALIKE, 12, "plusplus"),
+]
+"""Points, how many clusters, and how k-means starts."""
 
 
 class StopError(Exception):
@@ -174,7 +183,8 @@ def test_clusters_are_those_of_one_rank(one: Path, several: Several) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(POINTS)))
 def test_points_are_clustered_as_by_one_rank(number: int, several: Several) -> None:
-    centroids, labels, inertia = kmeans(*POINTS[number], 3, 1)
+    points, k, init = POINTS[number]
+    centroids, labels, inertia = kmeans(points, k, 3, 1, init=init)
     found = [said["clusters"][number] for said in several[1]]
     assert torch.cat([own for _, own, _ in found]).equal(labels)
     for theirs, _, total in found:

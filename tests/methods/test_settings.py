@@ -130,6 +130,7 @@ def test_a_run_that_was_begun_before_the_rule_keeps_its_settings(
         ("views.0.jitter.1=-1", "views.0.jitter is 0 or more"),
         ("accumulate=3", "--accumulate 3"),
         ("features=int8", "--features int8"),
+        ("kmeans_init=greedy", "kmeans_init is one of random, plusplus"),
         ("foreground=depth", "foreground is one of attention, sharpened, saliency"),
     ],
 )

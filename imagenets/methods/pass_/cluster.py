@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ from imagenets.core.distributed import add_up, gather, on_first, rank, world
 from imagenets.core.files import atomic, sha256, write_json
 from imagenets.core.log import progress
 from imagenets.methods.pass_.features import FEATURES, features_file
+from imagenets.methods.pass_.points import Points, nearest, spread
 from imagenets.methods.pass_.presets import Config
 from imagenets.training import checkpoints
 from imagenets.training.run import Run, seeded
@@ -48,10 +48,11 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     points = in_chunks(_own_rows(features_file(run, data, folder)), run.device)
     kept, k = folder / RESTARTS, len(data.classes)
     config = run.config
-    found = kmeans(points, k, config.restarts, config.seed, kept, device=run.device)
+    seed, init = config.seed, config.kmeans_init
+    found = kmeans(points, k, config.restarts, seed, kept, device=run.device, init=init)
     centroids, labels, inertia = found
     clusters = np.concatenate(gather(labels.cpu().numpy()))
-    distances = np.concatenate(gather(_nearest(points, centroids)[1].cpu().numpy()))
+    distances = np.concatenate(gather(nearest(points, centroids)[1].cpu().numpy()))
     class_ids = data.class_ids.astype(np.int64)
     reports = {
         "images": len(clusters),
@@ -61,8 +62,8 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     }
     del points, found
     rows = nearest_rows(clusters, distances, k)
-    nearest = {str(1 + i): [data.names[row] for row in rows[i].tolist()] for i in range(k)}
-    on_first(lambda: _finish(folder, centroids, reports, nearest))
+    names = {str(1 + i): [data.names[row] for row in rows[i].tolist()] for i in range(k)}
+    on_first(lambda: _finish(folder, centroids, reports, names))
     log.info("cluster: NMI %.1f %%, accuracy %.1f %%", reports["NMI"], reports["accuracy"])
     return reports
 
@@ -89,12 +90,12 @@ def _finish(
     folder: Path,
     centroids: Tensor,
     reports: Mapping[str, float],
-    nearest: Mapping[str, Sequence[str]],
+    names: Mapping[str, Sequence[str]],
 ) -> None:
     with atomic(folder / CENTROIDS) as part, part.open("wb") as file:
         np.save(file, centroids.cpu().numpy(), allow_pickle=False)
     write_json(folder / "clusters.json", reports)
-    write_json(folder / NEAREST, nearest)
+    write_json(folder / NEAREST, names)
     for name in (RESTARTS, FEATURES):
         (folder / name).unlink(missing_ok=True)
 
@@ -134,6 +135,7 @@ def kmeans(
     seed: int,
     kept: Path | None = None,
     device: torch.device | None = None,
+    init: str = "random",
 ) -> tuple[Tensor, Tensor, float]:
     """Euclidean k-means over all points, the best of several restarts.
 
@@ -147,6 +149,7 @@ def kmeans(
         seed: Fixes the draws.
         kept: File that keeps the restarts that are done; those found in it are not done again.
         device: Where it is worked out, in float32; by default where the points are.
+        init: How points are drawn, one of `presets.INITS`; see `points.spread`.
 
     Returns:
         k x F centroids, N labels (of this rank's points), and the sum of squared distances.
@@ -154,12 +157,16 @@ def kmeans(
     chunks = points.split(CHUNK) if isinstance(points, Tensor) else points
     device = device or chunks[0].device
     lengths = gather(sum(map(len, chunks)))
-    shared = _Shared(chunks, sum(lengths[: rank()]), device)
+    shared = Points(chunks, sum(lengths[: rank()]), device)
     inertias, best = on_first(lambda: _kept(kept))
     left = range(len(inertias), restarts)
     for restart in progress(left, "cluster: k-means", restarts, first=len(inertias)):
-        order = torch.randperm(sum(lengths), generator=seeded(seed, "kmeans", restart))
-        centroids, inertia = _lloyd(shared, shared.rows(order[:k]))
+        generator = seeded(seed, "kmeans", restart)
+        if init == "plusplus":
+            start = spread(shared, sum(lengths), k, generator)
+        else:
+            start = shared.rows(torch.randperm(sum(lengths), generator=generator)[:k])
+        centroids, inertia = _lloyd(shared, start)
         if best is None or inertia < min(inertias):
             best = centroids
         inertias.append(inertia)
@@ -168,7 +175,7 @@ def kmeans(
             on_first(partial(checkpoints.save, kept, state))
     assert best is not None
     best = best.to(device)
-    return best, _nearest(chunks, best)[0], min(inertias)
+    return best, nearest(chunks, best)[0], min(inertias)
 
 
 def _kept(path: Path | None) -> tuple[list[float], Tensor | None]:
@@ -177,64 +184,16 @@ def _kept(path: Path | None) -> tuple[list[float], Tensor | None]:
     return (found["inertias"], found["best"]) if found else ([], None)
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """The points of all ranks.
-
-    Attributes:
-        own: Those of this rank, in chunks of one length; the last one is shorter.
-        first: Number of its first one among all.
-        device: Where it is worked out.
-    """
-
-    own: Sequence[Tensor]
-    first: int
-    device: torch.device
-
-    def rows(self, numbers: Tensor) -> Tensor:
-        """Some points of all, as float32 in memory of their own; `numbers` lies on the host."""
-        length, last = len(self.own[0]), self.first + sum(map(len, self.own))
-        found = torch.zeros(len(numbers), self.own[0].shape[1], device=self.device)
-        for place, number in enumerate(numbers.tolist()):
-            if self.first <= number < last:
-                chunk, row = divmod(number - self.first, length)
-                found[place] = self.own[chunk][row]
-        return add_up(found)  # of all ranks but one these are zeros
-
-    def worst(self, distances: Tensor, count: int) -> Tensor:
-        """Numbers of the points of all that lie farthest from their centroids."""
-        found = distances.topk(min(count, len(distances)))
-        shares = gather((found.values.cpu(), found.indices.cpu() + self.first))
-        values, numbers = (torch.cat(parts) for parts in zip(*shares, strict=True))
-        return numbers[values.argsort(descending=True, stable=True)[:count]]
-
-
-def _lloyd(points: _Shared, centroids: Tensor) -> tuple[Tensor, float]:
+def _lloyd(points: Points, centroids: Tensor) -> tuple[Tensor, float]:
     for _ in range(ITERATIONS):
         sums = torch.zeros_like(centroids)
-        labels, distances = _nearest(points.own, centroids, sums)
+        labels, distances = nearest(points.own, centroids, sums)
         counts = add_up(torch.bincount(labels, minlength=len(centroids)))
         centroids = add_up(sums) / counts.clamp(min=1)[:, None]
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):  # an empty cluster moves to the points that fit worst
             centroids[empty] = points.rows(points.worst(distances, len(empty)))
-    return centroids, float(add_up(_nearest(points.own, centroids)[1].sum()))
-
-
-def _nearest(
-    points: Sequence[Tensor], centroids: Tensor, sums: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The nearest centroid of each point and the squared distance; adds points up by it."""
-    labels, distances = [], []
-    for rows in points:
-        chunk = rows.to(centroids.device, torch.float32)
-        squares = (chunk**2).sum(1, keepdim=True) + (centroids**2).sum(1)
-        distance, label = (squares - 2 * chunk @ centroids.t()).min(1)
-        if sums is not None:
-            sums.index_add_(0, label, chunk)
-        labels.append(label)
-        distances.append(distance)
-    return torch.cat(labels), torch.cat(distances)
+    return centroids, float(add_up(nearest(points.own, centroids)[1].sum()))
 
 
 def _pairs(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -268,7 +227,7 @@ def _result(folder: Path) -> str | None:
 STAGE = Stage(
     name="cluster",
     needs=("attention",),
-    settings=("arch", "batch", "side", "crop", "restarts", "features", "seed"),
+    settings=("arch", "batch", "side", "crop", "restarts", "features", "seed", "kmeans_init"),
     splits=lambda config: ("train",),
     version=2,
     run=cluster,

@@ -253,7 +253,7 @@ def _kmeans_seconds(run: Run[Config], images: int, features: int) -> float:
     for _ in range(2):  # the first one warms up
         start = time.perf_counter()
         with watched(Steps(run.device)):
-            kmeans(points, k, 1, 0)
+            kmeans(points, k, 1, 0, init=run.config.kmeans_init)
         taken.append(time.perf_counter() - start)
     return min(taken) * images / count * run.config.restarts
 

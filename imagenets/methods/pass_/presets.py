@@ -18,10 +18,14 @@ TRAINED = ("pretrain", "attention", "finetune")
 FEATURES = ("float32", "float16")
 """What the features for k-means can be kept in."""
 
+INITS = ("random", "plusplus")
+"""How k-means can start."""
+
 LATER: Mapping[str, Any] = MappingProxyType(
     {
         "accumulate": 1,
         "features": "float32",
+        "kmeans_init": "random",
         "grid": 0,
         "finetune_grid": 0,
         "label_grid": 0,
@@ -86,6 +90,7 @@ class Config:
             then sees one part at a time. The other steps cannot be taken in parts: their
             assignments are made for the whole batch.
         features: What the features for k-means are kept in: float32, or float16 in half the space.
+        kmeans_init: How k-means starts: from images drawn at `random`, or drawn apart, `plusplus`.
         grid: Pixels from one prediction to the next: 32, 16, 8 or 4 of a ResNet, by dilation; 0: as
             in fine-tuning.
         finetune_grid: The same in fine-tuning; 0: the stride of the backbone.
@@ -117,6 +122,7 @@ class Config:
     pretrain_split: str = "train"
     accumulate: int = 1
     features: str = "float32"
+    kmeans_init: str = "random"
     grid: int = 0
     finetune_grid: int = 0
     label_grid: int = 0

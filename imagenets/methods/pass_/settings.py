@@ -15,6 +15,7 @@ from imagenets.methods.pass_.foreground import FOREGROUNDS
 from imagenets.methods.pass_.presets import (
     FEATURES,
     FOREVER,
+    INITS,
     PREDICTION,
     PRESETS,
     TRAINED,
@@ -223,6 +224,7 @@ def _demands(config: Config) -> Iterator[tuple[str, bool]]:
         yield f"{name} is 0 or more", getattr(config, name) >= 0
     yield "scales are above 0", min(config.scales) > 0
     yield f"pretrain_split is one of {', '.join(SPLITS)}", config.pretrain_split in SPLITS
+    yield f"kmeans_init is one of {', '.join(INITS)}", config.kmeans_init in INITS
     yield f"foreground is one of {', '.join(FOREGROUNDS)}", config.foreground in FOREGROUNDS
     for stage in TRAINED:
         schedule = getattr(config, stage)
