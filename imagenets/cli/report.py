@@ -1,4 +1,4 @@
-"""`imagenets report`: one HTML page of a run."""
+"""`imagenets report`: one HTML page of a run, or of two side by side."""
 
 from __future__ import annotations
 
@@ -6,39 +6,58 @@ import argparse
 from pathlib import Path
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_run, add_workers, tier_and_run
-from imagenets.errors import MissingError
+from imagenets.cli.options import add_run, add_workers, only_tier, tier_and_run
+from imagenets.errors import MissingError, UsageError
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar="RUN",
+        help="two runs side by side, in the place of one",
+    )
+    parser.add_argument(
         "--page",
         type=Path,
         metavar="FILE",
-        help="where the page is written (default: report.html in the run)",
+        help="where the page is written (default: report.html in the run; comparison.html in the "
+        "second one with --compare)",
     )
     add_workers(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from imagenets.pages.comparison import write_comparison
     from imagenets.pages.report import write_report
 
     page = arguments.page
     if page and not page.parent.is_dir():
         raise MissingError(f"{page}: there is no folder {page.parent}. Make it first.")
-    tier, out = tier_and_run(arguments)
-    print(write_report(arguments.root, tier, out, page, arguments.workers))
+    if arguments.compare is None:
+        tier, out = tier_and_run(arguments)
+        print(write_report(arguments.root, tier, out, page, arguments.workers))
+        return
+    if arguments.out is not None:
+        raise UsageError("--out names one run, --compare two: give one of them.")
+    tier = arguments.split or only_tier(arguments.root)
+    first, second = arguments.compare
+    page = page or second / "comparison.html"
+    print(write_comparison(arguments.root, tier, (first, second), page, arguments.workers))
 
 
 VERB = Verb(
     name="report",
-    summary="write an HTML page with curves, scores and pictures of a run",
+    summary="write an HTML page with curves, scores and pictures of a run, or of two",
     description="Writes report.html into the folder of a scored run: one file that needs no other. "
-    "Prints its path.",
+    "Prints its path. --compare shows two runs side by side, how sure their differences are, and "
+    "the images on which they differ most.",
     examples=(
         ("--root imagenet-s --split 50", "the run of tier 50"),
         ("--out my-run --page my-run.html", "another run, and where its page goes"),
+        ("--compare runs/a runs/b", "two runs of one tier"),
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -46,7 +46,7 @@ def _render(run: RunFiles) -> Markup:
         empty=run.scores.get("empty", []),
         warnings=run.scores.get("warnings", []),
         rows=[_row(row) for row in rows],
-        forest=forest([(f"{row['masks']}, {row['protocol']}", row) for row in rows]),
+        forest=forest([(f"{row['masks']}, {row['protocol']}", row, 0) for row in rows]),
     )
 
 
@@ -63,16 +63,16 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def forest(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:
+def forest(rows: Sequence[tuple[str, Mapping[str, Any], int]]) -> dict[str, Any] | None:
     """Where the mIoU of rows and their intervals lie on one axis; None of no rows.
 
     Args:
-        rows: What stands before each, and the row of `scores.json`.
+        rows: What stands before each, the row of `scores.json`, and which colour it has.
     """
     if not rows:
         return None
     width, left, step = 720, 170, 30
-    ends = [end for _, row in rows for end in (row["mIoU"], *_ends(row))]
+    ends = [end for _, row, _ in rows for end in (row["mIoU"], *_ends(row))]
     numbers = ticks(min(ends), max(ends), 6, around=True)
 
     def at(value: float) -> float:
@@ -82,13 +82,14 @@ def forest(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | No
     drawn = [
         {
             "label": label,
+            "colour": colour,
             "y": 18 + step * place,
             "x": at(row["mIoU"]),
             "value": row["mIoU"],
             "ends": [at(end) for end in _ends(row)],
             "interval": interval_of(row),
         }
-        for place, (label, row) in enumerate(rows)
+        for place, (label, row, colour) in enumerate(rows)
     ]
     axis = [(at(number), f"{number:g}") for number in numbers]
     return {"width": width, "height": step * len(rows) + 46, "rows": drawn, "axis": axis}

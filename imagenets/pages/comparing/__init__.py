@@ -1,0 +1,1 @@
+"""The sections of the page of two runs, a file each."""
