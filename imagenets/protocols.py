@@ -172,7 +172,7 @@ def _judged(used: Used, protocol: Protocol) -> Verdict:
     if against:
         return Verdict(False, "; ".join(against))
     if not (begun.data and begun.supervision and used.tier):
-        return Verdict(None, "what the weights were pretrained on, and how, is not said")
+        return Verdict(None, "--pretrained-on and --supervision did not say what weights have seen")
     start = "random weights at the start" if begun == UNTRAINED else f"pretrained on {begun.data}"
     return Verdict(True, f"{start}, no supervision; the masks of train-semi {LABELS[used.labels]}")
 

@@ -19,10 +19,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.methods.pass_.cleaning import clean
+    from imagenets.methods.pass_.cleaning import LEFTOVERS
+    from imagenets.methods.semi.cleaning import LEFTOVERS as LEFTOVERS_OF_SEMI
+    from imagenets.methods.semi.run import is_semi
+    from imagenets.training.cleaning import clean
 
     out = arguments.out or tier_and_run(arguments)[1]
-    removed = clean(out, arguments.dry_run)
+    leftovers = LEFTOVERS_OF_SEMI if is_semi(out) else LEFTOVERS
+    removed = clean(out, leftovers, arguments.dry_run)
     total = sum(one.bytes for one in removed)
     if arguments.json:
         print(json.dumps({"run": str(out), "bytes": total, "kinds": [*map(asdict, removed)]}))
@@ -39,7 +43,8 @@ VERB = Verb(
     description="Removes from a finished run its pseudo labels, what was set aside when a step was "
     "made anew, checkpoints on the way, features, and the optimisers' states, and says how much "
     "that is. Networks, masks, logs and scores stay, and the run still counts as done. Pseudo "
-    "labels that are wanted again are made anew once their folder is deleted.",
+    "labels that are wanted again are made anew once their folder is deleted. Of a run of `semi` "
+    "that is what was set aside, checkpoints on the way, and the optimiser's state.",
     examples=(
         ("--split 50 --dry-run", "how much that would be"),
         ("--run runs/50", "do it"),

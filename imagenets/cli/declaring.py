@@ -10,7 +10,7 @@ from imagenets.protocols import PROTOCOLS, SUPERVISIONS, UNTRAINED, Pretraining,
 
 log = logging.getLogger(__name__)
 
-SAYING = "Say it with --pretrained-on and --supervision; the result stays as it is."
+SAYING = "They can still be given: the same command again says it, and trains nothing anew."
 
 
 def add_pretraining(parser: argparse.ArgumentParser) -> None:

@@ -82,8 +82,8 @@ def _add_tier(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds what changes the settings of a preset: `--config`, `--set`."""
+def add_settings(parser: argparse.ArgumentParser, example: str = "pretrain.base_rate=0.3") -> None:
+    """Adds what changes the settings of a preset: `--config`, `--set`, with an example of it."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -95,7 +95,16 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change one setting, such as pretrain.base_rate=0.3; may be given several times",
+        help=f"change one setting, such as {example}; may be given several times",
+    )
+
+
+def add_tensorboard(parser: argparse.ArgumentParser) -> None:
+    """Adds `--tensorboard`."""
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write what the log holds for TensorBoard, too: RUN/tensorboard",
     )
 
 

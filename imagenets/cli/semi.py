@@ -7,12 +7,20 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagenets import paths
 from imagenets.cli.command import Verb
 from imagenets.cli.declaring import add_pretraining, check_entry, said_of
-from imagenets.cli.options import add_device, add_run, decoding_workers, only_tier, ranks
+from imagenets.cli.options import (
+    add_device,
+    add_run,
+    add_settings,
+    add_tensorboard,
+    decoding_workers,
+    only_tier,
+    ranks,
+)
 from imagenets.cli.run_submission import SEMI, semi_method
 from imagenets.core.distributed import is_first
 from imagenets.errors import MissingError, UsageError
@@ -49,6 +57,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings: published ones, or `few` for a hundred labelled images and less "
         "(default: those published for the model)",
     )
+    add_settings(parser, "multipliers=[1.0, 10.0]")
     _add_settings(parser)
     parser.add_argument(
         "--evaluate-every",
@@ -75,6 +84,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default="10m",
         help="how often what is done is kept, such as 30s, 10m, 2h or 200steps",
     )
+    add_tensorboard(parser)
     add_pretraining(parser)
     add_device(parser)
 
@@ -140,20 +150,28 @@ def _made(arguments: argparse.Namespace) -> SemiRun:
     from imagenets.methods.semi.run import SemiRun
     from imagenets.training.run import pick_device
     from imagenets.training.saving import SaveEvery
+    from imagenets.training.watch import Watch, tensorboard
 
     weights, search = arguments.weights, arguments.search
     if arguments.evaluate_every < 0:
         raise UsageError(f"--evaluate-every {arguments.evaluate_every}: give 0 or more.")
-    config = make_config(arguments.model, arguments.preset, **_changes(arguments))
+    config = make_config(
+        arguments.model,
+        arguments.preset,
+        file=arguments.config,
+        assignments=arguments.set,
+        **_changes(arguments),
+    )
     for path in (weights, search):
         if path is not None and not path.is_file():
             raise MissingError(f"{path}: not there.")
     tier = arguments.split or only_tier(arguments.root)
     name = f"{tier}-{config.model.replace(':', '-').replace('/', '-')}"
+    out = arguments.out or paths.run(arguments.root, name)
     return SemiRun(
         root=arguments.root,
         tier=tier,
-        out=arguments.out or paths.run(arguments.root, name),
+        out=out,
         config=config.starting(
             weights=sha256(weights) if weights else PRETRAINED if arguments.pretrained else "",
             search="" if search is None else sha256(search),
@@ -162,13 +180,14 @@ def _made(arguments: argparse.Namespace) -> SemiRun:
         device=pick_device(arguments.device),
         workers=decoding_workers(arguments.workers),
         save_every=SaveEvery.parse(arguments.save_every),
+        watch=Watch(tensorboard(out / "tensorboard") if arguments.tensorboard else None),
         weights=weights,
         search=search,
         evaluate_every=arguments.evaluate_every,
     )
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, float | int | tuple[float, ...]]:
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that were given, by their names in `Config`."""
     names = ("epochs", "accumulate", "blr", "weight_decay", "warmup", "drop_path", "crop", "side")
     found = {name: getattr(arguments, name) for name in (*names, "seed")}
@@ -236,6 +255,10 @@ VERB = Verb(
         ),
         ("--model resnet50 --weights pass.pt --submit my.zip", "masks of the test images, packed"),
         ("--preset few --model resnet18 --weights w.pt --split 8", "a set of few labelled images"),
+        (
+            "--config my.toml --set drop_path=0.2 --weights w.pt",
+            "settings of a file, as `imagenets config` prints them, one of them changed",
+        ),
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -15,6 +15,7 @@ from imagenets.cli.options import (
     add_regions,
     add_run,
     add_settings,
+    add_tensorboard,
     check_alone,
     decoding_workers,
     ranks,
@@ -85,11 +86,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the pseudo labels as PNGs, too: pseudo-png/train/<wnid>/<stem>.png",
     )
-    parser.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="write what the log holds for TensorBoard, too: RUN/tensorboard",
-    )
+    add_tensorboard(parser)
     parser.add_argument(
         "--ignore-collapse",
         action="store_true",

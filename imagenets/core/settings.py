@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -26,7 +26,7 @@ class _UnfitError(Exception):
     """A value is not of the type that a setting has."""
 
 
-def to_toml(settings: Any) -> str:
+def to_toml(settings: Any, without: Collection[str] = ()) -> str:
     """Writes settings as TOML: plain values, then tables, then lists of tables.
 
     A writer of our own, since settings hold nothing but numbers, text, lists of these and, one
@@ -34,9 +34,12 @@ def to_toml(settings: Any) -> str:
 
     Args:
         settings: A dataclass.
+        without: Names that are left out.
     """
     plain, tables = [], []
     for field in fields(settings):
+        if field.name in without:
+            continue
         value = getattr(settings, field.name)
         if is_dataclass(value):
             tables.append(f"\n[{field.name}]\n{to_toml(value)}")
@@ -112,6 +115,19 @@ def changed(settings: S, name: str, value: Any, where: str) -> S:
             f"{where}: there is no setting {name!r}. {_near(settings, name)}"
         ) from None
     return found
+
+
+def changed_by_file(settings: S, path: Path) -> tuple[S, dict[str, Any]]:
+    """Changes what a file of settings holds, and gives that by name as well.
+
+    Raises:
+        MissingError: It is not there.
+        UsageError: It is not TOML, has a setting that there is not, or a value of another type.
+    """
+    given = dict(leaves(read_toml(path)))
+    for name, value in given.items():
+        settings = changed(settings, name, value, str(path))
+    return settings, given
 
 
 def changed_by_text(settings: S, assignment: str, option: str = "--set") -> tuple[S, str]:

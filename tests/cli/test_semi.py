@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,7 +96,7 @@ def test_protocols_go_by_what_is_said_of_the_weights(
 
     words = ("--model", "resnet18w05", "--weights", weights)
     assert run(tiny_root, tmp_path / "run", *words) == 0
-    assert "semi-supervised     unknown  what the weights were" in capsys.readouterr().out
+    assert "semi-supervised     unknown  --pretrained-on and" in capsys.readouterr().out
     assert verdicts() == [False, False, None, True]
     said = ("--pretrained-on", "3", "--supervision", "none")
     assert run(tiny_root, tmp_path / "run", *words, *said) == 0
@@ -139,6 +141,111 @@ def test_half_of_what_is_said_of_weights_is_refused(
     assert run(tiny_root, tmp_path / "run", "--model", "resnet18w05", *words.split()) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_report_shows_a_run_and_cleaning_leaves_it_as_it_is(
+    tiny_root: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ("--model", "resnet18w05", "--weights", weights, "--evaluate-every", "1")
+    place = ["--root", str(tiny_root), "--run", str(out)]
+    assert main.main(["clean", "--run", str(out)]) == 2
+    assert run(tiny_root, out, *words) == 0
+    assert main.main(["report", *place]) == 0
+    page = (out / "report.html").read_text()
+    scores = json.loads((out / "scores.json").read_text())
+    assert "resnet18w05 fine-tuned on train-semi" in page
+    assert page.count("<figure>") == 12
+    assert f"<td>{scores['mIoU']:.2f}</td>" in page
+    assert "train: loss by epoch" in page
+    assert "train: mIoU by epoch" in page
+    assert "matching" not in page.split("<h2>Protocols")[0]
+    assert "<td>semi-supervised</td><td>unknown</td>" in page
+    (out / "train" / "checkpoint-1.pt").write_bytes(bytes(2000))
+    before = torch.load(out / "train" / "checkpoint.pt", weights_only=True)["state_dict"]
+    capsys.readouterr()
+    assert main.main(["clean", "--run", str(out), "--json"]) == 0
+    kinds = {kind["what"]: kind["bytes"] for kind in json.loads(capsys.readouterr().out)["kinds"]}
+    assert kinds["checkpoints on the way"] == 2000
+    assert kinds["optimisers and queues in checkpoints"] > 2 * weights.stat().st_size * 0.9
+    after = torch.load(out / "train" / "checkpoint.pt", weights_only=True)
+    assert set(after) == {"state_dict", "history", "epoch"}
+    assert all(torch.equal(after["state_dict"][name], value) for name, value in before.items())
+    assert run(tiny_root, out, *words) == 0
+    assert "train: done" in capsys.readouterr().err
+    assert json.loads((out / "scores.json").read_text()) == scores
+
+
+def test_an_unfinished_run_is_not_cleaned_and_what_is_no_run_has_no_report(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"tier": "3", "model": "resnet18w05"}')
+    assert main.main(["clean", "--run", str(tmp_path)]) == 2
+    assert "not finished (train)" in (said := capsys.readouterr().err)
+    assert "Finish it first: imagenets semi" in said
+    place = ["--root", str(tiny_root), "--run", str(tmp_path)]
+    assert main.main(["report", *place]) == 1
+    assert "Run `imagenets score` on this run first" in capsys.readouterr().err
+    (tmp_path / "scores.json").write_text('{"mIoU": 1.0, "IoUs": [1, 1, 1, 1]}')
+    (tmp_path / "config.json").unlink()
+    assert main.main(["report", *place]) == 1
+    assert "there is no report of anything else" in capsys.readouterr().err
+
+
+def test_settings_come_from_a_file_and_from_set(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["config", "--preset", "mae-vit-base", "--set", "drop_path=0.2"]) == 0
+    printed = capsys.readouterr().out
+    assert tomllib.loads(printed)["decays"] == [0.6]
+    assert "drop_path = 0.2" in printed
+    assert "weights" not in printed
+    file = tmp_path / "my.toml"
+    file.write_text('model = "resnet18w05"\nblr = 0.002\nmultipliers = [2.0]\nbatch = 5\n')
+    out = tmp_path / "run"
+    words = ("--random-weights", "--config", file, "--set", "seed=3", "--set", "decays=[0.5, 0.9]")
+    assert run(tiny_root, out, *words) == 0
+    kept = json.loads((out / "config.json").read_text())
+    assert (kept["model"], kept["blr"], kept["multipliers"]) == ("resnet18w05", 0.002, [2.0])
+    assert (kept["seed"], kept["decays"]) == (3, [0.5, 0.9])
+    assert kept["batch"] == 3  # an option comes after the file
+    capsys.readouterr()
+    assert main.main(["config", "--run", str(out)]) == 0
+    shown = tomllib.loads(capsys.readouterr().out)
+    assert shown == {name: kept[name] for name in shown}
+    file.write_text(f'weights = "{"a" * 64}"')
+    model = ("--model", "resnet18w05", "--random-weights")
+    for more, said in (
+        (("--config", file), "weights follows from --weights"),
+        (("--set", "search=a"), "--set search=a: search follows from --search"),
+        (("--set", "decay=0.5"), "there is no setting 'decay'. Did you mean decays"),
+        (("--set", "scale=[0.5, 0.1]"), "scale is (0.5, 0.1): give a range"),
+        (("--set", "multipliers=[0.0]"), "multipliers is (0.0,)"),
+        (("--set", "jitter=[1, 1, -1, 0]"), "jitter is"),
+        (("--set", "final_rate=-1.0"), "final_rate is -1.0"),
+        (("--set", "search_epochs=0"), "search_epochs is 0"),
+        (("--set", "crop=8.5"), "--set crop=8.5: crop is a whole number"),
+    ):
+        assert run(tiny_root, tmp_path / "no", *model, *more) == 2, said
+        assert said in capsys.readouterr().err
+
+
+def test_tensorboard_is_given_what_the_log_holds(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+    folders: list[Path] = []
+
+    def fake(folder: Path) -> Callable[[dict[str, object]], None]:
+        folders.append(folder)
+        return told.append
+
+    monkeypatch.setattr("imagenets.training.watch.tensorboard", fake)
+    words = ("--model", "resnet18w05", "--random-weights", "--tensorboard")
+    assert run(tiny_root, tmp_path / "run", *words) == 0
+    assert folders == [tmp_path / "run" / "tensorboard"]
+    rows = (tmp_path / "run" / "train" / "log.jsonl").read_text().splitlines()
+    assert told == [json.loads(row) for row in rows]
 
 
 def test_where_weights_come_from_must_be_said(

@@ -14,8 +14,9 @@ from imagenets import ImageNetS
 from imagenets.cli.main import main
 from imagenets.errors import MissingError
 from imagenets.methods.pass_ import STAGES
-from imagenets.methods.pass_.cleaning import clean
+from imagenets.methods.pass_.cleaning import LEFTOVERS
 from imagenets.methods.pass_.label_files import open_labels
+from imagenets.training.cleaning import clean
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_what_is_removed_is_what_was_said(
 def test_a_cleaned_run_is_done_and_predicts(
     run: Path, finished: Path, tiny_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clean(run)
+    clean(run, LEFTOVERS)
     for stage in ("pretrain", "attention", "finetune"):
         now, then = (
             torch.load(out / stage / "checkpoint.pt")["state_dict"] for out in (run, finished)
@@ -85,7 +86,7 @@ def test_a_cleaned_run_is_done_and_predicts(
 def test_labels_that_were_cleaned_away_can_be_made_again(
     run: Path, finished: Path, tiny_root: Path
 ) -> None:
-    clean(run)
+    clean(run, LEFTOVERS)
     with pytest.raises(MissingError, match=r"removed by `imagenets clean`\. Delete this folder"):
         open_labels(run, ImageNetS(tiny_root, "train", 3))
     shutil.rmtree(run / "pseudo")

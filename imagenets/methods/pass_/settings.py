@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagenets.core.launch import launched
-from imagenets.core.settings import changed, changed_by_text, leaves, read_toml
+from imagenets.core.settings import changed_by_file, changed_by_text
 from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
 from imagenets.methods.pass_.foreground import FOREGROUNDS
@@ -126,9 +126,8 @@ def _built(preset: str, changes: Changes, follow: bool = True) -> tuple[Config, 
     config = PRESETS[preset]
     followed: list[str] = []
     if changes.file is not None:
-        before, given = config, dict(leaves(read_toml(changes.file)))
-        for name, value in given.items():
-            config = changed(config, name, value, str(changes.file))
+        before = config
+        config, given = changed_by_file(config, changes.file)
         _check(config)
         if follow:
             config = _following(before, config, given, followed)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from imagenets.core.settings import changed_by_file, changed_by_text, read_toml
 from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
 
@@ -98,6 +100,11 @@ class Config:
         return cls(**values)
 
 
+START: Mapping[str, str] = MappingProxyType(
+    {"weights": "--weights", "search": "--search", "partial": "--allow-partial"}
+)
+"""Settings that say what a network starts from -> the option that they follow from."""
+
 _CONVNEXT = Config("convnext_tiny", blr=2.5e-4, decays=(0.6,), drop_path=0.2)
 _RF = replace(_CONVNEXT, model="rfconvnext_tiny_rfsearch", multipliers=(1.0, 10.0))
 
@@ -136,26 +143,52 @@ def preset_for(model: str) -> str:
     return next(found, "pass-resnet50")
 
 
-def make_config(model: str | None, preset: str | None = None, **changes: Any) -> Config:
-    """Builds the settings of a run.
+def make_config(
+    model: str | None,
+    preset: str | None = None,
+    *,
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    **changes: Any,
+) -> Config:
+    """Builds the settings of a run: of a preset, changed by a file, then by options.
 
     Args:
-        model: The model; None: that of the preset.
+        model: The model; None: that of the file or the preset.
         preset: Name of the settings; None: the published ones of the model.
-        changes: Settings in place of those, by their names in `Config`.
+        file: TOML with some or all settings but `START`.
+        assignments: Such as `blr=1e-3`; they come last.
+        changes: Settings in place of those of the file, by their names in `Config`.
 
     Raises:
-        UsageError: Neither is given, there is no such preset, or a number is out of range.
+        UsageError: No model is given, there is no such preset or setting, a value is not of its
+            type, or a number is out of range.
+        MissingError: There is no such file.
     """
-    if model is None and preset is None:
+    given = {} if file is None else read_toml(file)
+    named = model or str(given.get("model") or "")
+    if not named and preset is None:
         raise UsageError("name a model (--model) or published settings (--preset).")
-    preset = preset_for(model or "") if preset is None else preset
+    preset = preset_for(named) if preset is None else preset
     if preset not in PRESETS:
         raise UsageError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-    config = replace(PRESETS[preset], **changes)
+    config = PRESETS[preset]
+    if file is not None:
+        _refuse_start(given, str(file))
+        config = changed_by_file(config, file)[0]
+    config = replace(config, **changes)
     config = config if model is None else replace(config, model=model)
+    for assignment in assignments:
+        config, name = changed_by_text(config, assignment)
+        _refuse_start((name,), f"--set {assignment}")
     _check(config)
     return config
+
+
+def _refuse_start(names: Iterable[str], where: str) -> None:
+    for name in names:
+        if name in START:
+            raise UsageError(f"{where}: {name} follows from {START[name]}. Give that option.")
 
 
 def _check(config: Config) -> None:
@@ -181,6 +214,17 @@ def _check(config: Config) -> None:
         (0 <= config.drop_path < 1, f"--drop-path {config.drop_path}: give 0 or more, below 1."),
         (config.crop >= 32, f"--crop {config.crop}: give 32 or more."),
         (config.side >= 32, f"--side {config.side}: give 32 or more."),
+        (config.final_rate >= 0, f"settings: final_rate is {config.final_rate}: give 0 or more."),
+        (
+            bool(config.multipliers) and min(config.multipliers) > 0,
+            f"settings: multipliers is {config.multipliers}: give numbers above 0.",
+        ),
+        (
+            0 < config.scale[0] <= config.scale[1] <= 1,
+            f"settings: scale is {config.scale}: give a range above 0, at most 1.",
+        ),
+        (min(config.jitter) >= 0, f"settings: jitter is {config.jitter}: give 0 or more."),
+        (config.search_epochs >= 1, f"settings: search_epochs is {config.search_epochs}: give 1."),
     )
     for holds, reason in checks:
         if not holds:
