@@ -18,6 +18,7 @@ from imagenets.core.distributed import add_up, gather, on_first, rank, world
 from imagenets.core.files import atomic, sha256, write_json
 from imagenets.core.log import progress
 from imagenets.methods.pass_.features import FEATURES, features_file
+from imagenets.methods.pass_.kept_images import KEPT, nearest_share, write_kept
 from imagenets.methods.pass_.points import Points, nearest, spread
 from imagenets.methods.pass_.presets import Config
 from imagenets.training import checkpoints
@@ -61,6 +62,11 @@ def cluster(run: Run[Config]) -> dict[str, float]:
         "accuracy": 100 * matched_accuracy(clusters, class_ids),
     }
     del points, found
+    if config.keep < 1:
+        picked = nearest_share(clusters, distances, config.keep)
+        pure = matched_accuracy(clusters[picked], class_ids[picked])
+        reports |= {"kept": int(picked.sum()), "kept accuracy": 100 * pure}
+        on_first(lambda: write_kept(folder, picked))
     rows = nearest_rows(clusters, distances, k)
     names = {str(1 + i): [data.names[row] for row in rows[i].tolist()] for i in range(k)}
     on_first(lambda: _finish(folder, centroids, reports, names))
@@ -220,14 +226,19 @@ def matched_accuracy(labels: npt.NDArray[np.int64], classes: npt.NDArray[np.int6
 
 
 def _result(folder: Path) -> str | None:
-    path = folder / CENTROIDS
-    return sha256(path) if path.is_file() else None
+    path, kept = folder / CENTROIDS, folder / KEPT
+    if not path.is_file():
+        return None
+    return f"{sha256(path)} {sha256(kept)}" if kept.is_file() else sha256(path)
 
 
 STAGE = Stage(
     name="cluster",
     needs=("attention",),
-    settings=("arch", "batch", "side", "crop", "restarts", "features", "seed", "kmeans_init"),
+    settings=(
+        *("arch", "batch", "side", "crop", "restarts"),
+        *("features", "seed", "kmeans_init", "keep"),
+    ),
     splits=lambda config: ("train",),
     version=2,
     run=cluster,

@@ -135,6 +135,7 @@ def _loops(run: Run[Config]) -> dict[str, Loops]:
     config, train = run.config, run.dataset("train")
     validation = len(run.dataset("validation"))
     sets = dict.fromkeys(TRAINED, train) | {"pretrain": run.dataset(config.pretrain_split)}
+    sets["finetune"] = train.subset(range(round(config.keep * len(train))))
     found: dict[str, Loops] = {
         name: {name: len(run.training_loader(data)) * config.batch * getattr(config, name).epochs}
         for name, data in sets.items()
@@ -153,7 +154,7 @@ def _try(run: Run[Config], batch: int) -> _Found:
     whole = {name: getattr(asked, name) for name in TRAINED}
     short = {name: replace(one, epochs=min(1, one.epochs)) for name, one in whole.items()}
     parts = asked.accumulate if batch == asked.batch else 1
-    config = replace(asked, **short, batch=batch, accumulate=parts, restarts=1)
+    config = replace(asked, **short, batch=batch, accumulate=parts, restarts=1, keep=1.0)
     with tempfile.TemporaryDirectory(prefix="imagenets-dry-run-") as folder:
         out = Path(folder)
         trial = _Trial(

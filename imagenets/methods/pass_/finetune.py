@@ -13,6 +13,7 @@ from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import RandomResizedCrop
 from imagenets.errors import UsageError
 from imagenets.methods.pass_.heads import SegmentationNet
+from imagenets.methods.pass_.kept_images import read_kept
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.trained import lower_rate, schedule, trained_result
@@ -31,6 +32,9 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     """Trains the segmentation network; leaves `finetune/checkpoint.pt`."""
     config = run.config
     images = run.dataset("train")
+    if config.keep < 1:
+        kept = on_first(lambda: read_kept(run.out / "cluster", len(images)))
+        images = images.subset(kept)
     data = images.with_masks(open_labels(run.out, images))
     torch.manual_seed(config.seed)
     network = run.place(SegmentationNet(config.arch, len(data.classes)))
@@ -100,7 +104,7 @@ def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor
 STAGE = Stage(
     name="finetune",
     needs=("pretrain", "pseudo"),
-    settings=("arch", "finetune", "batch", "accumulate", "crop", "seed", "finetune_grid"),
+    settings=("arch", "finetune", "batch", "accumulate", "crop", "seed", "finetune_grid", "keep"),
     splits=lambda config: ("train",),
     version=1,
     run=finetune,

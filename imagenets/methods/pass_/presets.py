@@ -26,6 +26,7 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "accumulate": 1,
         "features": "float32",
         "kmeans_init": "random",
+        "keep": 1.0,
         "grid": 0,
         "finetune_grid": 0,
         "label_grid": 0,
@@ -91,6 +92,8 @@ class Config:
             assignments are made for the whole batch.
         features: What the features for k-means are kept in: float32, or float16 in half the space.
         kmeans_init: How k-means starts: from images drawn at `random`, or drawn apart, `plusplus`.
+        keep: Share of the images of each cluster that fine-tuning sees, those nearest to its
+            centroid.
         grid: Pixels from one prediction to the next: 32, 16, 8 or 4 of a ResNet, by dilation; 0: as
             in fine-tuning.
         finetune_grid: The same in fine-tuning; 0: the stride of the backbone.
@@ -123,6 +126,7 @@ class Config:
     accumulate: int = 1
     features: str = "float32"
     kmeans_init: str = "random"
+    keep: float = 1.0
     grid: int = 0
     finetune_grid: int = 0
     label_grid: int = 0

@@ -46,7 +46,7 @@ def work(run: Run[Config], stages: Sequence[str]) -> dict[str, float]:
         "pseudo: threshold": validation,
         "pseudo: training labels": len(train),
         "pseudo: validation labels": validation,
-        "finetune": len(train) * config.finetune.epochs,
+        "finetune": len(train) * config.keep * config.finetune.epochs,
         "predict: validation": validation,
     }
     return {
