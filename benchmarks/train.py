@@ -40,6 +40,7 @@ from imagenets.data.augment import center_crop, draw_groups, grids, normalize
 from imagenets.data.loader import Batch, by_shape
 from imagenets.data.loader.crops import ShortSide
 from imagenets.methods.pass_ import STAGES, attention, features, finetune, predict, pretrain
+from imagenets.methods.pass_.given import backbone_of
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.mask_files import write_mask
 from imagenets.methods.pass_.presets import PRESETS, TRAINED, Config
@@ -165,7 +166,7 @@ def network_inputs(run: Run[Config], name: str, batch: Batch) -> list[Any]:
         return [normalize(batch.crops)]
     groups = run.config.views if name == "pretrain" else run.config.attention_views
     params = draw_groups(batch.sizes, groups, seeded(1))
-    crops = [group.flatten(0, 1) for group in make_views(run, batch, params)]
+    crops = [group.flatten(0, 1) for group in make_views(run, batch, params, backbone_of(run))]
     return [crops, list(grids(params[0]))] if name == "pretrain" else [crops]
 
 

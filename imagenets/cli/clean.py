@@ -19,13 +19,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.methods.pass_.cleaning import LEFTOVERS
+    from imagenets.methods.pass_.cleaning import leftovers_of
     from imagenets.methods.semi.cleaning import LEFTOVERS as LEFTOVERS_OF_SEMI
     from imagenets.methods.semi.run import is_semi
     from imagenets.training.cleaning import clean
 
     out = arguments.out or tier_and_run(arguments)[1]
-    leftovers = LEFTOVERS_OF_SEMI if is_semi(out) else LEFTOVERS
+    leftovers = LEFTOVERS_OF_SEMI if is_semi(out) else leftovers_of(out)
     removed = clean(out, leftovers, arguments.dry_run)
     total = sum(one.bytes for one in removed)
     if arguments.json:

@@ -36,16 +36,16 @@ ALLOWED = ("distance", "free")
 """Protocols that masks of distance matching may be entered for."""
 
 
-def add_backbone(parser: argparse.ArgumentParser) -> None:
+def add_backbone(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Adds what says which backbone is used, with which weights."""
     parser.add_argument(
         "--backbone",
-        required=True,
+        required=required,
         metavar="NAME",
         help="one of ours (resnet18, resnet50, ...), timm:NAME, or hf:NAME (a model of the Hugging "
         "Face Hub, or a folder of one)",
     )
-    weights = parser.add_mutually_exclusive_group(required=True)
+    weights = parser.add_mutually_exclusive_group(required=required)
     weights.add_argument("--weights", type=Path, metavar="FILE", help="a checkpoint of it")
     weights.add_argument(
         "--pretrained",

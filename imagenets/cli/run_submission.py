@@ -66,7 +66,7 @@ def _protocol(arguments: argparse.Namespace, run: Run[Any], semi: bool) -> str:
             "masks give their folder with --pred."
         )
     settings = {"tier": run.tier, **run.config.to_json()}
-    check_entry(used_by_semi(run.out, settings) if semi else used_by(settings), asked)
+    check_entry(used_by_semi(run.out, settings) if semi else used_by(run.out, settings), asked)
     return asked
 
 
@@ -89,10 +89,13 @@ def _make(run: Run[Config], subset: str, workers: int | None) -> None:
 def _method(tier: str, config: Config) -> dict[str, str]:
     """The lines of method.txt that the settings of a run of PASS tell."""
     stages = ("pretrain", "attention", "finetune")
-    epochs = [f"{name} {getattr(config, name).epochs}" for name in stages]
+    given = {name: getattr(config.init, name) or getattr(config.start, name) for name in stages}
+    epochs = [f"{name} {getattr(config, name).epochs}" for name in stages if not given[name]]
+    weights = [f"{name} with weights of SHA-256 {found}" for name, found in given.items() if found]
     return {
         "method_name": "PASS",
-        "training_data": f"ImageNet-S{tier} {config.pretrain_split}, no labels",
+        "training_data": f"ImageNet-S{tier} {'train' if weights else config.pretrain_split}, no "
+        f"labels{''.join(f'; {text}' for text in weights)}",
         "training_scheme": f"epochs: {', '.join(epochs)}; {config.batch} images a step",
         "networks": config.arch,
         "link": "https://arxiv.org/abs/2106.03149",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenets.cli import train_dry_run, train_seeds
+from imagenets.cli import train_dry_run, train_given, train_seeds
 from imagenets.cli.command import Verb
+from imagenets.cli.declaring import said_of
 from imagenets.cli.options import (
     add_device,
     add_regions,
@@ -27,6 +27,8 @@ from imagenets.errors import UsageError
 from imagenets.methods.pass_ import ALL_STAGES, STAGES
 
 if TYPE_CHECKING:
+    from imagenets.methods.pass_.given import PassRun
+    from imagenets.methods.pass_.presets import Config
     from imagenets.methods.pass_.settings import Changes
     from imagenets.training.stage import Stages
 
@@ -40,8 +42,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stages",
         metavar="A,B",
-        help=f"only these of {', '.join(STAGES)} (default: all, in this order)",
+        help=f"only these of {', '.join(STAGES)} (default: all, in this order); those that "
+        "weights are given for come by themselves",
     )
+    train_given.add_given(parser)
     parser.add_argument(
         "--epochs",
         metavar="N | STEP=N,...",
@@ -101,11 +105,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from imagenets.methods.pass_.given import PassRun, taken_over
     from imagenets.methods.pass_.presets import preset_for
     from imagenets.methods.pass_.settings import make_config
     from imagenets.methods.pass_.work import work
     from imagenets.training.overall import Overall
-    from imagenets.training.run import Run, pick_device
+    from imagenets.training.provenance import declare
+    from imagenets.training.run import pick_device
     from imagenets.training.saving import SaveEvery
     from imagenets.training.stage import Stages
     from imagenets.training.watch import Watch, tensorboard
@@ -115,22 +121,33 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     tier, out = tier_and_run(arguments)
     config = make_config(arguments.preset or preset_for(tier), _changes(arguments), out=out)
-    names = arguments.stages.split(",") if arguments.stages else list(STAGES)
-    names += ["pseudo-png"] if arguments.png else []
+    config, given = train_given.given(arguments, config)
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     every = SaveEvery.parse(arguments.save_every)
     on_log = tensorboard(out / "tensorboard") if arguments.tensorboard else None
     watch = Watch(None if arguments.dry_run else on_log, arguments.ignore_collapse)
-    run = Run(arguments.root, tier, out, config, device, workers, every, watch)
+    run = PassRun(arguments.root, tier, out, config, device, workers, every, watch, **given)
     if arguments.dry_run:
         check_alone("--dry-run")
         train_dry_run.show(run)
         return
+    names = [*taken_over(config), *_names(arguments, config)]
     stages = Stages(ALL_STAGES, run)
     with ranks(device), Overall(partial(work, run, names)).shown():
         stages.run(names)
         if is_first():
-            _say(stages, names, arguments.root, tier, out)
+            if (said := said_of(arguments)) is not None:
+                declare(out, said)
+            _say(stages, names, run)
+
+
+def _names(arguments: argparse.Namespace, config: Config) -> list[str]:
+    """The steps that are asked for, but those whose weights are given."""
+    from imagenets.methods.pass_.given import stages_of, taken_over
+
+    names = arguments.stages.split(",") if arguments.stages else stages_of(config)
+    left = [name for name in names if name not in taken_over(config)]
+    return [*left, "pseudo-png"] if arguments.png else left
 
 
 def _changes(arguments: argparse.Namespace) -> Changes:
@@ -149,10 +166,12 @@ def _changes(arguments: argparse.Namespace) -> Changes:
     )
 
 
-def _say(stages: Stages, names: list[str], root: Path, tier: str, out: Path) -> None:
-    print(f"done: {', '.join(names)}. Everything lies in {out}")
-    place = shlex.join(["--root", str(root), "--split", tier, "--out", str(out)])
-    left = [name for name in STAGES if not stages.is_done(name)]
+def _say(stages: Stages, names: list[str], run: PassRun) -> None:
+    from imagenets.methods.pass_.given import stages_of
+
+    print(f"done: {', '.join(names)}. Everything lies in {run.out}")
+    place = shlex.join(["--root", str(run.root), "--split", run.tier, "--out", str(run.out)])
+    left = [name for name in stages_of(run.config) if not stages.is_done(name)]
     if left:
         print(f"next: the same command without --stages, for {', '.join(left)}")
     else:
@@ -186,6 +205,12 @@ VERB = Verb(
             "--config my.toml --set pretrain.base_rate=0.3",
             "settings of a file, one of them changed",
         ),
+        (
+            "--backbone timm:vit_small_patch14_dinov2.lvd142m --pretrained "
+            "--stages cluster,pseudo,finetune,predict",
+            "another backbone in the place of pretraining",
+        ),
+        ("--init pretrain=pass50.pth.tar", "a published checkpoint in the place of pretraining"),
         ("--split 919 --dry-run", "time, memory and disk that it would take, and what would fit"),
     ),
     add_arguments=_add_arguments,

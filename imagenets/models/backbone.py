@@ -154,6 +154,8 @@ class Wrapped(OneMap):
         network: The network; its weights are used as they are.
         features: What gives N x F x h x w of N x 3 x H x W, such as a method of the network; the
             network itself if None.
+        attention: What gives N x h x w of N x 3 x H x W: how much each position of the map counts,
+            0 or more; None: it has no attention.
         name: What it is called in files and messages.
         mean: Of the channels of the images it was made for, of pixels in 0..1.
         std: Likewise.
@@ -169,6 +171,7 @@ class Wrapped(OneMap):
         network: nn.Module,
         features: Callable[[Tensor], Tensor] | None = None,
         *,
+        attention: Callable[[Tensor], Tensor] | None = None,
         name: str | None = None,
         mean: Triple = MEAN,
         std: Triple = STD,
@@ -181,12 +184,27 @@ class Wrapped(OneMap):
         self.mean, self.std, self.patch, self.size = mean, std, patch, size
         called = network if features is None else features
         self._features = (called,)  # in a tuple: a module would be registered twice
+        self._attention = (attention,)
+        self.attends = attention is not None
         self.measure()
 
     def grid(self, images: Tensor) -> Tensor:
         """Computes the map; see `OneMap.grid`."""
         found: Tensor = self._features[0](images)
         return found
+
+    def attended(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the map and the attention that was given; see `Backbone.attended`."""
+        attention = self._attention[0]
+        if attention is None:
+            return super().attended(images)
+        grid, found = self.grid(images), attention(images)
+        if found.shape != (len(grid), *grid.shape[2:]):
+            raise UsageError(
+                f"{self.name}: its attention is {tuple(found.shape)}, not one number for each "
+                f"position of a map {tuple(grid.shape)}. Give a function that returns such."
+            )
+        return grid, found
 
 
 def as_grid(tokens: Tensor, first: int, shape: tuple[int, int]) -> Tensor:

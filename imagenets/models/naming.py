@@ -15,6 +15,9 @@ DINO's, MoCo v3, MoCo v1 and v2."""
 HEADS = ("head.", "fc.", "classifier.", "pooler.")
 """Of a network that is all backbone: what comes after its features, and need not be given."""
 
+STEP_HEADS = {"finetune": ("last_layer.",), "attention": ("fbg.",)}
+"""Heads by which the steps of PASS are told apart; a checkpoint of pretraining has neither."""
+
 POSITIONS = ("pos_embed",)
 """Position embeddings 1 x (tokens of no patch + n * n) x F, which are resized to another grid."""
 

@@ -42,7 +42,7 @@ class Stage:
 
     Attributes:
         name: Its name, and that of its folder in the run.
-        needs: Stages whose results it reads.
+        needs: Stages whose results it reads, for given settings.
         settings: Names of the settings that decide its numbers; `to_json` may leave some out.
         splits: The splits that it reads.
         version: Of its code: raised when the same input gives another result.
@@ -51,7 +51,7 @@ class Stage:
     """
 
     name: str
-    needs: tuple[str, ...]
+    needs: Callable[[Any], tuple[str, ...]]
     settings: tuple[str, ...]
     splits: Callable[[Any], tuple[str, ...]]
     version: int
@@ -173,7 +173,7 @@ class Stages:
             "code": stage.version,
             "settings": _plain({k: settings[k] for k in stage.settings if k in settings}),
             "data": {split: self._digest(split) for split in stage.splits(self._run.config)},
-            "reads": {name: self._done(name) for name in stage.needs},
+            "reads": {name: self._done(name) for name in stage.needs(self._run.config)},
         }
 
     def _digest(self, split: str) -> str:
@@ -212,8 +212,7 @@ class Stages:
         now = {"tier": self._run.tier} | _plain(self._run.config.to_json())
         if path.is_file() and self._holds_something():
             then = json.loads(path.read_text("utf-8"))
-            other = changes(then, now)
-            if other:
+            if other := [_told(name, then, now) for name in changes(then, now)]:
                 raise UsageError(
                     f"{self._run.out}: this run was made with other settings ({', '.join(other)}). "
                     "Give the same ones to continue it, or another --out for a new run."
@@ -233,6 +232,17 @@ class Stages:
 def _plain(value: Any) -> Any:
     """What it would be after a round through JSON: tuples as lists."""
     return json.loads(json.dumps(value))
+
+
+def _told(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The name of a setting, with its texts before and now where it has two."""
+    texts: list[Any] = [then, now]
+    for part in name.split("."):
+        texts = [held.get(part) if isinstance(held, Mapping) else None for held in texts]
+    if not all(isinstance(text, str) and text for text in texts):
+        return name
+    before, after = (text if len(text) < 64 else f"{text[:12]}..." for text in texts)
+    return f"{name}: {before}, now {after}"
 
 
 def _free(folder: Path, name: str) -> Path:

@@ -14,10 +14,11 @@ from small_run import SMALL, job
 from torch import Tensor
 
 from imagenets.data.augment import normalize
+from imagenets.data.loader.crops import ShortSide
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import inference
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.methods.pass_.inference import averaged, class_scores, crop_of, images_at_once
+from imagenets.methods.pass_.inference import averaged, class_scores, images_at_once, largest
 from imagenets.methods.pass_.predict import segment
 from imagenets.methods.pass_.presets import PRESETS, Config
 from imagenets.methods.pass_.settings import Changes, make_config
@@ -37,7 +38,7 @@ def images() -> Tensor:
 
 @torch.inference_mode()
 def test_by_default_scores_are_the_logits(network: SegmentationNet, images: Tensor) -> None:
-    assert crop_of(SMALL).side == SMALL.side
+    assert largest(SMALL) == 1
     assert images_at_once(network, images, SMALL) == 3
     assert torch.equal(class_scores(network, images, SMALL), network(normalize(images)))
 
@@ -57,7 +58,7 @@ def test_scales_are_averaged_on_the_grid_of_the_largest(
     network: SegmentationNet, images: Tensor
 ) -> None:
     config = replace(SMALL, side=96, scales=(2 / 3, 4 / 3))
-    assert crop_of(config).side == 128
+    assert config.side * largest(config) == 128
     found = class_scores(network, images, config)
     assert found.shape == (3, 4, 4, 6)
     small = F.interpolate(normalize(images), (64, 96), mode="bilinear", antialias=True)
@@ -77,7 +78,7 @@ def test_what_is_averaged_is_what_the_masks_show(
     config = replace(SMALL, scales=(1.0, 2.0), flip=True)
     run = job(tiny_root, finished, config)
     data = run.dataset("validation")
-    crop = crop_of(config)
+    crop = ShortSide(round(config.side * largest(config)))
     alike = np.flatnonzero((data.sizes == data.sizes[0]).all(1))[:3]
     batch = next(run.batches(data, [alike], crop, "test"))
     assert min(batch.crops.shape[2:]) == 2 * SMALL.side
@@ -97,7 +98,7 @@ def test_what_is_averaged_is_what_the_masks_show(
 @pytest.mark.parametrize("changes", [{"scales": (0.5, 1.0, 2.0), "flip": True}, {"grid": 8}])
 def test_no_tensor_is_too_large_for_a_gpu(changes: dict[str, object]) -> None:
     config: Config = replace(PRESETS["pass919"], **changes)  # type: ignore[arg-type]
-    side = crop_of(config).side
+    side = round(config.side * largest(config))
     with torch.device("meta"), torch.no_grad(), Largest() as seen:
         network = SegmentationNet(config.arch, 919)
         images = torch.empty(config.batch, 3, side, side * 2)

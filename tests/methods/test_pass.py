@@ -124,10 +124,10 @@ def test_a_run_is_scored_and_shown(
     assert "filed under n90000002" in page
 
 
-def test_a_run_that_pretrains_on_more_than_its_tier_is_told() -> None:
+def test_a_run_that_pretrains_on_more_than_its_tier_is_told(tmp_path: Path) -> None:
     def valid(tier: str | None, split: str) -> bool | None:
         settings = {"pretrain_split": split} | ({"tier": tier} if tier else {})
-        return judge(used_by(settings))["unsupervised"].valid
+        return judge(used_by(tmp_path, settings))["unsupervised"].valid
 
     assert valid("50", "train") is True
     assert valid("919", "train-full") is True  # as published

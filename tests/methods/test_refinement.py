@@ -11,6 +11,7 @@ import torch
 from small_run import SMALL, job
 from torch import Tensor
 
+from imagenets.data.loader.crops import ShortSide
 from imagenets.errors import UsageError
 from imagenets.methods.pass_ import predict
 from imagenets.methods.pass_.pseudo import Labeller
@@ -115,7 +116,7 @@ def test_the_labels_of_a_run(finished: Path, tiny_root: Path) -> None:
     run = job(tiny_root, finished, replace(SMALL, refine_labels=3))
     data = run.dataset("train")
     plain, refined = Labeller.of(job(tiny_root, finished)), Labeller.of(run)
-    batch = next(run.batches(data, [np.array([0])], predict.crop_of(SMALL), "test"))
+    batch = next(run.batches(data, [np.array([0])], ShortSide(SMALL.side), "test"))
     (before,), (after,) = plain.stored(batch, data), refined.stored(batch, data)
     height, width = batch.crops.shape[2:]
     assert after.ids.shape == (-(-height // 4), -(-width // 4))

@@ -217,10 +217,10 @@ def test_bad_settings_of_prediction_get_one_line(
     assert (finished / "config.json").read_bytes() == kept
 
 
-def test_regions_decide_the_protocol() -> None:
+def test_regions_decide_the_protocol(tmp_path: Path) -> None:
     settings = {"tier": "50", "pretrain_split": "train"}
     for made_by, valid in (("", True), ("superpixels", True), ("sam", False), ("other", False)):
-        found = judge(used_by(settings | {"regions_from": made_by}))
+        found = judge(used_by(tmp_path, settings | {"regions_from": made_by}))
         assert found["unsupervised"].valid is valid
         assert found["free"].valid is True
     with pytest.raises(UsageError, match="--regions and --regions-from together"):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from largest import Largest
 from torch import Tensor
 
-from imagenets.methods.pass_ import heads
+from imagenets.methods.pass_ import attending
 from imagenets.methods.pass_.cluster import CHUNK
 from imagenets.methods.pass_.heads import AttentionNet, PretrainNet, SegmentationNet
 from imagenets.methods.pass_.losses import ASSIGNED, Queue, assign, swapped
@@ -126,7 +126,7 @@ def test_features_labels_and_masks(preset: tuple[Config, int]) -> None:
             assert count >= 16
             _, normalised, _ = attention.gated(torch.empty(min(count, config.batch), 3, *size))
             F.linear(normalised.permute(0, 2, 3, 1), centroids).argmax(3)
-            assert normalised.numel() <= heads.MAP
+            assert normalised.numel() <= attending.MAP
     assert 1e8 < seen.elements < LIMIT
 
 

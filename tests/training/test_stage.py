@@ -62,7 +62,9 @@ def made(name: str, *needs: str, version: int = 1, settings: tuple[str, ...] = (
         (run.folder(name) / "result.txt").write_text(text)
         return {"length": len(text)}
 
-    return Stage(name, needs, settings, lambda config: ("train",), version, work, left)
+    return Stage(
+        name, lambda config: needs, settings, lambda config: ("train",), version, work, left
+    )
 
 
 FIRST = made("first", settings=("numbers",))

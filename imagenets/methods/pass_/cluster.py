@@ -234,10 +234,10 @@ def _result(folder: Path) -> str | None:
 
 STAGE = Stage(
     name="cluster",
-    needs=("attention",),
+    needs=lambda config: ("attention" if config.attend == "head" else "pretrain",),
     settings=(
         *("arch", "batch", "side", "crop", "restarts"),
-        *("features", "seed", "kmeans_init", "keep"),
+        *("features", "seed", "kmeans_init", "keep", "attend"),
     ),
     splits=lambda config: ("train",),
     version=2,

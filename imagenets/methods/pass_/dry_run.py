@@ -21,8 +21,8 @@ from imagenets.data.loader.crops import ShortSide
 from imagenets.errors import TrainingError
 from imagenets.methods.pass_ import STAGES
 from imagenets.methods.pass_.cluster import kmeans
+from imagenets.methods.pass_.given import PassRun, backbone_of, given_to, stages_of, taken_over
 from imagenets.methods.pass_.presets import TRAINED, Config
-from imagenets.models.registry import make_backbone
 from imagenets.training import checkpoints
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
@@ -73,7 +73,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Trial(Run[Config]):
+class _Trial(PassRun):
     """A run over a few images of each split, most of one shape, so that batches are full."""
 
     images: int = 0
@@ -134,8 +134,11 @@ def _loops(run: Run[Config]) -> dict[str, Loops]:
     """The loops of each stage, the one that takes longest first."""
     config, train = run.config, run.dataset("train")
     validation = len(run.dataset("validation"))
-    sets = dict.fromkeys(TRAINED, train) | {"pretrain": run.dataset(config.pretrain_split)}
-    sets["finetune"] = train.subset(range(round(config.keep * len(train))))
+    sets = dict.fromkeys((name for name in _measured(config) if name in TRAINED), train)
+    if "pretrain" in sets:
+        sets["pretrain"] = run.dataset(config.pretrain_split)
+    if "finetune" in sets:
+        sets["finetune"] = train.subset(range(round(config.keep * len(train))))
     found: dict[str, Loops] = {
         name: {name: len(run.training_loader(data)) * config.batch * getattr(config, name).epochs}
         for name, data in sets.items()
@@ -145,7 +148,13 @@ def _loops(run: Run[Config]) -> dict[str, Loops]:
         ("pseudo: threshold", "pseudo: validation labels"), validation
     )
     found["predict"] = {"predict: validation": validation}
-    return {name: found[name] for name in STAGES}
+    return {name: found[name] for name in _measured(config)}
+
+
+def _measured(config: Config) -> list[str]:
+    """The stages that take time: given weights are there at once."""
+    given = taken_over(config)
+    return [name for name in stages_of(config) if name not in given]
 
 
 def _try(run: Run[Config], batch: int) -> _Found:
@@ -158,9 +167,13 @@ def _try(run: Run[Config], batch: int) -> _Found:
     with tempfile.TemporaryDirectory(prefix="imagenets-dry-run-") as folder:
         out = Path(folder)
         trial = _Trial(
-            run.root, run.tier, out, config, run.device, run.workers, images=STEPS * batch
+            *(run.root, run.tier, out, config, run.device, run.workers),
+            **given_to(run),
+            images=STEPS * batch,
         )
-        for name in STAGES:
+        for name in taken_over(config):
+            _stage(name).run(trial)
+        for name in _measured(config):
             log.info("measuring %s, %d images a step", name, batch)
             found.steps[name] = Steps(run.device)
             with peak(run.device) as most, watched(found.steps[name]), _quiet():
@@ -189,7 +202,7 @@ def _estimate(
     if name in TRAINED:
         disk = last.disk[name] * (checkpoints.KEPT + 1)
     if name == "cluster":
-        features = make_backbone(config.arch).channels[-1]
+        features = backbone_of(run).channels[-1]
         disk = images * features * np.dtype(config.features).itemsize
         seconds += _kmeans_seconds(run, images, features)
     most = _most(config, trials, name, room)

@@ -17,14 +17,17 @@ from torch import Tensor
 
 from imagenets.core.distributed import barrier, is_first, on_first, own_items, rounds, world
 from imagenets.core.files import naming, part_of, publish
-from imagenets.data.augment import center_crop, normalize
+from imagenets.data.augment import center_crop
 from imagenets.data.dataset.imagenets import ImageNetS
-from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
 from imagenets.errors import CorruptError, TrainingError
+from imagenets.methods.pass_.attending import OwnAttention
+from imagenets.methods.pass_.given import backbone_of
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.sizes import central, normalized
 from imagenets.methods.pass_.trained import load_attention
+from imagenets.models.backbone import Backbone
 from imagenets.training import checkpoints
 from imagenets.training.run import Run
 from imagenets.training.saving import SavePoints
@@ -54,7 +57,7 @@ def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> npt.NDArra
     """
     path, kind = folder / FEATURES, np.dtype(run.config.features)
     if not on_first(path.is_file):
-        _write(run, data, path)
+        _write(run, data, path, load_attention(run))
     try:
         rows: npt.NDArray[np.floating] = np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -65,9 +68,10 @@ def features_file(run: Run[Config], data: ImageNetS, folder: Path) -> npt.NDArra
 
 
 @torch.inference_mode()
-def _write(run: Run[Config], data: ImageNetS, path: Path) -> None:
+def _write(
+    run: Run[Config], data: ImageNetS, path: Path, network: AttentionNet | OwnAttention
+) -> None:
     """Writes the rows of all images, each rank its own, at their places in one file."""
-    network = load_attention(run)
     shape, kind = (len(data), network.backbone.channels[-1]), np.dtype(run.config.features)
     kept, part = path.with_name(WRITTEN), part_of(path)
 
@@ -89,7 +93,7 @@ def _write(run: Run[Config], data: ImageNetS, path: Path) -> None:
             on_first(lambda: checkpoints.save(kept, {"images": done}))
 
         with SavePoints(run.save_every, save) as points:
-            coming = zip_longest(central_crops(run, data, done), steps)
+            coming = zip_longest(central_crops(run, data, done, network.backbone), steps)
             for batch, _ in points.waiting(coming):
                 if batch is not None:  # else this rank has none left, and waits for the others
                     rows = features_of(network, batch[1]).cpu().numpy()
@@ -108,13 +112,13 @@ def _store(file: int, start: int, indices: Tensor, rows: npt.NDArray[np.generic]
         os.pwrite(file, row.data, start + index * row.nbytes)
 
 
-def features_of(network: AttentionNet, crops: Tensor) -> Tensor:
+def features_of(network: AttentionNet | OwnAttention, crops: Tensor) -> Tensor:
     """The L2-normalised features of n x 3 x S x S uint8 crops: n x F float32."""
-    return F.normalize(network.cluster_features(normalize(crops)))
+    return F.normalize(network.cluster_features(normalized(network.backbone, crops)))
 
 
 def central_crops(
-    run: Run[Config], data: ImageNetS, first: int = 0
+    run: Run[Config], data: ImageNetS, first: int = 0, backbone: Backbone | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The central crops of all images, in full batches, with their indices; of ranks, each its own.
 
@@ -125,8 +129,10 @@ def central_crops(
         run: Its settings say how large images, crops and batches are.
         data: The images.
         first: So many are left out, in the order in which they come; a multiple of the batch.
+        backbone: For whom; by default a new one of the run.
     """
-    crop, count = ShortSide(run.config.side), run.config.batch
+    count = run.config.batch
+    crop, side = central(backbone or backbone_of(run), run.config)
     shapes = crop.shapes(data.sizes)
     order = np.concatenate(by_shape(shapes, count))[first:]
     own = own_items([order[start : start + count] for start in range(0, len(order), count)])
@@ -137,7 +143,7 @@ def central_crops(
         indices, crops = [], []
         for batch in islice(coming, len(pieces)):
             indices.append(batch.indices)
-            crops.append(center_crop(batch.crops, run.config.crop))
+            crops.append(center_crop(batch.crops, side))
         yield torch.cat(indices), torch.cat(crops)
 
 

@@ -8,18 +8,17 @@ import torch
 from torch import Tensor
 
 from imagenets.core.distributed import on_first, world
-from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
-from imagenets.data.loader.crops import RandomResizedCrop
 from imagenets.errors import UsageError
+from imagenets.methods.pass_.given import backbone_of, begin, seed_noise, take_over
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.kept_images import read_kept
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.trained import lower_rate, schedule, trained_result
-from imagenets.models.checkpoints import load_weights
+from imagenets.methods.pass_.sizes import normalized, random_crop
+from imagenets.methods.pass_.trained import load_trained, lower_rate, schedule, trained_result
 from imagenets.models.dilation import dilate
-from imagenets.training.loop import Training, train, trained_state
+from imagenets.training.loop import Training, train
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
 from imagenets.training.stage import Stage
@@ -29,17 +28,19 @@ log = logging.getLogger(__name__)
 
 
 def finetune(run: Run[Config]) -> dict[str, float]:
-    """Trains the segmentation network; leaves `finetune/checkpoint.pt`."""
+    """Trains the segmentation network, or takes a given one; leaves `finetune/checkpoint.pt`."""
     config = run.config
     images = run.dataset("train")
+    torch.manual_seed(config.seed)
+    network = run.place(SegmentationNet(backbone_of(run), len(images.classes)))
+    if config.init.finetune:
+        return take_over(run, "finetune", network)
     if config.keep < 1:
         kept = on_first(lambda: read_kept(run.out / "cluster", len(images)))
         images = images.subset(kept)
     data = images.with_masks(open_labels(run.out, images))
-    torch.manual_seed(config.seed)
-    network = run.place(SegmentationNet(config.arch, len(data.classes)))
-    state = trained_state(run, "pretrain", config.pretrain.epochs)
-    load_weights(network, state, source=f"{run.out / 'pretrain'}")
+    load_trained(run, "pretrain", network)
+    begin(run, "finetune", network)
     dilate(network.backbone, config.finetune_grid)
     network.train()
     on_first(lambda: _check_parts(config))
@@ -53,12 +54,13 @@ def finetune(run: Run[Config]) -> dict[str, float]:
         )
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
+        seed_noise(generator)
         return {"loss": backward(run, network, batch)}
 
     training = Training(
         name="finetune",
         epochs=config.finetune.epochs,
-        loader=run.training_loader(data, RandomResizedCrop(config.crop)),
+        loader=run.training_loader(data, random_crop(network.backbone, config)),
         network=network,
         optimizer=LarcSGD(network.parameters(), config.finetune.base_rate),
         schedule=schedule(config.finetune),
@@ -94,7 +96,7 @@ def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor
     for crops, ids in pairs:
         labels = ids[:, ::2, ::2].to(torch.int64)  # half the size, nearest
         with run.autocast():
-            logits = network(normalize(crops))
+            logits = network(normalized(network.backbone, crops))
         loss = upsampled_cross_entropy(logits, labels) / run.config.accumulate
         loss.backward()
         losses.append(loss.detach())
@@ -103,9 +105,12 @@ def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor
 
 STAGE = Stage(
     name="finetune",
-    needs=("pretrain", "pseudo"),
-    settings=("arch", "finetune", "batch", "accumulate", "crop", "seed", "finetune_grid", "keep"),
-    splits=lambda config: ("train",),
+    needs=lambda config: () if config.init.finetune else ("pretrain", "pseudo"),
+    settings=(
+        *("arch", "finetune", "batch", "accumulate", "crop", "seed", "finetune_grid", "keep"),
+        *("init", "start"),
+    ),
+    splits=lambda config: () if config.init.finetune else ("train",),
     version=1,
     run=finetune,
     result=trained_result,

@@ -15,19 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from imagenets.models.backbone import Backbone
-from imagenets.models.dilation import dilate
-from imagenets.models.registry import make_backbone
+from imagenets.errors import UsageError
+from imagenets.methods.pass_.attending import Attending, as_backbone, enlarged, pool
+from imagenets.models.backbone import Backbone, OneMap
 from imagenets.models.resnet import initialise
 
 EMBEDDING = 128
 """Channels of every embedding and of the prototypes."""
-
-ENLARGED = 4
-"""How many times larger the attention makes the last map."""
-
-MAP = 1 << 28
-"""Elements of an enlarged map that labelling holds at once: 93 images of 256 x 341, resnet50."""
 
 
 def _projection(inputs: int, hidden: int) -> nn.Sequential:
@@ -53,8 +47,11 @@ def _pixel_projection(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     )
 
 
-def _pool(x: Tensor) -> Tensor:
-    return x.mean((2, 3))
+def _initialise(network: nn.Module) -> None:
+    """Draws new weights, but for networks from elsewhere: these have theirs."""
+    for part in network.children():
+        if not isinstance(part, OneMap):
+            initialise(part)
 
 
 def _by_size(crops: Sequence[Tensor]) -> list[Tensor]:
@@ -105,11 +102,20 @@ class PretrainOutput:
 
 
 class PretrainNet(_WithPrototypes):
-    """Step 1: image, shallow and pixel heads on the backbone (arXiv:2106.03149, section 4)."""
+    """Step 1: image, shallow and pixel heads on the backbone (arXiv:2106.03149, section 4).
 
-    def __init__(self, arch: str, hidden: int, prototypes: int) -> None:
+    Raises:
+        UsageError: The backbone gives one feature map, and the shallow heads need another one.
+    """
+
+    def __init__(self, arch: str | Backbone, hidden: int, prototypes: int) -> None:
         super().__init__()
-        self.backbone = make_backbone(arch)
+        self.backbone = as_backbone(arch)
+        if len(self.backbone.channels) < 2:
+            raise UsageError(
+                f"{self.backbone.name}: pretraining needs two feature maps, and this backbone has "
+                "one. Give its weights (--backbone with --weights or --pretrained)."
+            )
         *_, shallow, features = self.backbone.channels
         self.projection_head = _projection(features, hidden)
         self.projection_head_shallow = nn.ModuleDict(
@@ -126,7 +132,7 @@ class PretrainNet(_WithPrototypes):
             nn.Conv2d(EMBEDDING, EMBEDDING, 1),
         )
         self.prototypes = nn.Linear(EMBEDDING, prototypes, bias=False)
-        initialise(self)
+        _initialise(self)
 
     def forward(self, crops: Sequence[Tensor], grids: tuple[Tensor, Tensor]) -> PretrainOutput:
         """Runs all crops of a batch.
@@ -142,7 +148,7 @@ class PretrainNet(_WithPrototypes):
         pooled: list[Tensor] = []
         for i, batch in enumerate(_by_size(crops)):
             third, fourth = self.backbone.maps(batch, (-2, -1))
-            pooled.append(_pool(fourth))
+            pooled.append(pool(fourth))
             if i == 0:
                 shallow = self._shallow(third)
                 pixels = self.projection_head_pixel(fourth)
@@ -162,7 +168,7 @@ class PretrainNet(_WithPrototypes):
     def _shallow(self, third: Tensor) -> Tensor:
         pixels = self.projection_head_pixel_shallow["projection_head_pixel3"](third)
         head = self.projection_head_shallow["projection_head_shallow3"]
-        return F.normalize(head(_pool(pixels)).float())
+        return F.normalize(head(pool(pixels)).float())
 
 
 class PixelAttention(nn.Module):
@@ -183,24 +189,17 @@ class PixelAttention(nn.Module):
         return torch.sigmoid(self.atten(x) + self.threshold)
 
 
-class AttentionNet(_WithPrototypes):
+class AttentionNet(_WithPrototypes, Attending):
     """Steps 2 to 4: the backbone, the pixel attention head and the prototypes."""
 
-    def __init__(self, arch: str, hidden: int, prototypes: int) -> None:
+    def __init__(self, arch: str | Backbone, hidden: int, prototypes: int) -> None:
         super().__init__()
-        self.backbone = make_backbone(arch)
+        self.backbone = as_backbone(arch)
         features = self.backbone.channels[-1]
         self.projection_head = _projection(features, hidden)
         self.prototypes = nn.Linear(EMBEDDING, prototypes, bias=False)
         self.fbg = PixelAttention(features)
-        self.enlarged = ENLARGED
-        initialise(self)
-
-    def refine_grid(self, stride: int) -> None:
-        """Makes the backbone as fine as a stride, 0: as it is; the map grows but where it must."""
-        before = self.backbone.strides[-1]
-        dilate(self.backbone, stride)
-        self.enlarged = max(1, ENLARGED * self.backbone.strides[-1] // before)
+        _initialise(self)
 
     def gated(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Computes the x4 layer4 map of N x 3 x H x W images and its attention.
@@ -211,18 +210,23 @@ class AttentionNet(_WithPrototypes):
         """
         return self.gate(self.backbone(images))
 
+    def with_shallow(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Attending.with_shallow`."""
+        first = -2 if len(self.backbone.channels) > 1 else -1
+        shallow, features = self.backbone.maps(images, (first, -1))
+        _, normalised, attention = self.gate(features)
+        return shallow, normalised, attention
+
     def gate(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same of the layer4 map of images, N x F x H/32 x W/32."""
-        features = F.interpolate(
-            features, scale_factor=self.enlarged, mode="bilinear", align_corners=False
-        )
+        features = enlarged(features, self.enlarged)
         normalised = F.normalize(features)
         return features, normalised, self.fbg(normalised)
 
     def forward(self, crops: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Embeds crops through the attention: (V*n x 128, L2-normalised) and (V*n x M)."""
         pooled = [
-            _pool(normalised * attention)
+            pool(normalised * attention)
             for _, normalised, attention in map(self.gated, _by_size(crops))
         ]
         embedding = self.projection_head(torch.cat(pooled)).float()
@@ -230,29 +234,16 @@ class AttentionNet(_WithPrototypes):
             embedding = F.normalize(embedding)
             return embedding, self.prototypes(embedding)
 
-    def images_at_once(self, size: Sequence[int]) -> int:
-        """How many images of a height and width `gated` takes within `MAP` elements; at least one.
-
-        It holds up to six tensors of that size: 6 GB.
-        """
-        height, width = (self.enlarged * -(-side // self.backbone.strides[-1]) for side in size)
-        return max(1, MAP // (self.backbone.channels[-1] * height * width))
-
-    def cluster_features(self, images: Tensor) -> Tensor:
-        """Pools the map before normalisation under its attention: N x F, not normalised."""
-        features, _, attention = self.gated(images)
-        return _pool(features * attention)
-
 
 class SegmentationNet(nn.Module):
     """Steps 5 and 6: the backbone and a 1x1 classifier over background + K classes."""
 
-    def __init__(self, arch: str, num_classes: int) -> None:
+    def __init__(self, arch: str | Backbone, num_classes: int) -> None:
         super().__init__()
-        self.backbone = make_backbone(arch)
+        self.backbone = as_backbone(arch)
         self.last_layer = nn.Conv2d(self.backbone.channels[-1], num_classes + 1, 1)
-        initialise(self)
+        _initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives N x (K + 1) x H/32 x W/32 logits of N x 3 x H x W images."""
+        """Gives N x (K + 1) x h x w logits of N x 3 x H x W images, h and w as the map has them."""
         return cast(Tensor, self.last_layer(self.backbone(images)))

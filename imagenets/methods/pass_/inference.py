@@ -5,18 +5,19 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from imagenets.data.augment import normalize
-from imagenets.data.loader.crops import ShortSide
-from imagenets.methods.pass_.heads import MAP, SegmentationNet
+from imagenets.errors import UsageError
+from imagenets.methods.pass_.attending import MAP
+from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.sizes import normalized
 
 _FIRST = 16
 """Elements of the largest of the first maps of a ResNet, for each pixel."""
 
 
-def crop_of(config: Config) -> ShortSide:
-    """How images come in: with the short side of the largest scale."""
-    return ShortSide(max(1, round(config.side * max(config.scales))))
+def largest(config: Config) -> float:
+    """The scale at which images come in."""
+    return max(config.scales)
 
 
 def is_averaged(config: Config) -> bool:
@@ -29,16 +30,16 @@ def class_scores(network: SegmentationNet, images: Tensor, config: Config) -> Te
 
     Args:
         network: Trained.
-        images: n x 3 x h x w uint8, cut out by `crop_of`.
+        images: n x 3 x h x w uint8, of the largest scale.
         config: Its `scales`, `flip` and `refine` count.
 
     Returns:
         n x (K + 1) x rows x columns float32: the logits; or where several passes are averaged, or
         masks are to be refined, the mean probabilities, on the grid of the largest scale.
     """
-    if not is_averaged(config) and not config.refine:
-        return _logits(network, normalize(images))
-    return averaged(network, normalize(images), config)
+    floats = normalized(network.backbone, images)
+    several = is_averaged(config) or config.refine
+    return averaged(network, floats, config) if several else _logits(network, floats)
 
 
 def averaged(network: SegmentationNet, images: Tensor, config: Config) -> Tensor:
@@ -51,12 +52,19 @@ def averaged(network: SegmentationNet, images: Tensor, config: Config) -> Tensor
 
     Returns:
         n x (K + 1) x rows x columns.
+
+    Raises:
+        UsageError: There are several scales, and the backbone takes images of one size.
     """
-    largest = max(config.scales)
+    backbone, top = network.backbone, largest(config)
+    if backbone.size is not None and len(config.scales) > 1:
+        raise UsageError(
+            f"{backbone.name}: takes images of {backbone.size} pixels alone. Give one scale."
+        )
     mirrors = (False, True) if config.flip else (False,)
     total: Tensor | None = None
     for scale in sorted(config.scales, reverse=True):
-        resized = images if scale == largest else _resized(images, scale / largest)
+        resized = images if scale == top else _resized(images, scale / top, backbone.patch)
         for mirrored in mirrors:
             found = _probabilities(network, resized, mirrored)
             if total is None:
@@ -97,7 +105,7 @@ def _logits(network: SegmentationNet, images: Tensor) -> Tensor:
     return logits.float()
 
 
-def _resized(images: Tensor, factor: float) -> Tensor:
+def _resized(images: Tensor, factor: float, patch: int) -> Tensor:
     """Smaller images, by the filter that widens with the step, as the loader resizes."""
-    size = [max(1, round(side * factor)) for side in images.shape[2:]]
+    size = [max(1, round(side * factor / patch)) * patch for side in images.shape[2:]]
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)

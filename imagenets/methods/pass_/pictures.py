@@ -14,12 +14,12 @@ from PIL import Image
 from imagenets import masks
 from imagenets.core.files import write_file, write_json
 from imagenets.data.dataset.pictures import Pictures
-from imagenets.data.loader.order import by_shape
 from imagenets.evaluation import matching
-from imagenets.methods.pass_.inference import crop_of
+from imagenets.methods.pass_.inference import largest
 from imagenets.methods.pass_.mask_files import write_mask
 from imagenets.methods.pass_.predict import regions_of, segment
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.sizes import whole
 from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.palette import overlay, with_key
 from imagenets.training.loop import trained_state
@@ -76,8 +76,7 @@ def predict_pictures(
     regions = regions_of(run.config)
     if regions is not None:
         regions.check(pictures.names)
-    crop = crop_of(run.config)
-    batches = by_shape(crop.shapes(pictures.sizes), run.config.batch)
+    crop, batches = whole(network.backbone, run.config, pictures.sizes, largest(run.config))
     for batch in run.batches(pictures, batches, crop, "predict: photographs"):
         indices = dict(zip(batch.names, batch.indices.tolist(), strict=True))
         for name, found in segment(network, batch, pictures, run.config):

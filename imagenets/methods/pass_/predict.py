@@ -16,10 +16,9 @@ from torch import Tensor
 from imagenets.core.distributed import barrier, on_first
 from imagenets.core.pool import available_cpus
 from imagenets.data.loader import Batch
-from imagenets.data.loader.order import by_shape
 from imagenets.data.loader.readable import Readable
 from imagenets.methods.pass_.heads import SegmentationNet
-from imagenets.methods.pass_.inference import class_scores, crop_of, images_at_once
+from imagenets.methods.pass_.inference import class_scores, images_at_once, largest
 from imagenets.methods.pass_.mask_files import (
     PREDICTS,
     finish,
@@ -30,6 +29,7 @@ from imagenets.methods.pass_.mask_files import (
 from imagenets.methods.pass_.presets import PREDICTION, Config
 from imagenets.methods.pass_.refinement import refine
 from imagenets.methods.pass_.regions import Regions, vote
+from imagenets.methods.pass_.sizes import whole
 from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.pixels.grids import largest_of_grid, nearest_of_grid
 from imagenets.training.run import Run
@@ -52,8 +52,7 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     regions = regions_of(run.config)
     if regions is not None:
         on_first(lambda: regions.check(data.names))
-    crop = crop_of(run.config)
-    every = by_shape(crop.shapes(data.sizes), run.config.batch)
+    crop, every = whole(network.backbone, run.config, data.sizes, largest(run.config))
     batches = on_first(lambda: unfinished(every, paths))
     for batch in run.batches(data, batches, crop, f"predict: {split}"):
         for name, ids in segment(network, batch, data, run.config):
@@ -71,7 +70,7 @@ def segment(
 
     Args:
         network: Trained.
-        batch: n x 3 x h x w uint8 images, cut out by `crop_of`.
+        batch: n x 3 x h x w uint8 images, of the largest scale.
         data: Where they are from.
         config: What is made of the network's logits.
     """
@@ -126,7 +125,7 @@ def _full_size(logits: npt.NDArray[np.float32], size: tuple[int, int]) -> Ids:
 def _stage(split: str) -> Stage:
     return Stage(
         name=PREDICTS[split],
-        needs=("finetune",),
+        needs=lambda config: ("finetune",),
         settings=("arch", "batch", "side", *PREDICTION),
         splits=lambda config: (split,),
         version=2,

@@ -21,6 +21,25 @@ FEATURES = ("float32", "float16")
 INITS = ("random", "plusplus")
 """How k-means can start."""
 
+ATTENTIONS = ("head", "backbone")
+"""Where the attention can be from: the trained head of step 2, or the backbone's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Weights that a run is given: the SHA-256 of them by step; "": none.
+
+    Attributes:
+        pretrain: For step 1; of a backbone, or of all of its network.
+        attention: For step 2.
+        finetune: For step 5.
+    """
+
+    pretrain: str = ""
+    attention: str = ""
+    finetune: str = ""
+
+
 LATER: Mapping[str, Any] = MappingProxyType(
     {
         "accumulate": 1,
@@ -37,6 +56,9 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "foreground": "attention",
         "regions": "",
         "regions_from": "",
+        "attend": "head",
+        "init": Given(),
+        "start": Given(),
     }
 )
 """Settings that the first runs did not have, and the values with which nothing changes."""
@@ -107,6 +129,9 @@ class Config:
         regions: Folder of segments, `<wnid>/<stem>.png` each: every segment of an image takes the
             id that most of its pixels are predicted as; empty: none.
         regions_from: What made them, one of `imagenets.protocols.REGIONS`.
+        attend: Where the attention of clustering and labelling is from, see `ATTENTIONS`.
+        init: Weights that take the place of what a step would train.
+        start: Weights that a step starts from.
     """
 
     arch: str
@@ -137,6 +162,9 @@ class Config:
     foreground: str = "attention"
     regions: str = ""
     regions_from: str = ""
+    attend: str = "head"
+    init: Given = Given()
+    start: Given = Given()
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts.
@@ -144,7 +172,9 @@ class Config:
         Settings of `LATER` are left out where they change nothing, so that a run which was made
         before there were such settings goes on.
         """
-        return {k: v for k, v in asdict(self).items() if k not in LATER or v != LATER[k]}
+        return {
+            k: v for k, v in asdict(self).items() if k not in LATER or getattr(self, k) != LATER[k]
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Config:
@@ -159,6 +189,8 @@ class Config:
             values[name] = tuple(ViewGroup(**group) for group in values[name])
         for name in TRAINED:
             values[name] = Schedule(**values[name])
+        for name in ("init", "start"):
+            values[name] = Given(**values.get(name, {}))
         return cls(**values)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from imagenets.core.distributed import rank, world
 from imagenets.data.augment import draw_groups, grids
 from imagenets.data.loader import Batch
+from imagenets.methods.pass_.given import PassRun, backbone_of, begin, take_over
 from imagenets.methods.pass_.heads import PretrainNet, PretrainOutput
 from imagenets.methods.pass_.losses import (
     ASSIGNED,
@@ -22,6 +23,7 @@ from imagenets.methods.pass_.losses import (
     swapped,
 )
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.sizes import fitted
 from imagenets.methods.pass_.trained import (
     lower_rate,
     make_views,
@@ -37,18 +39,25 @@ from imagenets.training.watch import COUNTS
 
 
 def pretrain(run: Run[Config]) -> dict[str, float]:
-    """Trains the backbone and the heads; leaves `pretrain/checkpoint.pt`."""
+    """Trains the backbone and the heads, or takes given ones; leaves `pretrain/checkpoint.pt`."""
     config = run.config
     torch.manual_seed(config.seed)
-    network = run.place(PretrainNet(config.arch, config.hidden, config.prototypes))
+    backbone = backbone_of(run)
+    if isinstance(run, PassRun) and run.backbone is not None:
+        return take_over(run, "pretrain", backbone)
+    network = run.place(PretrainNet(backbone, config.hidden, config.prototypes))
+    if config.init.pretrain:
+        return take_over(run, "pretrain", network)
+    begin(run, "pretrain", network)
     network.train()
+    views_of = fitted(backbone, config.views)
     loader = run.training_loader(run.dataset(config.pretrain_split))
     queue = Queue.of(config.pretrain.queue, config.batch, run.device)
     first = config.pretrain.queue_from * len(loader)
 
     def step(batch: Batch, generator: torch.Generator, iteration: int) -> dict[str, Tensor]:
-        params = draw_groups(batch.sizes, config.views, generator, rank(), world())
-        views = make_views(run, batch, params)
+        params = draw_groups(batch.sizes, views_of, generator, rank(), world())
+        views = make_views(run, batch, params, backbone)
         crops = [group.flatten(0, 1) for group in views]  # as they lie in memory
         q, k = (grid.to(run.device) for grid in grids(params[0]))
         network.normalize_prototypes()
@@ -104,9 +113,12 @@ def _losses(
 
 STAGE = Stage(
     name="pretrain",
-    needs=(),
-    settings=("arch", "hidden", "prototypes", "views", "pretrain", "batch", "seed"),
-    splits=lambda config: (config.pretrain_split,),
+    needs=lambda config: (),
+    settings=(
+        *("arch", "hidden", "prototypes", "views", "pretrain", "batch", "seed"),
+        *("init", "start"),
+    ),
+    splits=lambda config: () if config.init.pretrain else (config.pretrain_split,),
     version=1,
     run=pretrain,
     result=trained_result,

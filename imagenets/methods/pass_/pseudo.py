@@ -25,12 +25,10 @@ from imagenets.core.distributed import (
     world,
 )
 from imagenets.core.files import write_json
-from imagenets.data.augment import normalize
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.data.loader import Batch
-from imagenets.data.loader.crops import ShortSide
-from imagenets.data.loader.order import by_shape
 from imagenets.evaluation.sweep import ThresholdSweep
+from imagenets.methods.pass_.attending import OwnAttention
 from imagenets.methods.pass_.attention_scores import NEAR, WEAK, attention_scores, margin
 from imagenets.methods.pass_.foreground import foreground
 from imagenets.methods.pass_.heads import AttentionNet
@@ -39,6 +37,7 @@ from imagenets.methods.pass_.label_format import Label, is_of, write_labels
 from imagenets.methods.pass_.mask_files import by_size, finish, masks_result
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.refinement import refined_labels
+from imagenets.methods.pass_.sizes import normalized, whole
 from imagenets.methods.pass_.trained import load_attention
 from imagenets.training import checkpoints
 from imagenets.training.run import Run
@@ -62,13 +61,13 @@ class Labeller:
     """Labels images by the nearest centroid, pixel by pixel.
 
     Attributes:
-        network: The trained network of step 2.
+        network: The trained network of step 2, or a backbone with an attention itself.
         centroids: K x F, L2-normalised.
         refinement: Steps that move labels towards the edges of their image.
         kind: What parts pixels from the background, one of `foreground.FOREGROUNDS`.
     """
 
-    network: AttentionNet
+    network: AttentionNet | OwnAttention
     centroids: Tensor
     refinement: int = 0
     kind: str = "attention"
@@ -125,8 +124,8 @@ class Labeller:
         return ids, levels
 
     def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        shallow, features = self.network.backbone.maps(normalize(images), (-2, -1))
-        _, normalised, attention = self.network.gate(features)
+        floats = normalized(self.network.backbone, images)
+        shallow, normalised, attention = self.network.with_shallow(floats)
         cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
         ids = 1 + cosines.argmax(3)[:, None]
         level = foreground(self.kind, attention, shallow)
@@ -184,9 +183,9 @@ def _measure_attention(run: Run[Config], folder: Path) -> dict[str, float]:
 def _label(run: Run[Config], labeller: Labeller, data: ImageNetS, folder: Path) -> None:
     """Labels a split into files; ranks share them out, and those that are there stay."""
     on_first(lambda: folder.mkdir(exist_ok=True))
-    crop = ShortSide(run.config.side)
     key = on_first(lambda: key_of(run.out))
-    files = _by_file(by_shape(crop.shapes(data.sizes), run.config.batch))
+    crop, every = whole(labeller.network.backbone, run.config, data.sizes)
+    files = _by_file(every)
     paths = [label_path(folder, data.split, number) for number in range(len(files))]
     left = on_first(lambda: [i for i, path in enumerate(paths) if not is_of(path, key)])
     own = [(paths[i], files[i]) for i in own_items(left)]
@@ -236,8 +235,7 @@ def _swept(run: Run[Config], labeller: Labeller, kept: Path) -> ThresholdSweep:
     Ranks share the batches out. What is kept are the counts of all of them.
     """
     data = run.dataset("validation", masks=True)
-    crop = ShortSide(run.config.side)
-    batches = by_shape(crop.shapes(data.sizes), run.config.batch)
+    crop, batches = whole(labeller.network.backbone, run.config, data.sizes)
     sweep = ThresholdSweep(len(data.classes))
     found = on_first(lambda: checkpoints.partial(kept, torch.device("cpu"), "batches", "sums"))
     done: int = found["batches"] if found else 0
@@ -275,8 +273,8 @@ def _in_order(
 
 STAGE = Stage(
     name="pseudo",
-    needs=("attention", "cluster"),
-    settings=("arch", "batch", "side", "label_grid", "refine_labels", "foreground"),
+    needs=lambda config: ("attention" if config.attend == "head" else "pretrain", "cluster"),
+    settings=("arch", "batch", "side", "label_grid", "refine_labels", "foreground", "attend"),
     splits=lambda config: ("train", "validation"),
     version=2,
     run=pseudo,

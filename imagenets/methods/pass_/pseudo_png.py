@@ -38,7 +38,7 @@ def _write(target: Path, threshold: float, path: Path) -> None:
 
 STAGE = Stage(
     name="pseudo-png",
-    needs=("pseudo",),
+    needs=lambda config: ("pseudo",),
     settings=(),
     splits=lambda config: ("train",),
     version=1,

@@ -22,7 +22,7 @@ from imagenets.methods.pass_.presets import PREDICTION
 from imagenets.protocols import SUPERPIXELS, UNUSED, Pretraining, Used
 from imagenets.training.ledger import Ledger
 from imagenets.training.machine import read_object
-from imagenets.training.provenance import provenance
+from imagenets.training.provenance import declared, provenance
 from imagenets.training.stage import CONFIG
 
 MATCH = "match.json"
@@ -69,25 +69,33 @@ def score_run(
         "protocol": "optimistic",
         "results": [row.document() for row in every],
         "provenance": source,
-    } | used_by(source["settings"]).document()
+    } | used_by(out, source["settings"]).document()
     write_json(out / SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
     return scores
 
 
-def used_by(settings: Mapping[str, Any]) -> Used:
-    """What a run was made with, as its settings tell.
+def used_by(out: Path, settings: Mapping[str, Any]) -> Used:
+    """What a run was made with, as its settings and its folder tell.
 
     PASS starts from random weights and trains without labels; what the settings can change is where
-    the images of pretraining come from, and regions that vote.
+    the images of pretraining come from, regions that vote, and which weights from outside it takes:
+    of these, what was said of them counts.
 
     Args:
+        out: The folder of the run, which need not be there yet.
         settings: As the run keeps them.
+
+    Raises:
+        CorruptError: What was said of the weights cannot be read.
     """
     tier, split = str(settings.get("tier") or ""), settings.get("pretrain_split")
     data = "" if split is None else tier if split == "train" else str(split)
+    given = [*settings.get("init", {}).values(), *settings.get("start", {}).values()]
+    weights = ", ".join(filter(None, given))
+    pretraining = declared(out) if weights else Pretraining(data, "none")
     made_by = settings.get("regions_from", "")
     regions = "" if made_by == SUPERPIXELS else str(made_by)
-    return Used(tier, Pretraining(data, "none"), UNUSED, regions=regions)
+    return Used(tier, pretraining, UNUSED, weights, regions)
 
 
 def final_results(scores: Scores, out: Path) -> list[Result]:
@@ -133,7 +141,7 @@ def score_test(
     matched = load_match(out, classes)
     scores = score(folder, truth, classes, match=matched, workers=workers)
     source = provenance(out, PREDICTS[data.split])
-    notes = {"match_from": ALL, "provenance": source} | used_by(source["settings"]).document()
+    notes = {"match_from": ALL, "provenance": source} | used_by(out, source["settings"]).document()
     write_json(out / TEST_SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
     return scores
 

@@ -13,6 +13,7 @@ from imagenets.data.augment import ViewGroup
 from imagenets.errors import UsageError
 from imagenets.methods.pass_.foreground import FOREGROUNDS
 from imagenets.methods.pass_.presets import (
+    ATTENTIONS,
     FEATURES,
     FOREVER,
     INITS,
@@ -191,6 +192,8 @@ def _check(config: Config) -> None:
     if config.features not in FEATURES:
         raise UsageError(f"--features {config.features}: choose one of {', '.join(FEATURES)}.")
     _check_regions(config)
+    if config.attend not in ATTENTIONS:
+        raise UsageError(f"attend={config.attend}: choose one of {', '.join(ATTENTIONS)}.")
     parts, batch = config.accumulate, config.batch
     if parts < 1 or batch % parts or batch // parts < 2:
         raise UsageError(

@@ -7,13 +7,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from imagenets.core.files import write_json
 from imagenets.data.augment import Params, apply_groups
 from imagenets.data.loader import Batch
+from imagenets.methods.pass_.attending import OwnAttention
+from imagenets.methods.pass_.given import backbone_of
 from imagenets.methods.pass_.heads import AttentionNet, SegmentationNet
-from imagenets.methods.pass_.presets import FOREVER, PRETRAIN_STD, Config, Schedule
+from imagenets.methods.pass_.presets import FOREVER, Config, Schedule
+from imagenets.methods.pass_.sizes import view_std
+from imagenets.models.backbone import Backbone
 from imagenets.models.checkpoints import load_weights
 from imagenets.models.dilation import dilate
 from imagenets.training import checkpoints
@@ -63,13 +67,16 @@ def swav(stage: str, loss: str, config: Config) -> Swav:
     return Swav(loss, config.prototypes, f"{', '.join(tries)} or a larger batch")
 
 
-def make_views(run: Run[Config], batch: Batch, params: Sequence[Params]) -> list[Tensor]:
+def make_views(
+    run: Run[Config], batch: Batch, params: Sequence[Params], backbone: Backbone
+) -> list[Tensor]:
     """The views of steps 1 and 2: for each group V x n x 3 x S x S, in channels-last memory."""
     return apply_groups(
         batch.whole,
         params,
         run.device,
-        std=PRETRAIN_STD,
+        backbone.mean,
+        view_std(backbone),
         dtype=run.image_dtype,
         channels_last=True,
     )
@@ -84,19 +91,27 @@ def trained_result(folder: Path) -> str | None:
     return checkpoints.digest(state)
 
 
-def load_attention(run: Run[Config]) -> AttentionNet:
-    """The trained network of step 2, for inference."""
+def load_attention(run: Run[Config]) -> AttentionNet | OwnAttention:
+    """What clusters and labels, for inference: the network of step 2, or the backbone alone."""
     config = run.config
-    network = run.place(AttentionNet(config.arch, config.hidden, config.prototypes))
-    state = trained_state(run, "attention", config.attention.epochs)
-    load_weights(network, state, source=f"{run.out / 'attention'}")
+    if config.attend == "backbone":
+        own = run.place(OwnAttention(backbone_of(run)))
+        load_trained(run, "pretrain", own)
+        return own.eval()
+    network = run.place(AttentionNet(backbone_of(run), config.hidden, config.prototypes))
+    load_trained(run, "attention", network)
     return network.eval()
+
+
+def load_trained(run: Run[Config], stage: str, network: nn.Module) -> None:
+    """Fills a network with the weights that a trained stage left."""
+    state = trained_state(run, stage, getattr(run.config, stage).epochs)
+    load_weights(network, state, source=f"{run.out / stage}")
 
 
 def load_segmentation(run: Run[Config], num_classes: int) -> SegmentationNet:
     """The trained network of step 5, for inference."""
-    network = run.place(SegmentationNet(run.config.arch, num_classes))
-    state = trained_state(run, "finetune", run.config.finetune.epochs)
-    load_weights(network, state, source=f"{run.out / 'finetune'}")
+    network = run.place(SegmentationNet(backbone_of(run), num_classes))
+    load_trained(run, "finetune", network)
     dilate(network.backbone, run.config.grid or run.config.finetune_grid)
     return network.eval()

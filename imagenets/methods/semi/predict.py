@@ -38,7 +38,7 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
 def _stage(split: str) -> Stage:
     return Stage(
         name=PREDICTS[split],
-        needs=("train",),
+        needs=lambda config: ("train",),
         settings=("model", "side"),
         splits=lambda config: (split,),
         version=1,

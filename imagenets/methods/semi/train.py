@@ -185,7 +185,7 @@ def _result(folder: Path) -> str | None:
 
 STAGE = Stage(
     name="train",
-    needs=(),
+    needs=lambda config: (),
     settings=tuple(field.name for field in fields(Config) if field.name != "side"),
     splits=lambda config: (SPLIT,),
     version=1,
