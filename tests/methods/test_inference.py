@@ -22,6 +22,7 @@ from imagenets.methods.pass_.inference import averaged, class_scores, images_at_
 from imagenets.methods.pass_.predict import segment
 from imagenets.methods.pass_.presets import PRESETS, Config
 from imagenets.methods.pass_.settings import Changes, make_config
+from imagenets.pixels.grids import largest_of_grid
 
 
 @pytest.fixture
@@ -41,6 +42,20 @@ def test_by_default_scores_are_the_logits(network: SegmentationNet, images: Tens
     assert largest(SMALL) == 1
     assert images_at_once(network, images, SMALL) == 3
     assert torch.equal(class_scores(network, images, SMALL), network(normalize(images)))
+
+
+@torch.inference_mode()
+def test_by_default_masks_are_those_of_the_logits_of_the_whole_batch(
+    finished: Path, tiny_root: Path, network: SegmentationNet
+) -> None:
+    run = job(tiny_root, finished)
+    data = run.dataset("validation")
+    alike = np.flatnonzero((data.sizes == data.sizes[0]).all(1))[:3]
+    batch = next(run.batches(data, [alike], crop_of(SMALL), "test"))
+    logits = network(normalize(batch.crops)).permute(0, 2, 3, 1).numpy()
+    size = tuple(data.sizes[alike[0]].tolist())
+    for row, (_, ids) in enumerate(segment(network, batch, data, SMALL)):
+        assert ids.tobytes() == largest_of_grid(logits[row], size).tobytes()
 
 
 @torch.inference_mode()
