@@ -75,6 +75,13 @@ class Reader:
             for first in range(0, len(names), _CHUNK):
                 yield list(pool.map(read, range(first, min(first + _CHUNK, len(names)))))
 
+    def see(self, name: str) -> tuple[npt.NDArray[np.uint8], Seen]:
+        """One image by its name: its photograph in the view, and what is measured of it."""
+        index = list(self.data.names).index(name)
+        photo = self.data[index]["image"].permute(1, 2, 0).numpy()
+        shown = photo if self.view is None else self.view.image(photo)
+        return shown, self._read(index, name, int(self.data.target_ids[index]))
+
     def _read(self, index: int, name: str, target_id: int) -> Seen:
         from imagenets.data.dataset.targets import OBJECT, target_of
 

@@ -107,6 +107,7 @@ class Measured:
         unclear: How many were taken as of the view's size, which is their image's, too.
         extra: Names of maps that belong to no image.
         outside: How many maps are of images that were left out by a list.
+        reader: What read the images and maps.
     """
 
     maps: LocalizationMetrics
@@ -116,6 +117,7 @@ class Measured:
     unclear: int
     extra: list[str]
     outside: int
+    reader: Reader
 
 
 def measure(
@@ -155,8 +157,9 @@ def measure(
     }
     faults: list[Fault] = []
     resized = unclear = 0
+    reader = Reader(data, view, maps, partners, at)
     with bar("measuring", len(data)) as shown:
-        for chunk in Reader(data, view, maps, partners, at).chunks():
+        for chunk in reader.chunks():
             faults += [seen.fault for seen in chunk if seen.fault]
             resized += sum(seen.resized for seen in chunk)
             unclear += sum(seen.unclear for seen in chunk)
@@ -179,7 +182,7 @@ def measure(
     known = {*data.whole.names, *(name.partition("/")[2] for name in data.whole.names)}
     foreign = [name for name in extra if name not in known]
     outside = len(extra) - len(foreign)
-    return Measured(own, computed, constant, resized, unclear, foreign, outside)
+    return Measured(own, computed, constant, resized, unclear, foreign, outside, reader)
 
 
 def _update(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imagenets.cli import heatmap_scoring as scoring
 from imagenets.cli.command import Verb
 from imagenets.errors import MissingError
+
+if TYPE_CHECKING:
+    from imagenets.evaluation.bootstrap import Interval
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +30,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-image", type=Path, metavar="FILE", help="write every image's measures"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write an HTML page with all tables, and the best, median and worst maps",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.evaluation.localization import intervals, tables
 
-    for path in (arguments.csv, arguments.per_image):
+    for path in (arguments.csv, arguments.per_image, arguments.report):
         if path and not path.parent.is_dir():
             raise MissingError(f"{path}: there is no folder {path.parent}. Make it first.")
     data, view = scoring.open_targets(arguments)
@@ -46,6 +57,8 @@ def _run(arguments: argparse.Namespace) -> None:
     sure = None
     if arguments.bootstrap is not None:
         sure = intervals(own, arguments.bootstrap, arguments.level, arguments.seed)
+    if arguments.report:
+        _write_page(arguments, found, sure, data.classes)
     if arguments.json:
         document = {
             "view": None if view is None else str(view),
@@ -63,6 +76,23 @@ def _run(arguments: argparse.Namespace) -> None:
     print(tables.metrics_text(own, found.baselines, None if view is None else str(view)))
     if sure:
         print("\n" + tables.interval_text(sure, arguments.level))
+
+
+def _write_page(
+    arguments: argparse.Namespace,
+    found: scoring.Measured,
+    sure: Mapping[str, Interval] | None,
+    wnids: tuple[str, ...],
+) -> None:
+    from imagenets.pages.heatmaps import HeatMaps, Shown, write_heatmaps
+
+    def see(name: str) -> Shown:
+        photo, seen = found.reader.see(name)
+        assert seen.heat is not None  # it was measured
+        return Shown(photo, seen.target, seen.heat)
+
+    measured = HeatMaps(found.maps, found.baselines, sure, arguments.level, wnids, see)
+    write_heatmaps(measured, arguments.maps.name, arguments.view, arguments.report)
 
 
 VERB = Verb(

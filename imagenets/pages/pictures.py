@@ -99,10 +99,13 @@ def mask(ids: npt.NDArray[np.integer[Any]]) -> str:
 def heat(level: npt.NDArray[np.floating[Any]], photo: Pixels) -> str:
     """A data URI of an H x W map as heat over the grey photograph of the same size.
 
-    The lowest value of the map is dark, the highest light.
+    The lowest finite value of the map is dark, the highest light.
     """
-    low, high = float(level.min()), float(level.max())
-    level = (level - low) / ((high - low) or 1.0)
+    finite = level[np.isfinite(level)].astype(np.float64)
+    low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
+    if high <= low or not finite.size:
+        low, high = 0.0, 1.0
+    level = ((np.clip(level.astype(np.float64), low, high)) - low) / (high - low)
     image = Image.fromarray(photo).convert("L").convert("RGB")
     coloured = Image.fromarray(_heat_colours()[(level * 255).astype(np.uint8)])
     mixed = Image.blend(image, coloured, 0.7)

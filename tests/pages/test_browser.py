@@ -15,6 +15,17 @@ pytestmark = [pytest.mark.extras, needed]
 COLUMN = "[...document.querySelectorAll('#classes-rows tr')].map(row => row.cells[{}].innerText)"
 SHOWN = "[...document.querySelectorAll('#classes-rows tr')].filter(row => !row.hidden).length"
 
+SETTLED = """(async () => {
+  const image = document.querySelector('.card .mask');
+  for (let time = 0, top = NaN; time < 50 && top !== image.getBoundingClientRect().top; time++) {
+    image.scrollIntoView({ block: 'center' });
+    top = image.getBoundingClientRect().top;
+    await image.decode();
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+})()"""
+"""Brings the first mask into the middle, and waits until nothing moves: cards are drawn late."""
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
@@ -70,7 +81,7 @@ def test_a_chart_is_read_off_with_the_keyboard(page: tuple[Chromium, Path]) -> N
 
 def test_the_pointer_names_the_colours_of_a_mask(page: tuple[Chromium, Path]) -> None:
     browser, _ = page
-    browser.run("document.querySelector('.card .mask').scrollIntoView({block: 'center'})")
+    browser.run(SETTLED)
     left, top, width, height = browser.run(
         "{const box = document.querySelector('.card .mask').getBoundingClientRect();"
         "[box.left, box.top, box.width, box.height]}"

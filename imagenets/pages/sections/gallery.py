@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from markupsafe import Markup
@@ -13,6 +14,8 @@ from imagenets.pages.pictures import Card, Picture
 from imagenets.pages.run_files import RunFiles
 from imagenets.pages.templating import Section, fill
 from imagenets.pixels.grids import level_of_grid
+
+T = TypeVar("T")
 
 EACH = 8
 """Images of each kind."""
@@ -26,7 +29,7 @@ def _render(run: RunFiles) -> Markup:
     return fill("sections/gallery.html", groups=groups, attention=run.labels is not None)
 
 
-def chosen(rows: Sequence[ImageRow], each: int) -> dict[str, list[ImageRow]]:
+def chosen(rows: Sequence[T], each: int) -> dict[str, list[T]]:
     """The best, the median and the worst of some images, no image twice.
 
     Args:
