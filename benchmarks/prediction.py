@@ -27,12 +27,13 @@ import torch
 from PIL import Image
 from train import machine, prepared
 
-from imagenets.data.loader import Batch, by_shape
-from imagenets.methods.pass_.inference import crop_of
+from imagenets.data.loader import Batch
+from imagenets.methods.pass_.inference import largest
 from imagenets.methods.pass_.mask_files import write_mask
 from imagenets.methods.pass_.predict import segment
 from imagenets.methods.pass_.presets import PRESETS, TRAINED, Config
 from imagenets.methods.pass_.pseudo import Labeller
+from imagenets.methods.pass_.sizes import whole
 from imagenets.methods.pass_.trained import load_segmentation
 from imagenets.training.run import Run
 
@@ -104,8 +105,10 @@ def changed(run: Run[Config], given: Mapping[str, Any]) -> Run[Config]:
 
 def full_batch(run: Run[Config]) -> Batch:
     """Decoded images of the commonest shape, some of them twice if need be."""
-    data, crop = run.dataset("train"), crop_of(run.config)
-    fullest = max(by_shape(crop.shapes(data.sizes), run.config.batch), key=len)
+    data = run.dataset("train")
+    backbone = load_segmentation(run, len(data.classes)).backbone
+    crop, batches = whole(backbone, run.config, data.sizes, largest(run.config))
+    fullest = max(batches, key=len)
     return next(run.batches(data, [np.resize(fullest, run.config.batch)], crop, "")).clone()
 
 

@@ -51,7 +51,7 @@ def test_by_default_masks_are_those_of_the_logits_of_the_whole_batch(
     run = job(tiny_root, finished)
     data = run.dataset("validation")
     alike = np.flatnonzero((data.sizes == data.sizes[0]).all(1))[:3]
-    batch = next(run.batches(data, [alike], crop_of(SMALL), "test"))
+    batch = next(run.batches(data, [alike], ShortSide(SMALL.side), "test"))
     logits = network(normalize(batch.crops)).permute(0, 2, 3, 1).numpy()
     size = tuple(data.sizes[alike[0]].tolist())
     for row, (_, ids) in enumerate(segment(network, batch, data, SMALL)):
