@@ -18,7 +18,7 @@ from imagenets.training.ledger import Ledger
 from imagenets.training.stage import REPLACED
 
 _STATE = "optimisers and queues in checkpoints"
-_KEPT = ("state_dict", "history", "epoch")
+_KEPT = ("state_dict", "average", "history", "epoch")
 """What of a finished checkpoint is read later."""
 
 
@@ -124,5 +124,5 @@ def _strip(path: Path, dry_run: bool) -> int:
     state = checkpoints.load(path, torch.device("cpu"), path.parent.name)
     more = {name: value for name, value in state.items() if name not in _KEPT}
     if more and not dry_run:
-        checkpoints.save(path, {name: state[name] for name in _KEPT})
+        checkpoints.save(path, {name: state[name] for name in _KEPT if name in state})
     return checkpoints.size(more)

@@ -20,6 +20,7 @@ from imagenets.data.loader import Batch, Loader, on_device
 from imagenets.errors import MissingError, TrainingError
 from imagenets.models.batch_norm import synchronise
 from imagenets.training import checkpoints
+from imagenets.training.average import Average
 from imagenets.training.gradients import average_gradients
 from imagenets.training.run import Run, seeded
 from imagenets.training.saving import SavePoints
@@ -56,6 +57,7 @@ class Training:
             what it returns is logged beside the losses.
         swav: What shows a collapse; None: nothing does.
         advice: What to try when the loss is no longer a number.
+        average: What follows the network as its running average; None: nothing does.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Training:
     after_epoch: Callable[[int], Mapping[str, float]] | None = None
     swav: Swav | None = None
     advice: str = "another --seed or a lower rate"
+    average: Average | None = None
 
 
 @dataclass
@@ -146,8 +149,10 @@ def train(run: Run[Any], training: Training) -> dict[str, float]:
     return {name: value for name, value in last.items() if name not in BESIDE}
 
 
-def trained_state(run: Run[Any], stage: str, epochs: int) -> dict[str, Tensor]:
-    """The weights that a trained stage left.
+def trained_state(
+    run: Run[Any], stage: str, epochs: int, averaged: bool = False
+) -> dict[str, Tensor]:
+    """The weights that a trained stage left, or their running average.
 
     Raises:
         MissingError: It is not finished.
@@ -159,7 +164,9 @@ def trained_state(run: Run[Any], stage: str, epochs: int) -> dict[str, Tensor]:
             f"{path.parent}: the step {stage!r} has done {checkpoint['epoch']} of {epochs} "
             "epochs. Let it finish first."
         )
-    state: dict[str, Tensor] = checkpoint["state_dict"]
+    state: dict[str, Tensor] = (
+        checkpoint["average"]["weights"] if averaged else checkpoint["state_dict"]
+    )
     return state
 
 
@@ -183,6 +190,8 @@ def _epoch(run: Run[Any], training: Training, done: _Done, points: SavePoints) -
             done.sums[name] = sums + loss.detach()
         average_gradients(_trained(training.optimizer))
         training.optimizer.step()
+        if training.average is not None:
+            training.average.update()
         done.steps += 1
         done.seconds = time.perf_counter() - start
         if done.steps < count:  # the last one is saved with its epoch
@@ -259,7 +268,8 @@ def _check(training: Training, done: _Done) -> None:
 
 
 def _state(training: Training, done: _Done) -> dict[str, Any]:
-    return {
+    average = {} if training.average is None else {"average": training.average.state_dict()}
+    return average | {
         "state_dict": training.network.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "memory": {
@@ -281,6 +291,8 @@ def _resume(run: Run[Any], training: Training, saver: checkpoints.Saver) -> _Don
         return _Done()
     training.network.load_state_dict(state["state_dict"])
     training.optimizer.load_state_dict(state["optimizer"])
+    if training.average is not None:
+        training.average.load_state_dict(state["average"])
     for name, value in training.memory.items():
         value.copy_(distributed.own_part(state["memory"][name], 1))
     if "loader" not in state:  # of an older version: at the end of an epoch

@@ -34,6 +34,7 @@ CONFIG: Config = replace(
     finetune=Schedule(STEPS, RATE / 5),
     accumulate=2,
     foreground="saliency",
+    ema=0.7,
 )
 UNEVEN = replace(CONFIG, batch=7)
 
@@ -154,6 +155,10 @@ def test_a_checkpoint_is_that_of_one_rank(stage: str, one: Path, several: Severa
     assert got["state_dict"].keys() == want["state_dict"].keys()
     for name, value in want["state_dict"].items():
         torch.testing.assert_close(got["state_dict"][name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert ("average" in want) == ("average" in got) == (stage == "finetune")
+    for name, value in want.get("average", {}).get("weights", {}).items():
+        other = got["average"]["weights"][name]
+        torch.testing.assert_close(other, value, rtol=1e-3, atol=1e-4, msg=name)
     queues = {"pretrain": 72, "attention": 48}
     assert (
         got["memory"].keys() == want["memory"].keys() == ({"queue"} if stage in queues else set())

@@ -18,6 +18,7 @@ from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.sizes import normalized, random_crop
 from imagenets.methods.pass_.trained import load_trained, lower_rate, schedule, trained_result
 from imagenets.models.dilation import dilate
+from imagenets.training.average import Average
 from imagenets.training.loop import Training, train
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.run import Run
@@ -66,6 +67,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
         schedule=schedule(config.finetune),
         step=step,
         advice=lower_rate("finetune", config),
+        average=Average(network, config.ema) if config.ema else None,
     )
     return train(run, training)
 
@@ -108,7 +110,7 @@ STAGE = Stage(
     needs=lambda config: () if config.init.finetune else ("pretrain", "pseudo"),
     settings=(
         *("arch", "finetune", "batch", "accumulate", "crop", "seed", "finetune_grid", "keep"),
-        *("init", "start"),
+        *("init", "start", "ema"),
     ),
     splits=lambda config: () if config.init.finetune else ("train",),
     version=1,

@@ -46,6 +46,7 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "features": "float32",
         "kmeans_init": "random",
         "keep": 1.0,
+        "ema": 0.0,
         "grid": 0,
         "finetune_grid": 0,
         "label_grid": 0,
@@ -116,6 +117,8 @@ class Config:
         kmeans_init: How k-means starts: from images drawn at `random`, or drawn apart, `plusplus`.
         keep: Share of the images of each cluster that fine-tuning sees, those nearest to its
             centroid.
+        ema: Share that the running average of the fine-tuned weights keeps at every step, such as
+            0.999; predictions are the average's. 0: no average.
         grid: Pixels from one prediction to the next: 32, 16, 8 or 4 of a ResNet, by dilation; 0: as
             in fine-tuning.
         finetune_grid: The same in fine-tuning; 0: the stride of the backbone.
@@ -152,6 +155,7 @@ class Config:
     features: str = "float32"
     kmeans_init: str = "random"
     keep: float = 1.0
+    ema: float = 0.0
     grid: int = 0
     finetune_grid: int = 0
     label_grid: int = 0

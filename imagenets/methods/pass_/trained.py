@@ -83,12 +83,14 @@ def make_views(
 
 
 def trained_result(folder: Path) -> str | None:
-    """Digest of the weights that a trained stage left."""
+    """Digest of the weights that a trained stage left, and of their average where there is one."""
     path = folder / checkpoints.NAME
     if not path.is_file():
         return None
-    state = checkpoints.load(path, torch.device("cpu"), folder.name)["state_dict"]
-    return checkpoints.digest(state)
+    checkpoint = checkpoints.load(path, torch.device("cpu"), folder.name)
+    average = checkpoint.get("average", {}).get("weights", {})
+    more = {f"average.{name}": value for name, value in average.items()}
+    return checkpoints.digest(checkpoint["state_dict"] | more)
 
 
 def load_attention(run: Run[Config]) -> AttentionNet | OwnAttention:
@@ -103,15 +105,17 @@ def load_attention(run: Run[Config]) -> AttentionNet | OwnAttention:
     return network.eval()
 
 
-def load_trained(run: Run[Config], stage: str, network: nn.Module) -> None:
-    """Fills a network with the weights that a trained stage left."""
-    state = trained_state(run, stage, getattr(run.config, stage).epochs)
+def load_trained(run: Run[Config], stage: str, network: nn.Module, averaged: bool = False) -> None:
+    """Fills a network with the weights that a trained stage left, or with their average."""
+    state = trained_state(run, stage, getattr(run.config, stage).epochs, averaged)
     load_weights(network, state, source=f"{run.out / stage}")
 
 
 def load_segmentation(run: Run[Config], num_classes: int) -> SegmentationNet:
-    """The trained network of step 5, for inference."""
+    """The trained network of step 5, or its running average, for inference."""
+    config = run.config
     network = run.place(SegmentationNet(backbone_of(run), num_classes))
-    load_trained(run, "finetune", network)
-    dilate(network.backbone, run.config.grid or run.config.finetune_grid)
+    averaged = config.ema > 0 and not config.init.finetune  # what was given has no average
+    load_trained(run, "finetune", network, averaged)
+    dilate(network.backbone, config.grid or config.finetune_grid)
     return network.eval()
