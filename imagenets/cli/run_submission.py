@@ -92,6 +92,7 @@ def _method(tier: str, config: Config) -> dict[str, str]:
     given = {name: getattr(config.init, name) or getattr(config.start, name) for name in stages}
     epochs = [f"{name} {getattr(config, name).epochs}" for name in stages if not given[name]]
     weights = [f"{name} with weights of SHA-256 {found}" for name, found in given.items() if found]
+    told = [f"{name} {text}" for name, text in _beyond(config).items()]
     return {
         "method_name": "PASS",
         "training_data": f"ImageNet-S{tier} {'train' if weights else config.pretrain_split}, no "
@@ -99,8 +100,18 @@ def _method(tier: str, config: Config) -> dict[str, str]:
         "training_scheme": f"epochs: {', '.join(epochs)}; {config.batch} images a step",
         "networks": config.arch,
         "link": "https://arxiv.org/abs/2106.03149",
-        "description": "pixel attention, clustering, fine-tuning on generated labels",
+        "description": "pixel attention, clustering, fine-tuning on generated labels"
+        + "".join(f"; {text}" for text in told),
     }
+
+
+def _beyond(config: Config) -> dict[str, str]:
+    """What a run has of the options that the published baseline lacks, but for its folders."""
+    from imagenets.methods.pass_.presets import LATER
+
+    untold = ("accumulate", "features", "regions", "init", "start")
+    found = {name: getattr(config, name) for name in LATER if name not in untold}
+    return {name: str(value) for name, value in found.items() if value != LATER[name]}
 
 
 def semi_method(tier: str, config: SemiConfig) -> dict[str, str]:

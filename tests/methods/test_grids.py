@@ -14,6 +14,7 @@ from small_run import SMALL, job, run_stages
 from imagenets.data.augment import normalize
 from imagenets.data.loader.crops import ShortSide
 from imagenets.errors import UsageError
+from imagenets.methods.pass_.foreground import FOREGROUNDS
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.settings import Changes, make_config
 from imagenets.methods.pass_.trained import load_segmentation
@@ -47,6 +48,18 @@ def test_the_grid_of_labels(finished: Path, tiny_root: Path, grid: int, side: in
     fine = labeller.network.backbone(normalize(batch.crops))
     step = 32 // (grid or 32)
     assert torch.allclose(fine[..., ::step, ::step], coarse, atol=1e-4 * float(coarse.abs().max()))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", FOREGROUNDS)
+def test_options_of_labels_go_together(finished: Path, tiny_root: Path, kind: str) -> None:
+    config = replace(SMALL, label_grid=16, refine_labels=2, foreground=kind)
+    run = job(tiny_root, finished, config)
+    data = run.dataset("train")
+    batch = next(run.batches(data, [np.array([0])], ShortSide(32), "test"))
+    (label,) = Labeller.of(run).stored(batch, data)
+    assert label.ids.shape == tuple(-(-side // 4) for side in batch.crops.shape[2:])
+    assert 0 <= label.attention.min() <= label.attention.max() <= 1 + 1e-5
 
 
 def test_the_steps_that_read_a_grid_are_made_anew(

@@ -19,6 +19,7 @@ from imagenets.methods.pass_.presets import LATER, PRESETS
 from imagenets.methods.pass_.regions import Regions, vote
 from imagenets.methods.pass_.score import used_by
 from imagenets.methods.pass_.settings import Changes, make_config
+from imagenets.methods.semi.presets import PRESETS as SEMI_PRESETS
 from imagenets.protocols import judge
 
 Call = Callable[..., tuple[int, str, str]]
@@ -215,6 +216,28 @@ def test_bad_settings_of_prediction_get_one_line(
     assert code == 2
     assert said in err
     assert (finished / "config.json").read_bytes() == kept
+
+
+def test_a_run_of_semi_is_told_that_it_has_no_such_settings(
+    tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    config = {"tier": "3", **SEMI_PRESETS["few"].to_json()}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    code, _, err = call("predict", "--root", tiny_root, "--run", tmp_path, "--set", "flip=true")
+    assert code == 2
+    assert "for runs of `imagenets train`" in err
+
+
+def test_training_takes_regions(tiny_root: Path, tmp_path: Path, call: Call) -> None:
+    words = ("train", "--root", tiny_root, "--split", "3", "--out", tmp_path / "run")
+    code, _, err = call(*words, "--regions", "segments")
+    assert code == 2
+    assert "give --regions and --regions-from together" in err
+    more = ("--stages", "pretrain", "--epochs", "0", "--batch-size", "4", "--device", "cpu")
+    given = ("--regions", tmp_path / "x" / ".." / "segments", "--regions-from", "other")
+    assert call(*words, *more, *given)[0] == 0
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (kept["regions"], kept["regions_from"]) == (str(tmp_path / "segments"), "other")
 
 
 def test_regions_decide_the_protocol(tmp_path: Path) -> None:

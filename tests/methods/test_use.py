@@ -17,6 +17,7 @@ from small_run import SMALL, job, run_stages
 from imagenets import ImageNetS, masks
 from imagenets.cli import baseline
 from imagenets.cli.main import main
+from imagenets.cli.run_submission import _method
 from imagenets.data.dataset.pictures import Pictures
 from imagenets.errors import FaultsError, MissingError, UsageError
 from imagenets.evaluation import matching
@@ -113,6 +114,14 @@ def test_a_submission_of_a_run_is_made_and_valid(
     assert lines[3] == "Networks: resnet18w05"
     checked = ("--check", out, *place, "--split", "3", "--protocol", "unsupervised")
     assert call("submit", *checked)[0] == 0
+
+
+def test_the_method_of_a_submission_names_what_the_published_baseline_lacks() -> None:
+    usual = _method("50", PRESETS["pass50"])["description"]
+    assert usual == "pixel attention, clustering, fine-tuning on generated labels"
+    options = {"flip": True, "scales": (1.0, 2.0), "regions": "/home/me", "regions_from": "sam"}
+    told = _method("50", replace(PRESETS["pass50"], **options))["description"]  # type: ignore[arg-type]
+    assert told == f"{usual}; scales (1.0, 2.0); flip True; regions_from sam"
 
 
 def test_the_match_of_an_earlier_network_is_not_submitted(
