@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "config": "imagenets.cli.config:VERB",
         "semi": "imagenets.cli.semi:VERB",
         "predict": "imagenets.cli.predict:VERB",
+        "export": "imagenets.cli.export:VERB",
         "distance": "imagenets.cli.distance:VERB",
         "probe": "imagenets.cli.probe:VERB",
         "score": "imagenets.cli.score:VERB",

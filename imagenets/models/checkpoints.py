@@ -160,7 +160,10 @@ def _read_safetensors(path: Path, device: torch.device | str) -> dict[str, Any]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise DependencyError(f"{path}: needs safetensors: pip install safetensors.") from error
+        raise DependencyError(
+            f"{path}: needs safetensors: pip install 'imagenets[safetensors]' (or pip install "
+            "safetensors)."
+        ) from error
     try:
         return dict(load_file(path, str(device)))
     except (OSError, SafetensorError) as error:

@@ -23,6 +23,23 @@ POSITIONS = ("pos_embed",)
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """How a file of `torch.save` holds weights.
+
+    Attributes:
+        key: Under which they lie, one of `KEYS`.
+        prefix: Before every name, one of `PREFIXES`.
+    """
+
+    key: str
+    prefix: str
+
+
+PUBLISHED = Form("state_dict", "module.")
+"""Of the published checkpoints of PASS; the inverse of what reading takes off."""
+
+
+@dataclass(frozen=True, slots=True)
 class Naming:
     """Names of one kind of checkpoint where they differ from timm's, which ours follow.
 
