@@ -155,7 +155,7 @@ def decoding_workers(asked: int | None) -> int:
 
 
 @contextmanager
-def ranks(device: torch.device) -> Iterator[None]:
+def ranks(device: torch.device | None = None) -> Iterator[None]:
     """Lets a block run as one of the ranks of torchrun, if it is; the first one alone tells."""
     from imagenets.core import launch, log
 

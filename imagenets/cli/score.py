@@ -8,7 +8,8 @@ from pathlib import Path
 
 from imagenets.cli import scoring
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_all, add_json, add_run, add_workers, tier_and_run
+from imagenets.cli.options import add_all, add_json, add_run, add_workers, ranks, tier_and_run
+from imagenets.core.distributed import is_first
 from imagenets.errors import UsageError
 from imagenets.protocols import verdicts_text
 
@@ -33,6 +34,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    with ranks():
+        _score(arguments)
+
+
+def _score(arguments: argparse.Namespace) -> None:
     from imagenets.data.dataset.imagenets import ImageNetS
     from imagenets.evaluation.results import results_text
     from imagenets.evaluation.tables import metrics_text
@@ -56,6 +62,8 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         scores = score_test(data, out, truth or data.mask_files(), workers)
         file = TEST_SCORES
+    if not is_first():
+        return
     scoring.warn(scores, out)
     document = json.loads((out / file).read_text("utf-8"))
     if arguments.json:

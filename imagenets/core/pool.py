@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from imagenets.core.distributed import gather, own_items, world
 from imagenets.core.lock import share
 from imagenets.core.log import bar
 from imagenets.errors import DependencyError, MissingError, UsageError, WorkerError
@@ -169,6 +170,7 @@ def in_chunks(
     *,
     title: str | None = None,
     chunk: int = _CHUNK,
+    shared: bool = False,
 ) -> Iterator[Result]:
     """Yields what a function makes of each chunk of many small items, in order.
 
@@ -178,14 +180,22 @@ def in_chunks(
         workers: Processes; all available CPUs if None. Few items stay in this process.
         title: As for `Pool.map`.
         chunk: Items in a task.
+        shared: Whether ranks share the chunks out; all must ask, and each gets every result.
 
     Raises:
         UsageError: Fewer than one worker.
     """
     chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
-    pool = Pool(min(worker_count(workers), max(1, len(chunks) // 4)))
-    for _, result in pool.map(function, chunks, title, [len(it) for it in chunks], ordered=True):
-        yield result
+    own = own_items(chunks) if shared else chunks
+    pool = Pool(min(worker_count(workers), max(1, len(own) // 4)))
+    results = (
+        result for _, result in pool.map(function, own, title, list(map(len, own)), ordered=True)
+    )
+    if not shared or world() == 1:
+        yield from results
+        return
+    parts = gather(list(results))
+    yield from (parts[i % world()][i // world()] for i in range(len(chunks)))
 
 
 def dismiss() -> None:

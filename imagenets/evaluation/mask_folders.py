@@ -121,6 +121,7 @@ def count_masks(
     form: Format = "rgb",
     boundaries: bool = True,
     workers: int | None = None,
+    shared: bool = False,
 ) -> CountedMasks:
     """Reads and counts all masks; the ground truth decides which images there are.
 
@@ -132,6 +133,7 @@ def count_masks(
         form: Of the predicted masks; ground truth is always as published.
         boundaries: Whether boundary metrics are wanted.
         workers: Processes; all available cores by default.
+        shared: Whether ranks share the images out; all must ask, and each gets all counts.
 
     Raises:
         BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
@@ -156,7 +158,7 @@ def count_masks(
     )
     found = [(preds[partner], ground_truths[name]) for name, partner in partners.items() if partner]
     parts = []
-    for part, bad in in_chunks(work, found, workers, title="scoring"):
+    for part, bad in in_chunks(work, found, workers, title="scoring", shared=shared):
         parts.append(part)
         faults += bad
     if faults:

@@ -85,6 +85,7 @@ def score(
     form: Format = "rgb",
     published: bool = False,
     workers: int | None = None,
+    shared: bool = False,
 ) -> Scores:
     """Scores predicted masks; the ground truth decides which images there are.
 
@@ -98,6 +99,7 @@ def score(
             bits), or "npy".
         published: Keep sums in float32, as the published code does.
         workers: Processes; all available CPUs by default.
+        shared: Whether ranks share the images out; all must ask, and each gets the scores.
 
     Raises:
         BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
@@ -118,6 +120,7 @@ def score(
         form=form,
         boundaries=match != "majority",
         workers=workers,
+        shared=shared,
     )
     scores = Scores(found.counts, found.names, found.extra, given, published)
     if not isinstance(match, str):
@@ -132,6 +135,7 @@ def score(
             form=form,
             published=published,
             workers=workers,
+            shared=shared,
         )
     table = matching.as_table(matched, num_classes)
     return replace(scores, counts=found.counts.relabelled(table), matched=matched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import torch
 from ranks import run_ranks
 from small_run import SMALL, job, run_stages
 
+from imagenets import ImageNetS
 from imagenets.core.distributed import rank, world
+from imagenets.core.pool import in_chunks
 from imagenets.errors import RankError, UsageError
 from imagenets.methods.pass_ import STAGES, pseudo
 from imagenets.methods.pass_.cluster import kmeans
 from imagenets.methods.pass_.label_format import LabelReader
 from imagenets.methods.pass_.presets import TRAINED, Config, Schedule
+from imagenets.methods.pass_.score import score_run
 from imagenets.training.optimizers import LarcSGD
 from imagenets.training.saving import SaveEvery
 from imagenets.training.watch import MEASURED
@@ -52,6 +56,9 @@ def work(folder: Path) -> dict[str, Any]:
     clusters = [
         kmeans(points.tensor_split(world())[rank()], k, 3, 1, init=i) for points, k, i in POINTS
     ]
+    data = ImageNetS(folder / "root", "validation", "3", masks=True)
+    scores = score_run(data, folder / "predict", workers=1)
+    chunks = list(in_chunks(by_whom, range(10), 1, chunk=2, shared=True))
     with pytest.raises((UsageError, RankError)) as refused:
         run_one(folder / "uneven", "pretrain", UNEVEN)
     stops_in_its_seventh_step()
@@ -59,9 +66,16 @@ def work(folder: Path) -> dict[str, Any]:
         run_one(folder / "stopped", "pretrain")
     return {
         "clusters": clusters,
+        "scores": scores.metrics,
+        "chunks": chunks,
         "refused": str(refused.value),
         "stopped": str(stopped.value),
     }
+
+
+def by_whom(items: Sequence[int]) -> tuple[int, list[int]]:
+    """Which rank has worked on which items."""
+    return rank(), list(items)
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -223,6 +237,24 @@ def test_predictions_are_those_of_one_rank(one: Path, several: Several) -> None:
     assert len(paths) == 12
     for path in [*paths, Path("done.json")]:
         assert (theirs / path).read_bytes() == (mine / path).read_bytes()
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_one_rank(one: Path, several: Several) -> None:
+    data = ImageNetS(one.parent / "root", "validation", "3", masks=True)
+    expected = score_run(data, one, workers=1)
+    for found in several[1]:
+        assert found["scores"] == expected.metrics
+    for name in ("scores.json", "match.json"):
+        want, got = (json.loads((out / name).read_bytes()) for out in (one, several[0] / "predict"))
+        assert {**got, "provenance": 0} == {**want, "provenance": 0}  # it names the devices
+
+
+@pytest.mark.slow
+def test_chunks_are_shared_out_and_all_ranks_get_all(several: Several) -> None:
+    count = len(several[1])
+    for found in several[1]:
+        assert found["chunks"] == [(i % count, [2 * i, 2 * i + 1]) for i in range(5)]
 
 
 @pytest.mark.slow

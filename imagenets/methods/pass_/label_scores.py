@@ -99,7 +99,7 @@ def label_results(
     classes, best = len(data.classes), best_threshold(out)
     every = _at(pairs, [best] * len(pairs))
     gts: Masks = {name: gt for name, _, gt in pairs}
-    published = score(every, gts, classes, match="image", form="npy", workers=workers)
+    published = score(every, gts, classes, match="image", form="npy", workers=workers, shared=True)
     first = Result("labels", "optimistic", SAME, SAME, published, (best,), intervals=True)
     rows = [first, _cross_fitted(pairs, classes, workers)]
     attention = _attention(pairs)
@@ -153,7 +153,10 @@ def _counted(
 ) -> Counts:
     """Counts the labels before matching, each at its threshold."""
     gts: Masks = {name: gt for name, _, gt in pairs}
-    return count_masks(_at(pairs, thresholds), gts, classes, form="npy", workers=workers).counts
+    found = count_masks(
+        _at(pairs, thresholds), gts, classes, form="npy", workers=workers, shared=True
+    )
+    return found.counts
 
 
 def _pairs(data: ImageNetS, labels: PseudoLabels, truth: Path | Masks) -> Pairs:
@@ -179,7 +182,8 @@ def _chosen(
 ) -> tuple[SweepResult, SweepResult]:
     """The best threshold and its match on the first half of the images, and on the second."""
     items = [(label, gt, inside) for (_, label, gt), inside in zip(pairs, second, strict=True)]
-    found = list(in_chunks(partial(_swept, classes=classes), items, workers, title="thresholds"))
+    work = partial(_swept, classes=classes)
+    found = list(in_chunks(work, items, workers, title="thresholds", shared=True))
     sweeps = ThresholdSweep(classes), ThresholdSweep(classes)
     for half, sweep in enumerate(sweeps):
         sweep.replace([shares[half] for shares in found])

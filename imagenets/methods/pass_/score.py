@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imagenets.core.distributed import on_first
 from imagenets.core.files import write_json
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import CorruptError, MissingError
@@ -43,6 +44,8 @@ def score_run(
 ) -> Scores:
     """Scores the validation masks of a run; leaves `scores.json` and `match.json` in `out`.
 
+    Ranks share the images out, and the first one writes.
+
     The match is found on validation itself, as the benchmark does for its validation metrics.
     That is optimistic; `results` in the JSON has this score and those that have not seen the
     images, each with where it chose, and `provenance` what the run was made from.
@@ -60,9 +63,12 @@ def score_run(
     """
     folder = _predictions(data.split, out)
     ground_truth = data.mask_files() if truth is None else truth
-    scores = score(folder, ground_truth, len(data.classes), match="image", workers=workers)
-    assert scores.matched is not None
-    matching.save(scores.matched, out / MATCH)
+    scores = score(
+        folder, ground_truth, len(data.classes), match="image", workers=workers, shared=True
+    )
+    matched = scores.matched
+    assert matched is not None
+    on_first(lambda: matching.save(matched, out / MATCH))
     every = final_results(scores, out) + label_results(data, out, ground_truth, workers)
     source = provenance(out, PREDICTS[data.split])
     notes = {
@@ -70,7 +76,8 @@ def score_run(
         "results": [row.document() for row in every],
         "provenance": source,
     } | used_by(out, source["settings"]).document()
-    write_json(out / SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
+    document = scores.document(data.classes) | _made_by(out, data.split) | notes
+    on_first(lambda: write_json(out / SCORES, document))
     return scores
 
 
@@ -139,10 +146,11 @@ def score_test(
     folder = _predictions(data.split, out)
     classes = len(data.classes)
     matched = load_match(out, classes)
-    scores = score(folder, truth, classes, match=matched, workers=workers)
+    scores = score(folder, truth, classes, match=matched, workers=workers, shared=True)
     source = provenance(out, PREDICTS[data.split])
     notes = {"match_from": ALL, "provenance": source} | used_by(out, source["settings"]).document()
-    write_json(out / TEST_SCORES, scores.document(data.classes) | _made_by(out, data.split) | notes)
+    document = scores.document(data.classes) | _made_by(out, data.split) | notes
+    on_first(lambda: write_json(out / TEST_SCORES, document))
     return scores
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagenets.core.distributed import on_first
 from imagenets.core.files import write_json
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import CorruptError, MissingError
@@ -38,12 +39,13 @@ def score_run(
     """
     folder = predictions(data.split, out)
     ground_truth = data.mask_files() if truth is None else truth
-    scores = score(folder, ground_truth, len(data.classes), workers=workers)
+    scores = score(folder, ground_truth, len(data.classes), workers=workers, shared=True)
     entry = Ledger(out)["train"]
     notes: dict[str, Any] = {"network": entry.result} if entry else {}
     notes["provenance"] = provenance(out, PREDICTS[data.split])
     notes |= used_by(out, notes["provenance"]["settings"]).document()
-    write_json(out / SCORES[data.split], scores.document(data.classes) | notes)
+    document = scores.document(data.classes) | notes
+    on_first(lambda: write_json(out / SCORES[data.split], document))
     return scores
 
 
