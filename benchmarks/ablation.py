@@ -1,0 +1,136 @@
+"""What each option of PASS is worth: one row an option, over several seeds, by cross-fit scores.
+
+    python benchmarks/ablation.py --root ROOT --split 8 --work FOLDER [--seeds 0 1 2] [--jobs 2]
+        [--epochs pretrain=5,attention=5,finetune=2] [--rows FILE.toml]
+
+The steps that an option does not touch are those of the plain run of its seed: pretraining and
+attention are trained once a seed. A row differs from the plain one by what `--rows` (or ROWS)
+lists. "Not told apart" means: the mean difference, paired by seed, is not above the larger of the
+spreads over seeds. An interrupted table continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+
+PLAIN = "plain"
+ROWS: Mapping[str, Sequence[str]] = {
+    PLAIN: (),
+    "foreground sharpened": ("foreground=sharpened",),
+    "foreground saliency": ("foreground=saliency",),
+    "label grid 8": ("label_grid=8",),
+    "fine-tuning grid 8": ("finetune_grid=8",),
+    "grid 8": ("grid=8",),
+    "scales and flip": ("scales=[0.75,1,1.5]", "flip=true"),
+    "labels refined": ("refine_labels=10",),
+    "refined": ("refine=10",),
+    "k-means++": ("kmeans_init=plusplus",),
+    "keep 70 %": ("keep=0.7",),
+    "EMA teacher": ("ema=0.99",),
+}
+"""Row -> settings that differ from the plain run."""
+
+COLUMNS = (("final", "cross-fit match"), ("labels", "cross-fit"), ("labels", "otsu"))
+
+
+def imagenets(*words: object) -> str:
+    """Runs a command in a process of its own, with one thread; its log goes nowhere."""
+    call = [sys.executable, "-m", "imagenets", *map(str, words), "--quiet"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(call)}\n{done.stderr}")
+    return done.stdout
+
+
+def run(arguments: argparse.Namespace, name: str, settings: Sequence[str], seed: int) -> None:
+    """Trains and scores what is left of one row and seed."""
+    base = arguments.work / f"{PLAIN}-{seed}"
+    out = arguments.work / f"{name.replace(' ', '-')}-{seed}"
+    if (out / "scores.json").is_file():
+        return
+    if name != PLAIN and not out.exists():
+        begun = out.with_suffix(".part")
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir()
+        shutil.copy(base / "ledger.json", begun)
+        for stage in ("pretrain", "attention", "cluster", "pseudo", "finetune"):
+            shutil.copytree(base / stage, begun / stage)
+        begun.rename(out)
+    place = ["--root", arguments.root, "--split", arguments.split, "--out", out]
+    words = [word for setting in settings for word in ("--set", setting)]
+    start = time.perf_counter()
+    imagenets(
+        *("train", *place, "--preset", arguments.preset, "--seed", seed),
+        *("--epochs", arguments.epochs, "--workers", 1, *words),
+    )
+    imagenets("score", *place, "--workers", 1)
+    (out / "seconds").write_text(f"{time.perf_counter() - start:.0f}\n")
+
+
+def results(work: Path, name: str, seed: int) -> dict[tuple[str, str], dict[str, float]]:
+    """The scores of one run, by kind of masks and protocol."""
+    file = work / f"{name.replace(' ', '-')}-{seed}" / "scores.json"
+    rows = json.loads(file.read_bytes())["results"]
+    return {(row["masks"], row["protocol"]): row for row in rows}
+
+
+def table(work: Path, rows: Sequence[str], seeds: Sequence[int]) -> str:
+    """Mean and spread of each row, its difference from the plain one, and whether it is told."""
+    heads = [f"{masks}, {protocol}" for masks, protocol in COLUMNS]
+    lines = ["| row | " + " | ".join(heads) + " | mBIoU | difference | |", "|---" * 7 + "|"]
+    found = {name: [results(work, name, seed) for seed in seeds] for name in rows}
+    final = {name: [one[COLUMNS[0]]["mIoU"] for one in found[name]] for name in rows}
+    for name in rows:
+        columns = [[one[column]["mIoU"] for one in found[name]] for column in COLUMNS]
+        columns.append([one[COLUMNS[0]]["mBIoU"] for one in found[name]])
+        difference = mean(final[name]) - mean(final[PLAIN])
+        told = abs(difference) > max(spread(final[name]), spread(final[PLAIN]))
+        word = "" if name == PLAIN else "" if told else "not told apart"
+        cells = " | ".join(f"{mean(c):.1f} ± {spread(c):.1f}" for c in columns)
+        lines.append(f"| {name} | {cells} | {difference:+.1f} | {word} |")
+    return "\n".join(lines)
+
+
+def spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--preset", default="sample")
+    parser.add_argument("--epochs", default="pretrain=5,attention=5,finetune=2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows, beside the plain one")
+    parser.add_argument("--rows", type=Path, help="a TOML file: row = [settings]")
+    arguments = parser.parse_args()
+    rows = dict(ROWS) if arguments.rows is None else tomllib.loads(arguments.rows.read_text())
+    rows = {PLAIN: (), **rows}
+    if arguments.only:
+        rows = {name: rows[name] for name in (PLAIN, *arguments.only)}
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for names in ([PLAIN], [name for name in rows if name != PLAIN]):
+            tasks = [(name, seed) for name in names for seed in arguments.seeds]
+            for _ in pool.map(lambda task: run(arguments, task[0], rows[task[0]], task[1]), tasks):
+                pass
+    print(table(arguments.work, list(rows), arguments.seeds))
+
+
+if __name__ == "__main__":
+    main()
