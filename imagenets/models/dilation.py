@@ -6,7 +6,10 @@ from torch import nn
 
 from imagenets.errors import UsageError
 from imagenets.models.backbone import Backbone
-from imagenets.models.resnet import ResNet
+from imagenets.models.resnet import DEPTHS, DILATED, ResNet
+
+STRIDES = (4, 8, 16, 32)
+"""Of the four maps of a ResNet, pixels."""
 
 
 def dilate(network: Backbone, stride: int) -> None:
@@ -27,14 +30,8 @@ def dilate(network: Backbone, stride: int) -> None:
     """
     if stride in (0, network.strides[-1]):
         return
-    if not isinstance(network, ResNet):
-        raise UsageError(f"a grid of {stride} pixels: {network.name} is no ResNet, give 0.")
-    if stride not in network.strides:
-        finer = sorted(set(network.strides))
-        raise UsageError(
-            f"a grid of {stride} pixels: {network.name} can have {', '.join(map(str, finer))}, or "
-            "0 for its own."
-        )
+    check_stride(network.name, stride)
+    assert isinstance(network, ResNet)  # as its name says
     factor = 1
     layers = (network.layer1, network.layer2, network.layer3, network.layer4)
     for layer, own in zip(layers, network.strides, strict=True):
@@ -42,6 +39,24 @@ def dilate(network: Backbone, stride: int) -> None:
             if isinstance(module, nn.Conv2d):
                 factor = _dilated(module, factor, own > stride)
     network.strides = tuple(min(own, stride) for own in network.strides)
+
+
+def check_stride(name: str, stride: int) -> None:
+    """Looks whether `dilate` can give a backbone of a name this stride, before it is made.
+
+    Raises:
+        UsageError: It is no ResNet, or has no map of this stride.
+    """
+    if stride == 0:
+        return
+    if name not in DEPTHS:
+        raise UsageError(f"a grid of {stride} pixels: {name} is no ResNet, give 0.")
+    strides = STRIDES[:-1] if name in DILATED else STRIDES
+    if stride not in strides:
+        raise UsageError(
+            f"a grid of {stride} pixels: {name} can have {', '.join(map(str, strides))}, or 0 for "
+            "its own."
+        )
 
 
 def _dilated(convolution: nn.Conv2d, factor: int, finer: bool) -> int:
