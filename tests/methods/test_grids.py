@@ -83,5 +83,11 @@ def test_the_steps_that_read_a_grid_are_made_anew(
 
 
 def test_grids_are_checked() -> None:
-    with pytest.raises(UsageError, match="label_grid is 0, 4, 8, 16 or 32"):
-        make_config("sample", Changes(assignments=("label_grid=12",)))
+    """Before anything is trained."""
+    for given, said in (
+        (("label_grid=12",), "a grid of 12 pixels: resnet18w05 can have 4, 8, 16, 32, or 0"),
+        (("arch=resnet50_d16", "grid=32"), "resnet50_d16 can have 4, 8, 16, or 0"),
+        (("arch=convnext_tiny", "finetune_grid=16"), "convnext_tiny is no ResNet, give 0"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            make_config("sample", Changes(assignments=given))

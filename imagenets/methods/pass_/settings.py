@@ -24,6 +24,7 @@ from imagenets.methods.pass_.presets import (
     Schedule,
 )
 from imagenets.methods.pass_.trained import run_settings
+from imagenets.models.dilation import check_stride
 from imagenets.protocols import REGIONS
 from imagenets.training.stage import CONFIG
 
@@ -192,6 +193,8 @@ def _check(config: Config) -> None:
     if config.features not in FEATURES:
         raise UsageError(f"--features {config.features}: choose one of {', '.join(FEATURES)}.")
     _check_regions(config)
+    for grid in (config.grid, config.finetune_grid, config.label_grid):
+        check_stride(config.arch, grid)
     if config.attend not in ATTENTIONS:
         raise UsageError(f"attend={config.attend}: choose one of {', '.join(ATTENTIONS)}.")
     parts, batch = config.accumulate, config.batch
@@ -220,8 +223,6 @@ def _demands(config: Config) -> Iterator[tuple[str, bool]]:
     yield "batch is 2 or more, as batch norm needs", config.batch >= 2
     for name in ("hidden", "prototypes", "side", "crop", "restarts"):
         yield f"{name} is 1 or more", getattr(config, name) >= 1
-    for name in ("grid", "finetune_grid", "label_grid"):
-        yield f"{name} is 0, 4, 8, 16 or 32", getattr(config, name) in (0, 4, 8, 16, 32)
     for name in ("refine", "refine_labels"):
         yield f"{name} is 0 or more", getattr(config, name) >= 0
     yield "scales are above 0", min(config.scales) > 0
