@@ -51,6 +51,7 @@ STAND_INS = {
     "n01440764_10026": "n90000001_5",
     "ILSVRC2012_val_00000293": min(tiny(8, val=4).val),
     '"cuda"': '"cpu"',
+    'make_config("pass50", Changes())': 'make_config("sample", Changes({"finetune": 1}, batch=8))',
 }
 
 
@@ -138,6 +139,7 @@ def check(page: str, names: dict[str, Any]) -> None:
         assert set(names["mask"].unique().tolist()) == {0, 1}
     elif page == "backbones.md":
         assert Path("distance/mine/scores.json").is_file()
+        assert Path("runs/mine/scores.json").is_file()
         assert names["backbone"].strides == (16,)
         assert (find_spec("timm") is None) or Path("distance/vit/scores.json").is_file()
     elif page == "raw-forms.md":

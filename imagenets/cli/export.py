@@ -30,7 +30,7 @@ def _run(arguments: argparse.Namespace) -> None:
     import torch
 
     from imagenets import paths
-    from imagenets.methods.pass_.trained import run_settings
+    from imagenets.methods.pass_.trained import averages, run_settings
     from imagenets.methods.semi.run import is_semi
     from imagenets.models.exporting import check_name, published_state, write_weights
     from imagenets.training.loop import trained_state
@@ -49,7 +49,9 @@ def _run(arguments: argparse.Namespace) -> None:
     tier, config = run_settings(out)
     run = Run(arguments.root, tier, out, config, torch.device("cpu"))
     stage = arguments.stage
-    state = published_state(trained_state(run, stage, getattr(config, stage).epochs))
+    averaged = stage == "finetune" and averages(config)
+    epochs = getattr(config, stage).epochs
+    state = published_state(trained_state(run, stage, epochs, averaged))
     write_weights(file, state)
     size = sum(value.nbytes for value in state.values())
     print(f"{file}: {len(state)} weights of {config.arch}, step {stage}, {size / 1e6:,.1f} MB")

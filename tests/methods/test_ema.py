@@ -10,8 +10,10 @@ import pytest
 import torch
 from small_run import SMALL, job, run_stages, take_over
 
+from imagenets.cli.main import main
 from imagenets.methods.pass_ import STAGES, trained
 from imagenets.methods.pass_.trained import load_segmentation, trained_result
+from imagenets.models.checkpoints import read_state
 from imagenets.training.cleaning import _strip
 from imagenets.training.optimizers import cosine_rate
 from imagenets.training.saving import SaveEvery
@@ -44,6 +46,14 @@ def test_the_average_predicts_and_training_is_as_without_it(
     assert all(torch.equal(value, weights[name]) for name, value in used.items())
     usual = load_segmentation(job(tiny_root, finished), 3).state_dict()
     assert all(torch.equal(value, without["state_dict"][name]) for name, value in usual.items())
+
+
+def test_the_average_is_exported(averaged: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.pt"
+    words = ["--run", str(averaged), "--stage", "finetune", "--out", str(file)]
+    assert main(["export", *words]) == 0
+    weights = torch.load(averaged / "finetune" / "checkpoint.pt")["average"]["weights"]
+    assert torch.equal(read_state(file)["module.last_layer.weight"], weights["last_layer.weight"])
 
 
 def test_the_digest_tells_of_the_average_and_cleaning_keeps_it(

@@ -111,11 +111,15 @@ def load_trained(run: Run[Config], stage: str, network: nn.Module, averaged: boo
     load_weights(network, state, source=f"{run.out / stage}")
 
 
+def averages(config: Config) -> bool:
+    """Whether the predictions are those of the running average; given weights have none."""
+    return config.ema > 0 and not config.init.finetune
+
+
 def load_segmentation(run: Run[Config], num_classes: int) -> SegmentationNet:
     """The trained network of step 5, or its running average, for inference."""
     config = run.config
     network = run.place(SegmentationNet(backbone_of(run), num_classes))
-    averaged = config.ema > 0 and not config.init.finetune  # what was given has no average
-    load_trained(run, "finetune", network, averaged)
+    load_trained(run, "finetune", network, averages(config))
     dilate(network.backbone, config.grid or config.finetune_grid)
     return network.eval()
