@@ -142,6 +142,11 @@ def check(page: str, names: dict[str, Any]) -> None:
         assert Path("runs/mine/scores.json").is_file()
         assert names["backbone"].strides == (16,)
         assert (find_spec("timm") is None) or Path("distance/vit/scores.json").is_file()
+    elif page == "protocols.md":
+        assert names["evaluator"].images == 12
+        assert 0 < names["metrics"]["mIoU"] < 100
+        assert names["loss"].item() < np.log(4)  # of ids drawn alike
+        assert names["probed"].metrics["knn_mIoU"] > 0
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
@@ -160,6 +165,7 @@ def test_the_examples_run(
     ids = torch.randint(0, 51, (2, 8, 9))
     layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     model = nn.Sequential(*layers, nn.Linear(4, 1000)).eval()
+    torch.manual_seed(0)
     document[0].namespace.update(
         batch=next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4))),
         batches=[(ids.numpy(), ids.numpy()), (ids, ids)],

@@ -64,9 +64,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bank", type=int, default=200_000, metavar="N", help="labelled patches, at most"
     )
     parser.add_argument(
-        "--steps", type=int, default=2000, metavar="N", help="of the linear classifier"
+        "--steps", type=int, default=1000, metavar="N", help="of the linear classifier"
     )
-    parser.add_argument("--rate", type=float, default=1e-3, help="of the linear classifier")
+    parser.add_argument("--rate", type=float, default=3e-3, help="of the linear classifier")
     parser.add_argument("--restarts", type=int, default=10, metavar="N", help="of k-means")
     parser.add_argument("--side", type=int, default=256, help="short side of images, pixels")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at once")

@@ -22,7 +22,7 @@ from imagenets.errors import UsageError
 from imagenets.evaluation.metrics import Evaluator
 from imagenets.masks import IGNORED
 from imagenets.methods.frozen import Frozen, ids_on_grid
-from imagenets.methods.linear import fit
+from imagenets.methods.linear import Features, Schedule, choose, fit
 from imagenets.methods.neighbours import References, check, nearest_ids
 from imagenets.methods.pass_.cluster import kmeans, matched_accuracy, mutual_information
 from imagenets.methods.semi.segment import full_size
@@ -45,7 +45,7 @@ class Settings:
         k: Neighbours that vote, of a patch and of an image.
         temperature: Of their votes, exp(cosine / temperature).
         bank: Labelled patches at most, the same share of each image.
-        steps: Of the linear classifier.
+        steps: Of each linear classifier.
         rate: Of the linear classifier at its start.
         restarts: Of k-means; the best is kept.
         side: Short side of the images, pixels; the backbone may round it.
@@ -56,8 +56,8 @@ class Settings:
     k: int = 20
     temperature: float = 0.07
     bank: int = 200_000
-    steps: int = 2000
-    rate: float = 1e-3
+    steps: int = 1000
+    rate: float = 3e-3
     restarts: int = 10
     side: int = 256
     batch: int = 16
@@ -80,12 +80,14 @@ class Probed:
         backbone: Its name.
         weights: Digest of its weights.
         patches: Labelled patches that were compared with.
+        penalty: Of the linear classifier, chosen on train-semi.
         metrics: `MEASURES`, in percent.
     """
 
     backbone: str
     weights: str
     patches: int
+    penalty: float
     metrics: dict[str, float]
 
 
@@ -96,6 +98,7 @@ class _Bank:
     patches: References
     images: References
     classifier: tuple[Tensor, Tensor]
+    penalty: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ class Probes:
         metrics, images = self._of_patches(data, bank)
         metrics |= self._of_images(data, bank.images, images)
         digest = checkpoints.digest(self.backbone.state_dict())
-        return Probed(self.backbone.name, digest, len(bank.patches.ids), metrics)
+        return Probed(self.backbone.name, digest, len(bank.patches.ids), bank.penalty, metrics)
 
     @property
     def _frozen(self) -> Frozen:
@@ -170,13 +173,16 @@ class Probes:
                 f"{len(ids)} labelled patches are fewer than k = {numbers.k}: choose a smaller k, "
                 "a larger bank or a larger side."
             )
-        classifier = fit(
-            vectors, ids, outputs, steps=numbers.steps, rate=numbers.rate, seed=numbers.seed
-        )
+        features = Features(vectors, ids, outputs)
+        schedule = Schedule(numbers.steps, numbers.rate, numbers.seed)
+        lengths = torch.tensor([len(patches[index][1]) for index in sorted(patches)])
+        owners = torch.arange(len(data)).repeat_interleave(lengths).to(self.device)
+        penalty = choose(features, owners, schedule)
+        classifier = fit(features, penalty, schedule)
         vectors /= vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)  # in place: it is large
         class_ids = torch.from_numpy(data.class_ids.astype(np.int64)).to(self.device)
         pooled = F.normalize(torch.stack([images[index] for index in sorted(images)]))
-        return _Bank(References(vectors, ids), References(pooled, class_ids), classifier)
+        return _Bank(References(vectors, ids), References(pooled, class_ids), classifier, penalty)
 
     def _of_patches(self, data: ImageNetS, bank: _Bank) -> tuple[dict[str, float], Tensor]:
         """The measures of patches, and the pooled features of all images, N x F, normalised."""

@@ -20,7 +20,7 @@ from imagenets.cli.main import main
 from imagenets.data.augment import normalize
 from imagenets.data.augment.evaluation import short_side
 from imagenets.errors import UsageError
-from imagenets.methods.linear import fit
+from imagenets.methods.linear import PENALTIES, Features, Schedule, choose, fit
 from imagenets.methods.pass_.cluster import kmeans
 from imagenets.methods.probes import MEASURES, Probed, Probes, Settings
 from imagenets.models.backbone import Wrapped
@@ -124,14 +124,16 @@ def test_clusters_are_matched_one_to_one(tiny_root: Path) -> None:
 
 def test_the_linear_probe_is_a_classifier_of_the_patches(tiny_root: Path) -> None:
     rows, ids = labelled(tiny_root)
-    weight, bias = fit(torch.stack(rows), torch.tensor(ids), 4, steps=50, rate=1e-3, seed=0)
+    probed, schedule = probe(tiny_root), Schedule(SMALL.steps, SMALL.rate, SMALL.seed)
+    features_of = Features(torch.stack(rows), torch.tensor(ids), 4)
+    weight, bias = fit(features_of, probed.penalty, schedule)
     pairs = []
     for sample in ImageNetS(tiny_root, "validation", "3"):
         maps = features(sample["image"])
         logits = torch.einsum("of,fhw->ohw", weight, maps) + bias[:, None, None]
         large = F.interpolate(logits[None], sample["mask"].shape, mode="bilinear")[0]
         pairs.append((large.argmax(0), sample["mask"]))
-    found = probe(tiny_root).metrics["linear_mIoU"]
+    found = probed.metrics["linear_mIoU"]
     assert found == pytest.approx(plain_iou(pairs, 3), abs=0.2)  # of equal logits, rounding
     assert found > 10
 
@@ -140,20 +142,34 @@ def test_a_linear_classifier_finds_the_optimum_of_logistic_regression() -> None:
     torch.manual_seed(0)
     vectors = torch.randn(300, 4) * torch.tensor([1.0, 10.0, 0.1, 3.0]) + 5
     ids = (vectors[:, 1] + 2 * torch.randn(300) > 5).long()
-    weight, bias = fit(vectors, ids, 2, steps=3000, rate=0.05, seed=0)
+    weight, bias = fit(Features(vectors, ids, 2), 0.01, Schedule(2000, 0.05, 0))
     plain = nn.Linear(4, 2).double()
     wide = (vectors.double() - vectors.double().mean(0)) / vectors.double().std(0, correction=0)
     optimizer = torch.optim.LBFGS(plain.parameters(), max_iter=300, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(plain(wide), ids)
+        loss = F.cross_entropy(plain(wide), ids) + 0.005 * plain.weight.square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)  # type: ignore[arg-type]  # the stubs want a float
     ours = F.linear(vectors, weight, bias).softmax(1)
     torch.testing.assert_close(ours, plain(wide).softmax(1).float(), atol=2e-3, rtol=0)
+
+
+def test_the_penalty_is_that_which_tells_other_images_best() -> None:
+    torch.manual_seed(0)
+    images = torch.arange(20).repeat_interleave(15)
+    ids = images % 4
+    schedule = Schedule(100, 0.05, 0)
+    told = torch.randn(300, 3) + 4 * F.one_hot(ids, 4)[:, :3]
+    noise = torch.randn(20, 200)[images]  # learned by heart, it tells nothing of other images
+    free = choose(Features(told, ids, 4), images, schedule)
+    tight = choose(Features(torch.cat([told / 8, noise], 1), ids, 4), images, schedule)
+    assert free == min(PENALTIES)
+    assert tight > free
+    assert choose(Features(told, ids, 4), torch.zeros(300), schedule) == PENALTIES[0]
 
 
 def test_the_seed_decides_and_the_batch_does_not(tiny_root: Path) -> None:
