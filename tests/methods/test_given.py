@@ -100,6 +100,12 @@ def test_a_backbone_with_an_attention_goes_without_the_steps_that_train_one(
     found = provenance(tmp_path, "predict")["settings"]
     assert (found["arch"], found["attend"]) == ("mine", "backbone")
     assert found["init"]["pretrain"] == checkpoints.digest(before)
+    place = ["--root", str(tiny_root), "--run", str(tmp_path)]
+    assert main(["score", *place]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_bytes())
+    assert scores["used"]["weights"] == checkpoints.digest(before)
+    assert scores["valid_for"]["unsupervised"]["valid"] is None  # nobody said what they saw
+    assert main(["report", *place]) == 0
     assert [one.what for one in clean(tmp_path, leftovers_of(tmp_path), dry_run=True)]
     assert set(work(run, ["cluster", "finetune"])) == {
         *("cluster: features", "cluster: k-means", "finetune")

@@ -49,6 +49,12 @@ log = logging.getLogger(__name__)
 SWEEP = "sweep.pt"
 """What an interrupted sweep keeps: how many batches it has seen, and their counts."""
 
+_ADVICE = {
+    "head": "Train the step 'attention' longer (--epochs attention=N)",
+    "backbone": "Train PASS's head on this backbone (--set attend=head)",
+}
+"""What to try where the attention finds nothing, by where it is from."""
+
 _NAMES = {"train": "training", "validation": "validation"}
 """Split -> what its progress is called."""
 
@@ -173,9 +179,9 @@ def _measure_attention(run: Run[Config], folder: Path) -> dict[str, float]:
         if found["attention_auc"] < WEAK:
             log.warning(
                 "pseudo: the attention hardly finds the objects (AUC %.2f; 0.5 is chance, below it "
-                "the background is marked). Train the step 'attention' longer (--epochs "
-                "attention=N, with another --out).",
+                "the background is marked). %s, with another --out.",
                 found["attention_auc"],
+                _ADVICE[run.config.attend],
             )
     return found | {"threshold_width": wide}
 
