@@ -47,7 +47,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         choices=tuple(PROTOCOLS),
-        help="what it is entered for; a run always for the unsupervised one",
+        help="what it is entered for; a run of train for unsupervised, of semi for semi "
+        "(default) or free",
     )
     parser.add_argument(
         "--match", type=Path, metavar="FILE", help="goes in as match.json; a run has its own"
