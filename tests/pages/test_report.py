@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from made_run import HOSTILE, change, make_run
-from page_facts import check
+from page_facts import Parsed, check
 
 from imagenets.cli.main import main
 from imagenets.pages.charts import Chart, Series, ticks
@@ -101,10 +101,20 @@ def test_text_of_a_run_is_never_html(tiny_root: Path, tmp_path: Path) -> None:
 
 def test_a_hostile_name_of_a_class_or_an_image_is_text() -> None:
     card = Card(HOSTILE, HOSTILE, [Picture(HOSTILE, "data:,", HOSTILE)], [Key(HOSTILE, (1, 2, 3))])
-    text = fill("sections/gallery.html", groups=[(HOSTILE, [card])], attention=False)
-    assert "<script" not in text
-    assert "<img src=http" not in text
-    assert 'alt="&#34;&#39;&gt;&lt;script' in text
+    gallery = fill("sections/gallery.html", groups=[(HOSTILE, [card])], attention=False)
+    assert 'alt="&#34;&#39;&gt;&lt;script' in gallery
+    words = dict.fromkeys(("name", "wnid", "lemmas", "definition"), HOSTILE)
+    row = words | {"id": 1, "iou": 1.0, "biou": 1.0, "images": 1, "pixels": 1, "category": 1}
+    classes = fill("sections/classes.html", rows=[row], generated=True)
+    pair = {"true": HOSTILE, "predicted": HOSTILE, "pixels": 1, "share": 1.0}
+    confusions = fill("sections/confusions.html", tables=[(HOSTILE, "most", [pair])])
+    sheet = {**words, "category": 1, "iou": 1.0, "own": 1, "count": 1, "strip": "data:,"}
+    sheets = fill("sections/clusters.html", sheets=[sheet | {"width": 64}], lacks="")
+    for text in (gallery, classes, confusions, sheets):
+        assert "&lt;script&gt;alert(1)" in text
+        assert "<script" not in text
+        assert "<img src=http" not in text
+        Parsed(f"<div>{text}</div>")
 
 
 def test_what_a_run_lacks_is_said(made: Path, tiny_root: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from imagenets.pages.templating import Section, fill
 
 
 def _render(pair: Pair) -> Markup:
-    return fill("sections/threshold.html", chart=chart(pair.runs))
+    return fill("sections/threshold.html", chart=chart(pair.runs), told={})
 
 
 SECTION = Section("Threshold", _render)

@@ -42,7 +42,8 @@ def described(wnid: str) -> Mapping[str, str]:
     if wnid not in ilsvrc_classes():
         return {"lemmas": "", "definition": ""}
     found = words(wnid)
-    return {"lemmas": ", ".join(found.lemmas), "definition": found.definition}
+    others = [lemma for lemma in found.lemmas if lemma != found.name]
+    return {"lemmas": ", ".join(others), "definition": found.definition}
 
 
 SECTION = Section("Classes", _render)

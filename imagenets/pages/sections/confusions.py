@@ -24,17 +24,22 @@ def _render(run: RunFiles) -> Markup:
     missed, invented = np.zeros_like(confusion), np.zeros_like(confusion)
     missed[1:, BACKGROUND] = confusion[1:, BACKGROUND]
     invented[BACKGROUND, 1:] = confusion[BACKGROUND, 1:]
+    true, predicted = confusion.sum(1, keepdims=True), confusion.sum(0, keepdims=True)
+    of_true, of_predicted = ("of true, %", true), ("of predicted, %", predicted)
     tables = [
-        ("One class for another", "most", _pairs(classes, confusion, run)),
-        ("Classes that are missed: other is predicted", "missed", _pairs(missed, confusion, run)),
-        ("Classes that are predicted where other is", "extra", _pairs(invented, confusion, run)),
+        (title, share, _pairs(chosen, np.broadcast_to(areas, confusion.shape), run))
+        for title, chosen, (share, areas) in (
+            ("One class for another", classes, of_true),
+            ("Classes that are missed: other is predicted", missed, of_true),
+            ("Classes that are predicted where other is", invented, of_predicted),
+        )
     ]
     return fill("sections/confusions.html", tables=tables)
 
 
-def _pairs(chosen: Int64, confusion: Int64, run: RunFiles) -> list[dict[str, Any]]:
-    """The pairs with most pixels."""
-    areas, names = confusion.sum(1), run.names
+def _pairs(chosen: Int64, areas: Int64, run: RunFiles) -> list[dict[str, Any]]:
+    """The pairs with most pixels, and what share of an area of each that is."""
+    names = run.names
     flat = chosen.reshape(-1)
     order = np.argsort(-flat, kind="stable")[:PAIRS]
     return [
@@ -42,7 +47,7 @@ def _pairs(chosen: Int64, confusion: Int64, run: RunFiles) -> list[dict[str, Any
             "true": names[gt],
             "predicted": names[pred],
             "pixels": int(flat[place]),
-            "share": 100 * int(flat[place]) / int(areas[gt]),
+            "share": 100 * int(flat[place]) / int(areas[gt, pred]),
         }
         for place in order.tolist()
         if flat[place]

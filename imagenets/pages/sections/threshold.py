@@ -10,7 +10,9 @@ from imagenets.pages.templating import Section, fill
 
 
 def _render(run: RunFiles) -> Markup:
-    return fill("sections/threshold.html", chart=chart({"mIoU": run}))
+    found = run.reports.get("pseudo", {})
+    told = {name: found[name] for name in found if name not in ("threshold", "images")}
+    return fill("sections/threshold.html", chart=chart({"mIoU": run}), told=told)
 
 
 def chart(runs: dict[str, RunFiles]) -> Chart | None:

@@ -29,6 +29,7 @@
     const number = text === "" ? NaN : Number(text);
     return Number.isNaN(number) ? -Infinity : number;
   };
+  const words = new Intl.Collator();
   const sort = (head) => {
     const table = head.closest("table"), body = table.tBodies[0];
     const isNumber = head.dataset.kind === "number";
@@ -38,7 +39,7 @@
     const order = before === first ? other : first;
     const sign = order === "ascending" ? 1 : -1;
     const keyed = [...body.rows].map((row) => [value(row, head.cellIndex, isNumber), row]);
-    keyed.sort(([a], [b]) => sign * (isNumber ? (a > b) - (a < b) : a.localeCompare(b)));
+    keyed.sort(([a], [b]) => sign * (isNumber ? (a > b) - (a < b) : words.compare(a, b)));
     body.append(...keyed.map(([, row]) => row));
     for (const one of all("th[aria-sort]", table)) one.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", order);
