@@ -95,6 +95,13 @@ class BatchNorm2d(_OverRanks, nn.BatchNorm2d):
     """`nn.BatchNorm2d` over the batch of all ranks."""
 
 
+_KINDS: dict[type, type[_OverRanks]] = {
+    nn.BatchNorm1d: BatchNorm1d,
+    nn.BatchNorm2d: BatchNorm2d,
+}
+"""Which batch norms can be synchronised, and what they become."""
+
+
 def synchronise(network: N, device: torch.device) -> N:
     """Makes the batch norms of a network normalise over the batch of all ranks.
 
@@ -110,6 +117,8 @@ def synchronise(network: N, device: torch.device) -> N:
     Raises:
         UsageError: It has a batch norm of another kind.
     """
+    for module in network.modules():
+        _check_kind(module)
     if device.type == "cuda":
         converted: N = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return converted
@@ -123,17 +132,20 @@ def synchronise(network: N, device: torch.device) -> N:
     return network
 
 
-def _converted(module: nn.Module) -> nn.Module:
-    kinds: dict[type, type[_OverRanks]] = {
-        nn.BatchNorm1d: BatchNorm1d,
-        nn.BatchNorm2d: BatchNorm2d,
-    }
-    if type(module) not in kinds:
+def _check_kind(module: nn.Module) -> None:
+    """Refuses subclasses such as timm's, which do more: converted, they would not do that more."""
+    known = (*_KINDS, nn.SyncBatchNorm)
+    norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    if norm and type(module) not in known and not isinstance(module, _OverRanks):
         raise UsageError(
             f"{type(module).__name__} cannot be synchronised over ranks: use nn.BatchNorm1d or "
-            "nn.BatchNorm2d."
+            "nn.BatchNorm2d, or train in one process."
         )
-    made = kinds[type(module)].__new__(kinds[type(module)])
+
+
+def _converted(module: nn.Module) -> nn.Module:
+    kind = _KINDS[type(module)]
+    made = kind.__new__(kind)
     made.__dict__ = module.__dict__  # the same parameters, buffers, hooks and mode
     return made
 

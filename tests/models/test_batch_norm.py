@@ -100,3 +100,18 @@ def test_what_stays_and_what_is_refused() -> None:
     assert list(network.state_dict()) == names
     with pytest.raises(UsageError, match="BatchNorm3d cannot be synchronised"):
         synchronise(nn.Sequential(nn.BatchNorm3d(2)), CPU)
+
+
+class WithReLU(nn.BatchNorm2d):
+    """As timm has them: torch would convert it to a plain one, without a word."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batch_norms_that_do_more_are_refused(device: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), WithReLU(2))
+    with pytest.raises(UsageError, match="WithReLU cannot be synchronised"):
+        synchronise(network, torch.device(device))
+    assert isinstance(network[1], WithReLU)
