@@ -101,6 +101,20 @@ def test_labels_differ_in_their_foreground_alone(finished: Path, tiny_root: Path
         assert np.abs(salient.attention - sharp.attention).max() > 0.1
 
 
+@torch.inference_mode()
+def test_the_saliency_is_of_the_layer_that_was_asked_for(finished: Path, tiny_root: Path) -> None:
+    network, data = load_attention(job(tiny_root, finished)), ImageNetS(tiny_root, "train", 3)
+    batch = next(iter(batches(finished, tiny_root, data, ShortSide(SMALL.side))))
+    for layer in (1, 4):
+        config = replace(SMALL, foreground="saliency", saliency_layer=layer)
+        labels = Labeller.of(job(tiny_root, finished, config)).stored(batch, data)
+        features = network.backbone.maps(normalize(batch.crops), (layer - 1,))[0]
+        cut = normalised_cut(features)[:, None]
+        expected = stretched(F.interpolate(cut, labels[0].attention.shape, mode="bilinear"))
+        found = torch.stack([torch.from_numpy(label.attention) for label in labels])
+        torch.testing.assert_close(found, expected[:, 0], rtol=1e-4, atol=1e-4)
+
+
 def batches(finished: Path, root: Path, data: ImageNetS, crop: ShortSide) -> list[Batch]:
     run = job(root, finished)
     return list(run.batches(data, by_shape(crop.shapes(data.sizes), 4), crop, "labels"))

@@ -132,6 +132,7 @@ def test_a_run_that_was_begun_before_the_rule_keeps_its_settings(
         ("features=int8", "--features int8"),
         ("kmeans_init=greedy", "kmeans_init is one of random, plusplus"),
         ("ema=1", "ema is 0 or more and below 1"),
+        ("saliency_layer=5", "saliency_layer is 1 to 4"),
         ("keep=0", "keep is above 0 and at most 1"),
         ("foreground=depth", "foreground is one of attention, sharpened, saliency"),
     ],

@@ -58,8 +58,8 @@ class Attending(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} lacks `gated`")
 
-    def with_shallow(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `gated`, but with the last map but one, or the only one, in place of the x4 map."""
+    def with_shallow(self, images: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As `gated`, but with the map of a layer, from 1, or the last, in place of the x4 map."""
         raise TypeError(f"{type(self).__name__} lacks `with_shallow`")
 
     def images_at_once(self, size: Sequence[int]) -> int:
@@ -87,7 +87,7 @@ class OwnAttention(Attending):
         """See `Attending.gated`; one channel, 1 where an image looks most."""
         return self._gate(*self.backbone.attended(images))
 
-    def with_shallow(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def with_shallow(self, images: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """See `Attending.with_shallow`; the only map."""
         features, looks = self.backbone.attended(images)
         _, normalised, attention = self._gate(features, looks)

@@ -19,7 +19,7 @@ def foreground(kind: str, attention: Tensor, shallow: Tensor) -> Tensor:
     Args:
         kind: One of `FOREGROUNDS`.
         attention: n x F x h x w, 0..1, of step 2.
-        shallow: n x C x h' x w' features of the last layer but one, for `saliency`.
+        shallow: n x C x h' x w' features of some layer, for `saliency`.
 
     Returns:
         n x 1 x h x w float, 0..1.

@@ -210,10 +210,10 @@ class AttentionNet(_WithPrototypes, Attending):
         """
         return self.gate(self.backbone(images))
 
-    def with_shallow(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def with_shallow(self, images: Tensor, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """See `Attending.with_shallow`."""
-        first = -2 if len(self.backbone.channels) > 1 else -1
-        shallow, features = self.backbone.maps(images, (first, -1))
+        level = min(layer, len(self.backbone.channels)) - 1
+        shallow, features = self.backbone.maps(images, (level, -1))
         _, normalised, attention = self.gate(features)
         return shallow, normalised, attention
 

@@ -55,6 +55,7 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "refine": 0,
         "refine_labels": 0,
         "foreground": "attention",
+        "saliency_layer": 3,
         "regions": "",
         "regions_from": "",
         "attend": "head",
@@ -129,6 +130,7 @@ class Config:
         refine: Steps that move predictions towards the edges of their image; 10 as published.
         refine_labels: The same of the pseudo labels, which are then kept for every 4 pixels.
         foreground: What parts pixels from the background in step 4, see `foreground.foreground`.
+        saliency_layer: The layer, 1 to 4 of a ResNet, whose features `saliency` cuts.
         regions: Folder of segments, `<wnid>/<stem>.png` each: every segment of an image takes the
             id that most of its pixels are predicted as; empty: none.
         regions_from: What made them, one of `imagenets.protocols.REGIONS`.
@@ -164,6 +166,7 @@ class Config:
     refine: int = 0
     refine_labels: int = 0
     foreground: str = "attention"
+    saliency_layer: int = 3
     regions: str = ""
     regions_from: str = ""
     attend: str = "head"

@@ -71,12 +71,14 @@ class Labeller:
         centroids: K x F, L2-normalised.
         refinement: Steps that move labels towards the edges of their image.
         kind: What parts pixels from the background, one of `foreground.FOREGROUNDS`.
+        layer: Whose features the saliency is of.
     """
 
     network: AttentionNet | OwnAttention
     centroids: Tensor
     refinement: int = 0
     kind: str = "attention"
+    layer: int = 3
 
     @classmethod
     def of(cls, run: Run[Config]) -> Labeller:
@@ -85,8 +87,9 @@ class Labeller:
         centroids = torch.from_numpy(np.load(path, allow_pickle=False)).to(run.device)
         network = load_attention(run)
         network.refine_grid(run.config.label_grid)
-        config = run.config
-        return cls(network, F.normalize(centroids), config.refine_labels, config.foreground)
+        config, centroids = run.config, F.normalize(centroids)
+        options = (config.refine_labels, config.foreground, config.saliency_layer)
+        return cls(network, centroids, *options)
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, data: ImageNetS) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -131,7 +134,7 @@ class Labeller:
 
     def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
         floats = normalized(self.network.backbone, images)
-        shallow, normalised, attention = self.network.with_shallow(floats)
+        shallow, normalised, attention = self.network.with_shallow(floats, self.layer)
         cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
         ids = 1 + cosines.argmax(3)[:, None]
         level = foreground(self.kind, attention, shallow)
@@ -280,7 +283,16 @@ def _in_order(
 STAGE = Stage(
     name="pseudo",
     needs=lambda config: ("attention" if config.attend == "head" else "pretrain", "cluster"),
-    settings=("arch", "batch", "side", "label_grid", "refine_labels", "foreground", "attend"),
+    settings=(
+        "arch",
+        "batch",
+        "side",
+        "label_grid",
+        "refine_labels",
+        "foreground",
+        "saliency_layer",
+        "attend",
+    ),
     splits=lambda config: ("train", "validation"),
     version=2,
     run=pseudo,
