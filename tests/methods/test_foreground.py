@@ -17,6 +17,7 @@ from imagenets.data.augment import normalize
 from imagenets.data.loader import Batch
 from imagenets.data.loader.crops import ShortSide
 from imagenets.data.loader.order import by_shape
+from imagenets.methods.pass_ import pseudo
 from imagenets.methods.pass_.foreground import FOREGROUNDS, normalised_cut, stretched
 from imagenets.methods.pass_.pseudo import Labeller
 from imagenets.methods.pass_.trained import load_attention
@@ -118,3 +119,16 @@ def test_the_saliency_is_of_the_layer_that_was_asked_for(finished: Path, tiny_ro
 def batches(finished: Path, root: Path, data: ImageNetS, crop: ShortSide) -> list[Batch]:
     run = job(root, finished)
     return list(run.batches(data, by_shape(crop.shapes(data.sizes), 4), crop, "labels"))
+
+
+def test_a_saliency_that_finds_nothing_is_told_with_what_to_try(
+    finished: Path, tiny_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The images of the tiny set are noise: nothing finds their objects."""
+    for kind, advice in (("saliency", "--set saliency_layer=N"), ("sharpened", "--epochs")):
+        caplog.clear()
+        run = job(tiny_root, finished, replace(SMALL, foreground=kind))
+        pseudo._measure_attention(run, finished / "pseudo")
+        what = "saliency" if kind == "saliency" else "attention"
+        assert f"pseudo: the {what} hardly finds the objects" in caplog.text
+        assert advice in caplog.text

@@ -52,6 +52,8 @@ SWEEP = "sweep.pt"
 _ADVICE = {
     "head": "Train the step 'attention' longer (--epochs attention=N)",
     "backbone": "Train PASS's head on this backbone (--set attend=head)",
+    "saliency": "Take another layer (--set saliency_layer=N) or the attention (--set "
+    "foreground=attention)",
 }
 """What to try where the attention finds nothing, by where it is from."""
 
@@ -171,20 +173,20 @@ def _measure_attention(run: Run[Config], folder: Path) -> dict[str, float]:
     wide = margin(curve["thresholds"], curve["mIoU"])
     data = run.dataset("validation", masks=True)
     found = attention_scores(data, folder / "validation", max(run.workers, 1))
+    salient = run.config.foreground == "saliency"
+    what = "saliency" if salient else "attention"
     if "attention_auc" in found:
         log.info(
-            "pseudo: attention: AUC %.3f, %.3f on objects, %.3f around them; thresholds over a "
+            "pseudo: %s: AUC %.3f, %.3f on objects, %.3f around them; thresholds over a "
             "width of %.2f reach %.0f %% of the best mIoU",
-            *found.values(),
-            wide,
-            100 * NEAR,
+            *(what, *found.values(), wide, 100 * NEAR),
         )
         if found["attention_auc"] < WEAK:
             log.warning(
-                "pseudo: the attention hardly finds the objects (AUC %.2f; 0.5 is chance, below it "
+                "pseudo: the %s hardly finds the objects (AUC %.2f; 0.5 is chance, below it "
                 "the background is marked). %s, with another --out.",
-                found["attention_auc"],
-                _ADVICE[run.config.attend],
+                *(what, found["attention_auc"]),
+                _ADVICE["saliency" if salient else run.config.attend],
             )
     return found | {"threshold_width": wide}
 
