@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium, chromium, needed
+from made_run import HOSTILE, make_run
 
+from imagenets.pages.comparison import write_comparison
 from imagenets.pages.report import write_report
 
 pytestmark = [pytest.mark.extras, needed]
@@ -137,3 +139,20 @@ def test_every_control_is_reached_by_tab_and_has_a_name(page: tuple[Chromium, Pa
     assert browser.run(
         f"[...document.querySelectorAll({focusable!r})].every(one => one.tabIndex === 0)"
     )
+
+
+def test_two_runs_side_by_side_open_without_a_problem(
+    browser: Chromium, made: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    other = make_run(tiny_root, tmp_path / "other", shift=3, text=HOSTILE)
+    path = write_comparison(tiny_root, "3", (made, other), tmp_path / "page.html", workers=1)
+    browser.problems.clear()
+    browser.requests.clear()
+    browser.open(path)
+    gains = [float(text) for text in browser.run(COLUMN.format(5))]
+    assert gains == sorted(gains, reverse=True)
+    browser.run("document.querySelector('#classes th:nth-child(6) button').click()")
+    assert [float(text) for text in browser.run(COLUMN.format(5))] == sorted(gains)
+    assert browser.run("document.images.length") > 0
+    assert browser.problems == []
+    assert browser.requests == [path.resolve().as_uri()]
