@@ -45,8 +45,13 @@ def said_of(arguments: argparse.Namespace) -> Pretraining | None:
     return Pretraining(data.strip(), supervision)
 
 
-def check_entry(used: Used, name: str) -> None:
+def check_entry(used: Used, name: str, remedy: str = "") -> None:
     """Refuses to enter a result for a protocol that it breaks; warns where that is not known.
+
+    Args:
+        used: What it was made with.
+        name: Of the protocol.
+        remedy: How to enter it for another one, where --protocol is not enough.
 
     Raises:
         UsageError: It breaks the protocol.
@@ -56,7 +61,7 @@ def check_entry(used: Used, name: str) -> None:
         others = [other for other, verdict in judge(used).items() if verdict.valid]
         raise UsageError(
             f"not valid for the protocol {protocol.title}: {found.why}. It is for: "
-            f"{', '.join(others)} (--protocol of `imagenets submit`)."
+            f"{', '.join(others)}. {remedy or 'Give `imagenets submit` that as --protocol.'}"
         )
     if found.valid is None:
         log.warning("whether this is valid for %s: %s. %s", protocol.title, found.why, SAYING)

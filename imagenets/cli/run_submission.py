@@ -11,6 +11,7 @@ from imagenets.cli.declaring import check_entry
 from imagenets.cli.options import trained_run
 from imagenets.cli.predict import predict_split
 from imagenets.errors import CorruptError, MissingError, UsageError
+from imagenets.protocols import Pretraining
 
 if TYPE_CHECKING:
     from imagenets.methods.pass_.presets import Config
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROTOCOL, SEMI, FREE = "unsupervised", "semi", "free"
+
+AS_FREE = (
+    "Replace the ids of its masks by match.json (imagenets.evaluation.matching.apply), and give "
+    "their folder with --pred and --protocol free."
+)
+"""How a run of PASS is entered for what takes no match."""
 
 
 def fill_from_run(arguments: argparse.Namespace) -> None:
@@ -32,6 +39,7 @@ def fill_from_run(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.mask_files import PREDICTS
     from imagenets.methods.pass_.score import MATCH
     from imagenets.methods.semi.run import SemiRun
+    from imagenets.training.provenance import declared
 
     if arguments.match:
         raise UsageError("--match: a run has its own match. Leave it out, or give --pred as well.")
@@ -40,7 +48,7 @@ def fill_from_run(arguments: argparse.Namespace) -> None:
     protocol = _protocol(arguments, run, semi)
     if semi:
         predict_split(run, arguments.subset)
-        _fill(arguments, semi_method(run.tier, run.config))
+        _fill(arguments, semi_method(run.tier, run.config, declared(run.out)))
     else:
         _make(run, arguments.subset, arguments.workers)
         arguments.match = run.out / MATCH
@@ -66,7 +74,10 @@ def _protocol(arguments: argparse.Namespace, run: Run[Any], semi: bool) -> str:
             "masks give their folder with --pred."
         )
     settings = {"tier": run.tier, **run.config.to_json()}
-    check_entry(used_by_semi(run.out, settings) if semi else used_by(run.out, settings), asked)
+    if semi:
+        check_entry(used_by_semi(run.out, settings), asked)
+    else:
+        check_entry(used_by(run.out, settings), asked, AS_FREE)
     return asked
 
 
@@ -114,15 +125,18 @@ def _beyond(config: Config) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value != LATER[name]}
 
 
-def semi_method(tier: str, config: SemiConfig) -> dict[str, str]:
-    """The same of a run of `imagenets semi`."""
-    start = "random weights"
+def semi_method(tier: str, config: SemiConfig, pretraining: Pretraining) -> dict[str, str]:
+    """The same of a run of `imagenets semi`, and what was said of its weights."""
+    start, seen = "random weights", ""
     if config.weights:
         from_file = len(config.weights) == 64
         start = f"weights of SHA-256 {config.weights}" if from_file else "its library's weights"
+        if pretraining.data:
+            seen = f"; weights pretrained on {pretraining.data}, supervision: "
+            seen += pretraining.supervision
     return {
         "method_name": f"fine-tuned {config.model}",
-        "training_data": f"ImageNet-S{tier} train-semi, with labels",
+        "training_data": f"ImageNet-S{tier} train-semi, with labels{seen}",
         "training_scheme": f"{config.epochs} epochs, {config.batch} images a step, AdamW, rate "
         f"{config.rate:g}, layer decay {', '.join(map(str, config.decays))}",
         "networks": config.model,

@@ -223,9 +223,10 @@ def _submit(run: SemiRun, archive: Path, workers: int | None) -> None:
     from imagenets.evaluation.submission import Method, build
     from imagenets.methods.semi.score import predictions
     from imagenets.protocols import PROTOCOLS
+    from imagenets.training.provenance import declared
 
     data, protocol = run.dataset("test"), PROTOCOLS[SEMI]
-    method = semi_method(run.tier, run.config)
+    method = semi_method(run.tier, run.config, declared(run.out))
     sizes = {name: (w, h) for name, (w, h) in zip(data.names, data.sizes.tolist(), strict=True)}
     build(
         predictions("test", run.out),

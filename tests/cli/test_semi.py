@@ -114,6 +114,8 @@ def test_protocols_go_by_what_is_said_of_the_weights(
     assert "not valid for the protocol semi-supervised: the weights were pretrained" in refused
     assert run(tiny_root, tmp_path / "run", *words, "--submit", tmp_path / "my.zip") == 2
     assert main.main([*submit, "--protocol", "free"]) == 0
+    with zipfile.ZipFile(tmp_path / "my.zip") as file:
+        assert b"pretrained on imagenet-1k, supervision: labels" in file.read("method.txt")
     capsys.readouterr()
     (tmp_path / "run" / "pretraining.json").write_text('{"date": 3}')
     assert main.main(submit) == 1
