@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,17 +28,19 @@ from statistics import mean, stdev
 PLAIN = "plain"
 ROWS: Mapping[str, Sequence[str]] = {
     PLAIN: (),
-    "foreground sharpened": ("foreground=sharpened",),
-    "foreground saliency": ("foreground=saliency",),
-    "label grid 8": ("label_grid=8",),
-    "fine-tuning grid 8": ("finetune_grid=8",),
-    "grid 8": ("grid=8",),
-    "scales and flip": ("scales=[0.75,1,1.5]", "flip=true"),
+    "saliency": ("foreground=saliency",),
+    "saliency of layer 2": ("foreground=saliency", "saliency_layer=2"),
+    "saliency of layer 1": ("foreground=saliency", "saliency_layer=1"),
+    "attention sharpened": ("foreground=sharpened",),
     "labels refined": ("refine_labels=10",),
-    "refined": ("refine=10",),
+    "predictions refined": ("refine=10",),
+    "flip": ("flip=true",),
+    "scales": ("scales=[0.75,1,1.25]",),
+    "keep 80 %": ("keep=0.8",),
+    "average of weights": ("ema=0.98",),
     "k-means++": ("kmeans_init=plusplus",),
-    "keep 70 %": ("keep=0.7",),
-    "EMA teacher": ("ema=0.99",),
+    "label grid 16": ("label_grid=16",),
+    "fine-tuning grid 16": ("finetune_grid=16",),
 }
 """Row -> settings that differ from the plain run."""
 
@@ -57,7 +60,7 @@ def imagenets(*words: object) -> str:
 def run(arguments: argparse.Namespace, name: str, settings: Sequence[str], seed: int) -> None:
     """Trains and scores what is left of one row and seed."""
     base = arguments.work / f"{PLAIN}-{seed}"
-    out = arguments.work / f"{name.replace(' ', '-')}-{seed}"
+    out = arguments.work / f"{slug(name)}-{seed}"
     if (out / "scores.json").is_file():
         return
     if name != PLAIN and not out.exists():
@@ -81,7 +84,7 @@ def run(arguments: argparse.Namespace, name: str, settings: Sequence[str], seed:
 
 def results(work: Path, name: str, seed: int) -> dict[tuple[str, str], dict[str, float]]:
     """The scores of one run, by kind of masks and protocol."""
-    file = work / f"{name.replace(' ', '-')}-{seed}" / "scores.json"
+    file = work / f"{slug(name)}-{seed}" / "scores.json"
     rows = json.loads(file.read_bytes())["results"]
     return {(row["masks"], row["protocol"]): row for row in rows}
 
@@ -101,6 +104,11 @@ def table(work: Path, rows: Sequence[str], seeds: Sequence[int]) -> str:
         cells = " | ".join(f"{mean(c):.1f} ± {spread(c):.1f}" for c in columns)
         lines.append(f"| {name} | {cells} | {difference:+.1f} | {word} |")
     return "\n".join(lines)
+
+
+def slug(name: str) -> str:
+    """A row as the name of a folder."""
+    return re.sub(r"\W+", "-", name).strip("-")
 
 
 def spread(values: Sequence[float]) -> float:
