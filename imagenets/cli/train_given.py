@@ -55,6 +55,8 @@ def given(arguments: argparse.Namespace, config: Config) -> tuple[Config, dict[s
             raise UsageError("--weights, --pretrained: name the network with --backbone.")
         if said_of(arguments) is not None and not (init or start):
             raise UsageError("--pretrained-on: no weights are given (--backbone, --init, --start).")
+        if config.attend == "backbone":
+            raise UsageError("attend=backbone: name the network with --backbone and its weights.")
         return config, found
     if not weights:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,17 @@ from imagenets.errors import UsageError
 from imagenets.methods.pass_ import ALL_STAGES
 from imagenets.methods.pass_.attending import OwnAttention
 from imagenets.methods.pass_.cleaning import leftovers_of
+from imagenets.methods.pass_.dry_run import dry_run
 from imagenets.methods.pass_.features import features_of
 from imagenets.methods.pass_.given import PassRun, stages_of, with_backbone
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.sizes import central, fitted, random_crop, whole
 from imagenets.methods.pass_.work import work
 from imagenets.models.backbone import Wrapped
+from imagenets.models.registry import make_backbone
 from imagenets.training import checkpoints
 from imagenets.training.cleaning import clean
+from imagenets.training.overall import Overall
 from imagenets.training.provenance import provenance
 from imagenets.training.stage import Stages
 
@@ -118,8 +122,11 @@ def test_without_an_attention_the_head_is_trained_on_the_frozen_backbone(
     mine = backbone(attends=False)
     before = {name: value.clone() for name, value in mine.state_dict().items()}
     run = given(tiny_root, tmp_path, mine)
-    names = ("pretrain", "attention", "cluster")
-    Stages(ALL_STAGES, run).run(names)
+    names = ("pretrain", "attention")
+    with Overall(partial(work, run, names)).shown():  # which asks what is to be done
+        Stages(ALL_STAGES, run).run(names)
+    assert all(value.grad is None for value in mine.parameters())
+    Stages(ALL_STAGES, run).run(["cluster"])
     found = state(tmp_path, "attention")
     assert torch.equal(found["backbone.backbone.embed.weight"], before["backbone.embed.weight"])
     assert not torch.equal(found["fbg.threshold"], torch.zeros_like(found["fbg.threshold"]))
@@ -193,10 +200,42 @@ def test_weights_without_a_backbone_are_refused(
     assert "has no attention itself" in capsys.readouterr().err
 
 
+def test_settings_that_a_backbone_cannot_have_are_refused() -> None:
+    with pytest.raises(UsageError, match="a grid of 8 pixels: mine is no ResNet"):
+        with_backbone(replace(SMALL, grid=8), backbone())
+    with pytest.raises(UsageError, match="takes images of 32 pixels alone"):
+        with_backbone(replace(SMALL, scales=(0.5, 1.0)), backbone(size=32))
+
+
+def test_a_dry_run_leaves_the_backbone_as_it_was(tiny_root: Path, tmp_path: Path) -> None:
+    mine = backbone()
+    before = checkpoints.digest(mine.state_dict())
+    found = dry_run(given(tiny_root, tmp_path / "run", mine))
+    assert [one.stage for one in found] == ["cluster", "pseudo", "finetune", "predict"]
+    assert checkpoints.digest(mine.state_dict()) == before
+    assert not (tmp_path / "run").exists()
+
+
 SMALLER = (
     *("--preset", "sample", "--batch-size", "4", "--epochs", "1", "--device", "cpu"),
     *("--set", "side=32", "--set", "crop=32", "--set", "restarts=2"),
 )
+
+
+def test_our_network_takes_weights_of_a_file_from_the_command_line(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(5)
+    network = make_backbone("resnet18w05")
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    place = ["train", "--root", str(tiny_root), "--out", str(tmp_path / "run"), *SMALLER]
+    ours = ["--backbone", "resnet18w05", "--weights", str(tmp_path / "weights.pth")]
+    assert main([*place, *ours, "--stages", "attention"]) == 0
+    kept = state(tmp_path / "run", "attention")
+    for name, value in network.named_parameters():
+        assert torch.equal(kept[f"backbone.{name}"], value)
+    assert main([*place, "--set", "attend=backbone"]) == 2
+    assert "name the network with --backbone" in capsys.readouterr().err
 
 
 @pytest.mark.extras

@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from imagenets.core.log import ROOT, watched
 from imagenets.data.dataset.imagenets import ImageNetS
@@ -164,13 +165,14 @@ def _try(run: Run[Config], batch: int) -> _Found:
     short = {name: replace(one, epochs=min(1, one.epochs)) for name, one in whole.items()}
     parts = asked.accumulate if batch == asked.batch else 1
     config = replace(asked, **short, batch=batch, accumulate=parts, restarts=1, keep=1.0)
-    with tempfile.TemporaryDirectory(prefix="imagenets-dry-run-") as folder:
-        out = Path(folder)
+    with ExitStack() as stack:
+        out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagenets-dry-run-")))
         trial = _Trial(
             *(run.root, run.tier, out, config, run.device, run.workers),
             **given_to(run),
             images=STEPS * batch,
         )
+        stack.enter_context(_unchanged(trial.backbone))
         for name in taken_over(config):
             _stage(name).run(trial)
         for name in _measured(config):
@@ -188,6 +190,19 @@ def _try(run: Run[Config], batch: int) -> _Found:
             found.peaks[name] = most.bytes
             found.disk[name] = sum(f.stat().st_size for f in (out / name).rglob("*") if f.is_file())
     return found
+
+
+@contextmanager
+def _unchanged(backbone: nn.Module | None) -> Iterator[None]:
+    """Gives a backbone from outside its weights back, which steps train in place."""
+    if backbone is None:
+        yield
+        return
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    try:
+        yield
+    finally:
+        backbone.load_state_dict(before)
 
 
 def _estimate(

@@ -7,9 +7,8 @@ import logging
 import torch
 from torch import Tensor
 
-from imagenets.core.distributed import on_first, world
+from imagenets.core.distributed import on_first
 from imagenets.data.loader import Batch
-from imagenets.errors import UsageError
 from imagenets.methods.pass_.given import backbone_of, begin, seed_noise, take_over
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.kept_images import read_kept
@@ -43,8 +42,7 @@ def finetune(run: Run[Config]) -> dict[str, float]:
     load_trained(run, "pretrain", network)
     begin(run, "finetune", network)
     dilate(network.backbone, config.finetune_grid)
-    network.train()
-    on_first(lambda: _check_parts(config))
+    network.requires_grad_(True).train()
     if config.accumulate > 1:
         log.info(
             "finetune: a step of %d images is taken in %d parts: their gradients sum exactly, but "
@@ -70,15 +68,6 @@ def finetune(run: Run[Config]) -> dict[str, float]:
         average=Average(network, config.ema) if config.ema else None,
     )
     return train(run, training)
-
-
-def _check_parts(config: Config) -> None:
-    own = config.batch // world()
-    if own % config.accumulate:
-        raise UsageError(
-            f"the {own} images of each rank cannot be taken in {config.accumulate} equal parts: "
-            "give another --accumulate, or start another number of ranks."
-        )
 
 
 def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ from imagenets.methods.pass_ import STAGES
 from imagenets.methods.pass_.presets import TRAINED, Config, Given
 from imagenets.models.backbone import Backbone, OneMap
 from imagenets.models.checkpoints import load_weights, plain_name, read_state
+from imagenets.models.dilation import check_stride
 from imagenets.models.naming import STEP_HEADS
 from imagenets.models.registry import BACKBONES, LIBRARIES, make_backbone
 from imagenets.training import checkpoints
@@ -32,7 +33,8 @@ class PassRun(Run[Config]):
 
     Attributes:
         backbone: With its weights, which take the place of step 1; its settings are those of
-            `with_backbone`. Every step puts its own weights into it.
+            `with_backbone`. Every step puts its own weights into it: after the run it holds those
+            of the last one.
         init: Step -> checkpoint whose weights take the place of what it would train.
         start: Step -> checkpoint that it starts from.
         partial: Accept checkpoints that lack weights of the backbone.
@@ -56,7 +58,16 @@ def with_backbone(config: Config, backbone: Backbone) -> Config:
 
     Clustering and labelling take the attention of the backbone itself where it has one, else that
     of the head of step 2, which is trained on it.
+
+    Raises:
+        UsageError: The settings have a grid or scales that the backbone cannot have.
     """
+    for grid in (config.grid, config.finetune_grid, config.label_grid):
+        check_stride(backbone.name, grid)
+    if backbone.size is not None and len(config.scales) > 1:
+        raise UsageError(
+            f"{backbone.name}: takes images of {backbone.size} pixels alone. Give one scale."
+        )
     init = replace(config.init, pretrain=checkpoints.digest(backbone.state_dict()))
     attend = "backbone" if backbone.attends else "head"
     return replace(config, arch=backbone.name, init=init, attend=attend)
@@ -120,13 +131,16 @@ def taken_over(config: Config) -> tuple[str, ...]:
 def backbone_of(run: Run[Config]) -> Backbone:
     """The backbone of a run: the given one, or a new one of its name; its weights come later.
 
+    Steps share the given one. Nothing is changed in it here: each step fills it from a checkpoint,
+    and says itself what of it is trained.
+
     Raises:
         UsageError: There is none of this name, or another one is given.
         DependencyError: Its library is not installed.
     """
     given, name = run.backbone if isinstance(run, PassRun) else None, run.config.arch
     if isinstance(given, OneMap) and given.name == name:
-        return given.requires_grad_(True)
+        return given
     if given is not None and given.name != name:
         raise UsageError(f"{run.out}: is a run of the backbone {name}, not of {given.name}.")
     if run.config.init.pretrain and name not in BACKBONES and name.split(":")[0] not in LIBRARIES:

@@ -44,7 +44,7 @@ def pretrain(run: Run[Config]) -> dict[str, float]:
     torch.manual_seed(config.seed)
     backbone = backbone_of(run)
     if isinstance(run, PassRun) and run.backbone is not None:
-        return take_over(run, "pretrain", backbone)
+        return take_over(run, "pretrain", run.backbone)
     network = run.place(PretrainNet(backbone, config.hidden, config.prototypes))
     if config.init.pretrain:
         return take_over(run, "pretrain", network)
