@@ -14,8 +14,9 @@ from imagenets.errors import CorruptError
 NAME = "ledger.json"
 
 Key = dict[str, Any]
-"""What decides the result of a stage: `code` (a version), `settings`, `data` (split -> digest) and
-`reads` (earlier stage -> digest of what it left). No clock, no path, no device."""
+"""What decides the result of a stage: `code` (a version), `settings`, `data` (split -> digest),
+`reads` (earlier stage -> digest of what it left) and, where there are any, `files` (name -> digest
+of what comes from elsewhere). No clock, no path, no device."""
 
 
 @dataclass

@@ -48,6 +48,7 @@ class Stage:
         version: Of its code: raised when the same input gives another result.
         run: Does the work, or what is left of it; returns the numbers to report.
         result: Digest of what it left in its folder; None when something of it is missing.
+        files: Digests, by name, of what it reads that is neither a split nor of the run.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Stage:
     version: int
     run: Callable[[Run[Any]], Mapping[str, float]]
     result: Callable[[Path], str | None]
+    files: Callable[[Run[Any]], Mapping[str, str]] = lambda run: {}
 
 
 class Stages:
@@ -169,12 +171,14 @@ class Stages:
 
     def _key(self, stage: Stage) -> Key:
         settings = self._run.config.to_json()
-        return {
+        files = dict(stage.files(self._run))
+        key = {
             "code": stage.version,
             "settings": _plain({k: settings[k] for k in stage.settings if k in settings}),
             "data": {split: self._digest(split) for split in stage.splits(self._run.config)},
             "reads": {name: self._done(name) for name in stage.needs(self._run.config)},
         }
+        return key | ({"files": files} if files else {})
 
     def _digest(self, split: str) -> str:
         if split not in self._data:

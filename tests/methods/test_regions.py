@@ -127,7 +127,7 @@ def test_a_trained_run_votes_over_regions(
     given = ("--regions", regions, "--regions-from", "sam")
     code, _, err = call(*words, *given)
     assert code == 0, err
-    assert "predict: made anew, since other than before: settings.regions" in err
+    assert "predict: made anew, since other than before: files, settings.regions" in err
     data = ImageNetS(tiny_root, "validation", 3)
     sizes = dict(zip(data.names, map(tuple, data.sizes.tolist()), strict=True))
     after = predicted(run)
@@ -135,8 +135,15 @@ def test_a_trained_run_votes_over_regions(
     for name, ids in after.items():
         assert np.array_equal(ids, vote(before[name], Regions(regions).read(name, sizes[name])))
     assert any(not np.array_equal(after[name], before[name]) for name in after)
-    assert len(json.loads((run / "predict" / "done.json").read_text())["regions"]) == 64
     assert "predict: done" in call(*words)[2]  # the run keeps it
+    changed = Regions(regions).path(data.names[0])
+    old = changed.read_bytes()
+    Image.fromarray(np.full(sizes[data.names[0]][::-1], 7, np.uint8)).save(changed)
+    assert "predict: made anew, since other than before: files.regions" in call(*words)[2]
+    elected = next(ids for name, ids in predicted(run).items() if name == data.names[0])
+    assert len(np.unique(elected)) == 1
+    changed.write_bytes(old)
+    assert "made anew, since other than before: files.regions" in call(*words)[2]
     assert call("score", *place)[0] == 0
     scores = json.loads((run / "scores.json").read_text())
     assert scores["used"]["regions"] == "sam"
@@ -161,7 +168,7 @@ def test_missing_regions_are_told_before_work_begins(
     assert code == 1
     assert "1 of " in err
     assert "images have no segments there" in err
-    assert not (run / "predict" / "validation").exists()
+    assert (run / "predict" / "validation").is_dir(), "the masks that were there stay"
 
 
 def test_masks_of_other_settings_are_not_scored(run: Path, tiny_root: Path, call: Call) -> None:

@@ -49,17 +49,13 @@ def predict(split: str, run: Run[Config]) -> dict[str, float]:
     data = run.dataset(split)
     network = load_segmentation(run, len(data.classes))
     paths = [folder / split / f"{name}.png" for name in data.names]
-    regions = regions_of(run.config)
-    if regions is not None:
-        on_first(lambda: regions.check(data.names))
     crop, every = whole(network.backbone, run.config, data.sizes, largest(run.config))
     batches = on_first(lambda: unfinished(every, paths))
     for batch in run.batches(data, batches, crop, f"predict: {split}"):
         for name, ids in segment(network, batch, data, run.config):
             write_mask(folder / split / f"{name}.png", ids)
     barrier(f"predict: {split}")
-    facts = {} if regions is None else {"regions": on_first(lambda: regions.digest(data.names))}
-    on_first(lambda: finish(folder, split, len(data), **facts))
+    on_first(lambda: finish(folder, split, len(data)))
     return {"images": len(data)}
 
 
@@ -85,6 +81,12 @@ def segment(
             names = batch.names[part]
             found = pool.map(partial(_ids, config), names, batch.crops[part], grids, sizes[part])
             yield from zip(names, found, strict=True)
+
+
+def _files(split: str, run: Run[Config]) -> dict[str, str]:
+    """The segments of all images, as what the masks are made from; looked at before they are."""
+    regions, names = regions_of(run.config), run.dataset(split).names
+    return {} if regions is None else {"regions": regions.digest(names)}
 
 
 def regions_of(config: Config) -> Regions | None:
@@ -131,6 +133,7 @@ def _stage(split: str) -> Stage:
         version=2,
         run=partial(predict, split),
         result=masks_result,
+        files=partial(_files, split),
     )
 
 

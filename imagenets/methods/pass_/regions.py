@@ -90,7 +90,12 @@ class Regions:
             raise CorruptError(f"{path}: {error}.") from error
 
     def digest(self, names: Sequence[str]) -> str:
-        """SHA-256 of the segments of some images, in their order."""
+        """SHA-256 of the segments of some images, in their order.
+
+        Raises:
+            MissingError: Some have none, or there is no folder.
+        """
+        self.check(names)
         contents = hashlib.sha256()
         for name in names:
             contents.update(sha256(self.path(name)).encode())
