@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from small_run import SMALL, job, run_stages, take_over
 
 from imagenets.methods.pass_.cluster import kmeans
 from imagenets.methods.pass_.points import Points, spread
+from imagenets.methods.pass_.presets import INITS
 
 CPU = torch.device("cpu")
 
@@ -37,6 +39,15 @@ def test_no_point_is_drawn_twice_while_others_are_left() -> None:
     for seed in range(20):
         assert len(drawn(points, 4, seed).unique(dim=0)) == 4
     assert drawn(torch.zeros(5, 3), 3, 0).shape == (3, 3)
+
+
+def test_fewer_points_than_clusters_leave_some_of_them_where_they_are() -> None:
+    points = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    for init in INITS:
+        centroids, labels, inertia = kmeans(points, 8, 2, 0, init=init)
+        assert len(labels.unique()) == 5
+        assert inertia == pytest.approx(0, abs=1e-5)
+        assert torch.isfinite(centroids).all()
 
 
 def test_spread_starts_find_groups_that_random_ones_merge() -> None:

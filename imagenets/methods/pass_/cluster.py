@@ -198,7 +198,8 @@ def _lloyd(points: Points, centroids: Tensor) -> tuple[Tensor, float]:
         centroids = add_up(sums) / counts.clamp(min=1)[:, None]
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):  # an empty cluster moves to the points that fit worst
-            centroids[empty] = points.rows(points.worst(distances, len(empty)))
+            worst = points.worst(distances, len(empty))  # fewer than asked for, of few points
+            centroids[empty[: len(worst)]] = points.rows(worst)
     return centroids, float(add_up(nearest(points.own, centroids)[1].sum()))
 
 
