@@ -110,7 +110,15 @@ def test_what_is_averaged_is_what_the_masks_show(
     assert np.mean([np.mean(parts[name] == whole[name]) for name in whole]) > 0.999
 
 
-@pytest.mark.parametrize("changes", [{"scales": (0.5, 1.0, 2.0), "flip": True}, {"grid": 8}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scales": (0.5, 1.0, 2.0), "flip": True},
+        {"grid": 8},
+        {"scales": (2.0,)},
+        {"scales": (1.0, 2.0), "arch": "resnet50w5"},
+    ],
+)
 def test_no_tensor_is_too_large_for_a_gpu(changes: dict[str, object]) -> None:
     config: Config = replace(PRESETS["pass919"], **changes)  # type: ignore[arg-type]
     side = round(config.side * largest(config))

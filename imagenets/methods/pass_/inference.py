@@ -12,7 +12,7 @@ from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.sizes import normalized
 
 _FIRST = 16
-"""Elements of the largest of the first maps of a ResNet, for each pixel."""
+"""Elements of the largest of the first maps of a ResNet, for each pixel: 64 channels, stride 2."""
 
 
 def largest(config: Config) -> float:
@@ -85,13 +85,15 @@ def images_at_once(network: SegmentationNet, images: Tensor, config: Config) -> 
         images: n x 3 x h x w.
         config: Where it has no finer grid and averages nothing, all go at once, as published.
     """
-    if not is_averaged(config) and not config.grid and not config.finetune_grid:
+    finer = config.grid or config.finetune_grid or largest(config) > 1
+    if not is_averaged(config) and not finer:
         return max(1, len(images))
     height, width = images.shape[2:]
     stride = network.backbone.strides[-1]
     channels = max(network.backbone.channels[-1], network.last_layer.out_channels)
     last = channels * -(-height // stride) * -(-width // stride)
-    return max(1, MAP // max(last, _FIRST * height * width))
+    first = max(_FIRST, network.backbone.channels[0] // network.backbone.strides[0] ** 2)
+    return max(1, MAP // max(last, first * height * width))
 
 
 def _probabilities(network: SegmentationNet, images: Tensor, mirrored: bool) -> Tensor:
