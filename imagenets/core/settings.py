@@ -7,7 +7,7 @@ import json
 import math
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -220,6 +220,9 @@ def _fitting_table(kind: Any, value: Any) -> Any:
             made[name] = _fitting(hints[name], one)
         except _UnfitError as error:
             raise _UnfitError(f"{_words(kind)}, and {name} is {error}") from None
+    needed = [one.name for one in fields(kind) if one.default is MISSING and one.name not in made]
+    if needed:
+        raise _UnfitError(f"{_words(kind)}, with a value for {', '.join(needed)}")
     return kind(**made)
 
 

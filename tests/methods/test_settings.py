@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ranks import environment
 
 from imagenets.cli.main import main
 from imagenets.core.settings import to_toml
@@ -34,6 +35,21 @@ def test_settings_from_the_command_line() -> None:
     ):
         with pytest.raises(UsageError):
             make_config("sample", bad)
+
+
+def test_parts_that_the_images_of_a_rank_do_not_fall_into_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment(0, 8, 1).items():
+        monkeypatch.setenv(name, value)
+    assert make_config("pass50", Changes(accumulate=16)).accumulate == 16
+    with pytest.raises(UsageError, match="--accumulate 64: the 32 images of each rank"):
+        make_config("pass50", Changes(accumulate=64))
+
+
+def test_a_table_needs_all_that_has_no_default() -> None:
+    with pytest.raises(UsageError, match="with a value for base_rate"):
+        make_config("sample", sets("pretrain={epochs=3}"))
 
 
 def sets(*assignments: str) -> Changes:

@@ -87,6 +87,7 @@ def make_config(preset: str, changes: Changes, *, out: Path | None = None) -> Co
     if preset not in PRESETS:
         raise UsageError(f"there is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
     config, followed = _built(preset, changes)
+    _check_shares(config)
     if not followed:
         return config
     alone = _built(preset, changes, follow=False)[0]
@@ -202,6 +203,17 @@ def _check(config: Config) -> None:
         raise UsageError(
             f"--accumulate {parts}: {batch} images do not fall into so many equal parts of 2 or "
             "more. Give a divisor of the batch."
+        )
+
+
+def _check_shares(config: Config) -> None:
+    """Raises UsageError where the images of a rank do not fall into the parts of a step."""
+    launch = launched()
+    own = config.batch // (launch.world if launch else 1)
+    if own % config.accumulate:
+        raise UsageError(
+            f"--accumulate {config.accumulate}: the {own} images of each rank do not fall into so "
+            "many equal parts. Give a divisor of them, or start another number of ranks."
         )
 
 
