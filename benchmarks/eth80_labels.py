@@ -3,9 +3,9 @@
     python benchmarks/eth80_labels.py --root ROOT --runs FOLDER [--seeds 0 1 2] --work FOLDER
 
 `--runs` holds PASS runs of the preset `sample`, `plain-<seed>` each, as left by
-benchmarks/ablation.py. For every seed: distance matching, and fine-tuning on the 80 labelled images with the preset
-`few` at the crops of `sample`. Random weights are drawn with the same seed. An interrupted table
-continues.
+benchmarks/ablation.py. For every seed: distance matching, and fine-tuning on the 80 labelled images
+with the preset `few` at the crops of `sample`. Random weights are drawn with the same seed. An
+interrupted table continues.
 """
 
 from __future__ import annotations

@@ -33,11 +33,12 @@ class Average:
         """Takes in the weights after a step."""
         self._steps += 1
         moved = 1 - min(self._decay, 1 - 1 / self._steps)
-        for name, value in self._network.state_dict().items():
-            if value.is_floating_point():
-                self._weights[name].lerp_(value, moved)
-            else:  # counts of batches
-                self._weights[name].copy_(value)
+        now = self._network.state_dict()
+        floats = [name for name, value in now.items() if value.is_floating_point()]
+        averages, values = [self._weights[name] for name in floats], [now[name] for name in floats]
+        torch._foreach_lerp_(averages, values, moved)
+        for name in now.keys() - set(floats):  # counts of batches
+            self._weights[name].copy_(now[name])
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: `steps`, and the averaged `weights` by their names."""
