@@ -25,7 +25,7 @@ from imagenets.methods.pass_.attending import OwnAttention
 from imagenets.methods.pass_.given import backbone_of
 from imagenets.methods.pass_.heads import AttentionNet
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.sizes import central, normalized
+from imagenets.methods.pass_.sizes import central
 from imagenets.methods.pass_.trained import load_attention
 from imagenets.models.backbone import Backbone
 from imagenets.training import checkpoints
@@ -114,7 +114,7 @@ def _store(file: int, start: int, indices: Tensor, rows: npt.NDArray[np.generic]
 
 def features_of(network: AttentionNet | OwnAttention, crops: Tensor) -> Tensor:
     """The L2-normalised features of n x 3 x S x S uint8 crops: n x F float32."""
-    return F.normalize(network.cluster_features(normalized(network.backbone, crops)))
+    return F.normalize(network.cluster_features(network.backbone.normalized(crops)))
 
 
 def central_crops(

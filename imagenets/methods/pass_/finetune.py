@@ -14,7 +14,7 @@ from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.kept_images import read_kept
 from imagenets.methods.pass_.label_files import open_labels
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.sizes import normalized, random_crop
+from imagenets.methods.pass_.sizes import random_crop
 from imagenets.methods.pass_.trained import load_trained, lower_rate, schedule, trained_result
 from imagenets.models.dilation import dilate
 from imagenets.training.average import Average
@@ -87,7 +87,7 @@ def backward(run: Run[Config], network: SegmentationNet, batch: Batch) -> Tensor
     for crops, ids in pairs:
         labels = ids[:, ::2, ::2].to(torch.int64)  # half the size, nearest
         with run.autocast():
-            logits = network(normalized(network.backbone, crops))
+            logits = network(network.backbone.normalized(crops))
         loss = upsampled_cross_entropy(logits, labels) / run.config.accumulate
         loss.backward()
         losses.append(loss.detach())

@@ -9,7 +9,6 @@ from imagenets.errors import UsageError
 from imagenets.methods.pass_.attending import MAP
 from imagenets.methods.pass_.heads import SegmentationNet
 from imagenets.methods.pass_.presets import Config
-from imagenets.methods.pass_.sizes import normalized
 
 _FIRST = 16
 """Elements of the largest of the first maps of a ResNet, for each pixel: 64 channels, stride 2."""
@@ -37,7 +36,7 @@ def class_scores(network: SegmentationNet, images: Tensor, config: Config) -> Te
         n x (K + 1) x rows x columns float32: the logits; or where several passes are averaged, or
         masks are to be refined, the mean probabilities, on the grid of the largest scale.
     """
-    floats = normalized(network.backbone, images)
+    floats = network.backbone.normalized(images)
     several = is_averaged(config) or config.refine
     return averaged(network, floats, config) if several else _logits(network, floats)
 

@@ -37,7 +37,7 @@ from imagenets.methods.pass_.label_format import Label, is_of, write_labels
 from imagenets.methods.pass_.mask_files import by_size, finish, masks_result
 from imagenets.methods.pass_.presets import Config
 from imagenets.methods.pass_.refinement import refined_labels
-from imagenets.methods.pass_.sizes import normalized, whole
+from imagenets.methods.pass_.sizes import whole
 from imagenets.methods.pass_.trained import load_attention
 from imagenets.training import checkpoints
 from imagenets.training.run import Run
@@ -136,7 +136,7 @@ class Labeller:
         return ids, levels
 
     def _part(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        floats = normalized(self.network.backbone, images)
+        floats = self.network.backbone.normalized(images)
         shallow, normalised, attention = self.network.with_shallow(floats, self.layer)
         cosines = F.linear(normalised.permute(0, 2, 3, 1), self.centroids)
         ids = 1 + cosines.argmax(3)[:, None]

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from imagenets.data.augment import ViewGroup, normalize
+from imagenets.data.augment import ViewGroup
 from imagenets.data.dataset.views import Squash
 from imagenets.data.loader.crops import RandomResizedCrop, ShortSide
 from imagenets.data.loader.order import by_shape
@@ -63,8 +62,3 @@ def fitted(backbone: Backbone, groups: tuple[ViewGroup, ...]) -> tuple[ViewGroup
 def view_std(backbone: Backbone) -> Triple:
     """What views are divided by in steps 1 and 2: as published for the published networks."""
     return PRETRAIN_STD if isinstance(backbone, ResNet) else backbone.std
-
-
-def normalized(backbone: Backbone, images: Tensor) -> Tensor:
-    """Turns N x 3 x H x W uint8 images into the floats that a backbone was made for."""
-    return normalize(images, backbone.mean, backbone.std)
