@@ -5,8 +5,8 @@
 
 The steps that an option does not touch are those of the plain run of its seed: pretraining and
 attention are trained once a seed. A row differs from the plain one by what `--rows` (or ROWS)
-lists. "Not told apart" means: the mean difference, paired by seed, is not above the larger of the
-spreads over seeds. An interrupted table continues.
+lists. "Not told apart" means: the mean of the differences, paired by seed, is not above their
+spread over seeds. An interrupted table continues; other epochs or rows need another --work.
 """
 
 from __future__ import annotations
@@ -99,8 +99,11 @@ def table(work: Path, rows: Sequence[str], seeds: Sequence[int]) -> str:
         columns = [[one[column]["mIoU"] for one in found[name]] for column in COLUMNS]
         columns.append([one[COLUMNS[0]]["mBIoU"] for one in found[name]])
         difference = mean(final[name]) - mean(final[PLAIN])
-        told = abs(difference) > max(spread(final[name]), spread(final[PLAIN]))
-        word = "" if name == PLAIN else "" if told else "not told apart"
+        steps = [one - plain for one, plain in zip(final[name], final[PLAIN], strict=True)]
+        told = abs(difference) > spread(steps)
+        word = "" if name == PLAIN or told else "not told apart"
+        if len(seeds) == 1:
+            word = "one seed"
         cells = " | ".join(f"{mean(c):.1f} ± {spread(c):.1f}" for c in columns)
         lines.append(f"| {name} | {cells} | {difference:+.1f} | {word} |")
     return "\n".join(lines)

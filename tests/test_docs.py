@@ -262,7 +262,22 @@ def test_commands_have_the_options_that_are_shown(
         for word in words:
             if word.startswith("--"):
                 option = re.escape(word.split("=")[0])
-                assert re.search(rf"{option}\b", text), f"{page.name}: {command}: no {word}"
+                assert re.search(rf"{option}(?![\w-])", text), f"{page.name}: {command}: no {word}"
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_examples_of_a_verb_parse(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenets.cli.main.execute", lambda arguments: 0)
+    main = import_module("imagenets.cli.main")
+    assert len(main.load(name).examples) >= 2
+    for words, _ in main.load(name).examples:
+        assert main.main([name, *shlex.split(words)]) == 0
+
+
+def test_the_readme_names_every_verb() -> None:
+    tree = (TOP / "README.md").read_text("utf-8").partition("All of it is one tree")[2]
+    named = re.findall(r"`(?:imagenets )?([a-z-]+)`", tree.partition("has two examples")[0])
+    assert sorted(named) == sorted(VERBS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

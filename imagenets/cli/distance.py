@@ -21,7 +21,7 @@ from imagenets.cli.options import (
     ranks,
 )
 from imagenets.errors import UsageError
-from imagenets.protocols import PROTOCOLS, verdicts_text
+from imagenets.protocols import PROTOCOLS, REFERENCES, Used, verdicts_text
 
 if TYPE_CHECKING:
     from imagenets.methods.distance import Matching
@@ -99,16 +99,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from imagenets.core import distributed
     from imagenets.methods.distance import Matching, Settings
+    from imagenets.training.provenance import declared
     from imagenets.training.run import pick_device
 
     if arguments.subset == "test" and not arguments.protocol:
         raise UsageError("--subset test: say with --protocol what the submission is entered for.")
     tier = arguments.split or only_tier(arguments.root)
+    asked: str = arguments.protocol or ""
     settings = Settings(
         arguments.k, arguments.temperature, arguments.factor, arguments.side, arguments.batch_size
     )
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     pretraining = said_of(arguments)
+    if arguments.subset == "test":
+        check_entry(Used(tier, pretraining or declared(arguments.out), REFERENCES, "given"), asked)
     with ranks(device):
         backbone, out = load_backbone(arguments), arguments.out
         place = (arguments.root, tier, out)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_trained_run, only_tier
+from imagenets.cli.options import add_trained_run, check_tier, only_tier
 from imagenets.errors import MissingError, UsageError
 
 STEPS = ("pretrain", "attention", "finetune")
@@ -47,6 +47,7 @@ def _run(arguments: argparse.Namespace) -> None:
             f"{out}: a run of `imagenets semi` keeps its network as train/checkpoint.pt."
         )
     tier, config = run_settings(out)
+    check_tier(arguments, out, tier)
     run = Run(arguments.root, tier, out, config, torch.device("cpu"))
     stage = arguments.stage
     averaged = stage == "finetune" and averages(config)

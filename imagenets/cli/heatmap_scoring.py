@@ -90,6 +90,8 @@ def open_targets(arguments: argparse.Namespace) -> tuple[ImageNetS, View | None]
     if not 0 < arguments.level < 1:
         raise UsageError(f"--level {arguments.level}: give a number between 0 and 1.")
     view = None if arguments.view is None else named(arguments.view)
+    if arguments.maps_at and view is None:
+        raise UsageError(f"--maps-at {arguments.maps_at}: name the view as well, with --view.")
     tier = arguments.split or only_tier(arguments.root)
     data = ImageNetS(arguments.root, arguments.subset, tier, target="label")
     return (data if arguments.list is None else data.subset_from_list(arguments.list)), view

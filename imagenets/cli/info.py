@@ -11,6 +11,7 @@ from typing import Any
 from imagenets import paths
 from imagenets.cli.command import Verb
 from imagenets.cli.options import add_json, add_root
+from imagenets.errors import CorruptError
 
 PACKAGES = ("imagenets", "torch", "numpy", "numba", "h5py", "pillow", "simplejpeg", "zlib-ng")
 
@@ -29,10 +30,16 @@ def _run(arguments: argparse.Namespace) -> None:
             for tier, folders in paths.prepared(root).items()
             for folder in folders
         ],
-        "runs": [_training(folder) for folder in sorted(paths.runs(root).glob("*"))],
+        "runs": [_training(folder) for folder in _runs(root)],
         "versions": {"python": platform.python_version(), **_versions()},
     }
     print(json.dumps(found, indent=1) if arguments.json else _text(found))
+
+
+def _runs(root: Path) -> list[Path]:
+    """The folders of runs; of several seeds each."""
+    folders = [path for path in sorted(paths.runs(root).glob("*")) if path.is_dir()]
+    return [one for path in folders for one in (sorted(path.glob("seed-*")) or [path])]
 
 
 def _shards(folder: Path) -> dict[str, Any]:
@@ -67,18 +74,19 @@ def _tree(folder: Path, tier: str) -> dict[str, Any]:
 
 
 def _training(folder: Path) -> dict[str, Any]:
-    from imagenets.methods.pass_ import STAGES
     from imagenets.training.ledger import Ledger
+    from imagenets.training.machine import read_object
 
-    ledger = Ledger(folder)
-    entries = {name: ledger[name] for name in STAGES}
-    scores = folder / "scores.json"
-    return {
-        "folder": str(folder),
-        "done": [name for name, entry in entries.items() if entry and entry.result],
-        "begun": [name for name, entry in entries.items() if entry and not entry.result],
-        "mIoU": json.loads(scores.read_bytes())["mIoU"] if scores.is_file() else None,
-    }
+    found: dict[str, Any] = {"folder": str(folder), "done": [], "begun": [], "mIoU": None}
+    try:
+        ledger = Ledger(folder)
+        entries = {name: entry for name in ledger if (entry := ledger[name])}
+        found["done"] = [name for name, entry in entries.items() if entry.result]
+        found["begun"] = [name for name, entry in entries.items() if not entry.result]
+        found["mIoU"] = read_object(folder / "scores.json").get("mIoU")
+    except CorruptError as error:  # the others are told all the same
+        found["damaged"] = str(error)
+    return found
 
 
 def _versions() -> dict[str, str | None]:
@@ -104,6 +112,8 @@ def _text(found: dict[str, Any]) -> str:
         lines.append(
             f"  {run['folder']} (run): {score}; done: {', '.join(run['done']) or 'nothing'}"
         )
+        if run.get("damaged"):
+            lines.append(f"    damaged: {run['damaged']}")
         if run["begun"]:
             lines.append(f"    begun: {', '.join(run['begun'])}")
     lines.append(", ".join(f"{name} {number or '-'}" for name, number in found["versions"].items()))

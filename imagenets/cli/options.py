@@ -179,9 +179,35 @@ def check_alone(option: str) -> None:
 
 
 def tier_and_run(arguments: argparse.Namespace) -> tuple[str, Path]:
-    """The tier and the folder of the run that the options of `add_run` name."""
-    tier = arguments.split or only_tier(arguments.root)
-    return tier, arguments.out or paths.run(arguments.root, tier)
+    """The tier and the folder of the run that the options of `add_run` name.
+
+    Raises:
+        UsageError: The run is of another tier.
+    """
+    from imagenets.training.machine import read_object
+    from imagenets.training.stage import CONFIG
+
+    out: Path | None = arguments.out
+    if out is None:
+        out = paths.run(arguments.root, arguments.split or only_tier(arguments.root))
+    of_run = read_object(out / CONFIG).get("tier")
+    if of_run is None:
+        return arguments.split or only_tier(arguments.root), out
+    check_tier(arguments, out, str(of_run))
+    return str(of_run), out
+
+
+def check_tier(arguments: argparse.Namespace, out: Path, tier: str) -> None:
+    """Refuses a --split that is not the tier of the run.
+
+    Raises:
+        UsageError: It is another one.
+    """
+    if arguments.split not in (None, tier):
+        raise UsageError(
+            f"{out}: this run is of tier {tier}, not {arguments.split}. Leave --split out, or name "
+            "another run."
+        )
 
 
 def trained_run(arguments: argparse.Namespace) -> Run[Any]:
@@ -204,11 +230,7 @@ def trained_run(arguments: argparse.Namespace) -> Run[Any]:
         out = paths.run(arguments.root, arguments.split or only_tier(arguments.root))
     semi = is_semi(out)
     tier, config = semi_settings(out) if semi else run_settings(out)
-    if arguments.split not in (None, tier):
-        raise UsageError(
-            f"{out}: this run is of tier {tier}, not {arguments.split}. Leave --split out, or name "
-            "another run."
-        )
+    check_tier(arguments, out, tier)
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     kind: type[Run[Any]] = SemiRun if semi else Run
     return kind(arguments.root, tier, out, config, device, workers)

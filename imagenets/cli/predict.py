@@ -69,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _predict_split(arguments: argparse.Namespace) -> None:
     from imagenets.methods.pass_.mask_files import PREDICTS
+    from imagenets.methods.pass_.predict import check_regions
     from imagenets.methods.pass_.trained import keep_settings
 
     if arguments.run_folder and arguments.out:
@@ -79,6 +80,7 @@ def _predict_split(arguments: argparse.Namespace) -> None:
     run = _changed(before, arguments)
     with ranks(run.device):
         if run.config != before.config:
+            on_first(lambda: check_regions(run, split))
             on_first(lambda: keep_settings(run))
         predict_split(run, split)
         if is_first():

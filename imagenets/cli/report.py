@@ -34,6 +34,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.pages.report import write_report
 
     page = arguments.page
+    if page and page.is_dir():
+        raise UsageError(f"{page}: is a folder. Name the file to write.")
     if page and not page.parent.is_dir():
         raise MissingError(f"{page}: there is no folder {page.parent}. Make it first.")
     if arguments.compare is None:

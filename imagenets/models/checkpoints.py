@@ -146,7 +146,7 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         with torch.serialization.safe_globals([Namespace]):  # the options of a training
             content = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = type(error).__name__  # torch's own text advises to load what may run code
         raise CorruptError(f"{path}: not a readable checkpoint ({reason}).") from error
     if not isinstance(content, dict):
         raise CorruptError(f"{path}: holds a {type(content).__name__}, not a dict of weights.")

@@ -211,12 +211,18 @@ class Stages:
         return entry.result
 
     def _settle(self) -> None:
-        """Keeps the settings of a run; refuses others once something was made with the first."""
+        """Keeps the settings of a run; refuses others once something was made with the first.
+
+        Those that the settings call `changeable` may be others: the stages that read them are
+        made anew.
+        """
         path = self._run.out / CONFIG
         now = {"tier": self._run.tier} | _plain(self._run.config.to_json())
         if path.is_file() and self._holds_something():
             then = json.loads(path.read_text("utf-8"))
-            if other := [_told(name, then, now) for name in changes(then, now)]:
+            free = getattr(self._run.config, "changeable", ())
+            differ = [name for name in changes(then, now) if name.partition(".")[0] not in free]
+            if other := [_told(name, then, now) for name in differ]:
                 raise UsageError(
                     f"{self._run.out}: this run was made with other settings ({', '.join(other)}). "
                     "Give the same ones to continue it, or another --out for a new run."

@@ -339,6 +339,9 @@ def test_the_size_that_maps_have_can_be_said(
     code, _, err = run(capsys, "--maps", *words[:1], "--root", *words[1:])
     assert code == 0
     assert f"{len(data)} images have the size of the view resize64-crop32" in err
+    code, _, err = run(capsys, "--maps", *words[:1], "--root", *words[1:2], "--maps-at", "view")
+    assert code == 2
+    assert "--maps-at view: name the view as well" in err
     code, _, err = run(capsys, "--maps", *words[:1], "--root", *words[1:], "--maps-at", "view")
     assert "taken as seen" not in err
 

@@ -169,6 +169,7 @@ def test_missing_regions_are_told_before_work_begins(
     assert "1 of " in err
     assert "images have no segments there" in err
     assert (run / "predict" / "validation").is_dir(), "the masks that were there stay"
+    assert "regions" not in json.loads((run / "config.json").read_bytes())
 
 
 def test_masks_of_other_settings_are_not_scored(run: Path, tiny_root: Path, call: Call) -> None:

@@ -21,6 +21,7 @@ from imagenets.cli.run_submission import _method
 from imagenets.data.dataset.pictures import Pictures
 from imagenets.errors import FaultsError, MissingError, UsageError
 from imagenets.evaluation import matching
+from imagenets.methods.pass_ import STAGES
 from imagenets.methods.pass_.pictures import predict_pictures
 from imagenets.methods.pass_.presets import PRESETS, Config
 from imagenets.palette import overlay
@@ -217,7 +218,71 @@ def test_validation_can_be_scored_against_a_folder(
         path = tmp_path / "gt" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         masks.save(path, data.mask(index))
-    assert json.loads(call(*place, "--gt", tmp_path / "gt")[1]) == prepared
+    found = json.loads(call(*place, "--gt", tmp_path / "gt")[1])
+    assert found.pop("ground_truth") == str(tmp_path / "gt")
+    assert found == prepared
+    zipped = ("submit", "--root", tiny_root, "--run", run, "--out", tmp_path / "s.zip")
+    code, _, err = call(*zipped, "--device", "cpu")
+    assert code == 0
+    assert f"this match was found with the ground truth of {tmp_path / 'gt'}" in err
+
+
+def test_a_match_of_other_masks_is_found_anew_or_refused(
+    scored: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    place = ("--root", tiny_root, "--run", scored)
+    before = json.loads((scored / "scores.json").read_bytes())
+    words = ("predict", *place, "--subset", "validation", "--device", "cpu")
+    assert call(*words, "--set", "scales=[0.3]")[0] == 0
+    code, _, err = call("report", *place)
+    assert code == 1
+    assert "was found on other masks than the run has now" in err
+    code, _, err = call("submit", *place, "--out", tmp_path / "s.zip", "--device", "cpu")
+    assert (code, "matching the generated classes" in err) == (0, True)
+    after = json.loads((scored / "scores.json").read_bytes())
+    assert after["masks"] != before["masks"]
+    assert call("report", *place)[0] == 0
+
+
+def test_training_again_goes_back_to_its_own_settings_of_prediction(
+    run: Path, tiny_root: Path, call: Call
+) -> None:
+    place = ("--root", tiny_root, "--run", run, "--device", "cpu")
+    assert call("predict", *place, "--subset", "validation", "--set", "flip=true")[0] == 0
+    run_stages(job(tiny_root, run), *STAGES)
+    assert "flip" not in json.loads((run / "config.json").read_bytes())
+    assert call("predict", *place, "--subset", "validation")[2].count("predict: done") == 1
+
+
+def test_a_run_of_another_tier_is_not_scored(run: Path, tiny_root: Path, call: Call) -> None:
+    settings = json.loads((run / "config.json").read_bytes())
+    (run / "config.json").write_text(json.dumps(settings | {"tier": "7"}))
+    for verb in ("score", "report", "export --stage pretrain --out x.pt"):
+        code, _, err = call(*verb.split(), "--root", tiny_root, "--split", "3", "--run", run)
+        assert code == 2, verb
+        assert "this run is of tier 7, not 3" in err
+    assert not (run / "scores.json").exists()
+
+
+def test_a_damaged_run_hides_no_other(
+    scored: Path, tiny_root: Path, tmp_path: Path, call: Call
+) -> None:
+    root = tmp_path / "root"
+    (root / "runs" / "many").mkdir(parents=True)
+    shutil.copytree(scored, root / "runs" / "broken")
+    shutil.copytree(scored, root / "runs" / "many" / "seed-0")
+    (root / "runs" / "broken" / "scores.json").write_text("{")
+    code, out, _ = call("info", "--root", root)
+    assert code == 0
+    assert "damaged: " in out
+    assert f"{root / 'runs' / 'many' / 'seed-0'} (run): mIoU " in out
+    assert out.count("done: pretrain, attention, cluster, pseudo, finetune, predict") == 2
+
+
+def test_the_page_is_no_folder(scored: Path, tiny_root: Path, tmp_path: Path, call: Call) -> None:
+    code, _, err = call("report", "--root", tiny_root, "--run", scored, "--page", tmp_path)
+    assert code == 2
+    assert f"{tmp_path}: is a folder" in err
 
 
 def photographs(folder: Path, root: Path) -> None:

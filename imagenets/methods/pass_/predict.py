@@ -83,6 +83,17 @@ def segment(
             yield from zip(names, found, strict=True)
 
 
+def check_regions(run: Run[Config], split: str) -> None:
+    """Looks whether the settings' segments are there for every image of a split.
+
+    Raises:
+        MissingError: Some are not.
+    """
+    regions = regions_of(run.config)
+    if regions is not None:
+        regions.check(run.dataset(split).names)
+
+
 def _files(split: str, run: Run[Config]) -> dict[str, str]:
     """The segments of all images, as what the masks are made from; looked at before they are."""
     regions, names = regions_of(run.config), run.dataset(split).names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,16 @@ SCORES = "scores.json"
 
 TEST_SCORES = "scores-test.json"
 """What the test images score, with the match of validation."""
+log = logging.getLogger(__name__)
 
 _NETWORK = "network"
 """In the scores: digest of the weights of step 5 that made the masks."""
+
+_MASKS = "masks"
+"""In the scores: digest of the masks."""
+
+_TRUTH = "ground_truth"
+"""In the scores: folder of the ground truth, where it is not that of the prepared set."""
 
 
 def score_run(
@@ -77,6 +85,8 @@ def score_run(
         "provenance": source,
     } | used_by(out, source["settings"]).document()
     document = scores.document(data.classes) | _made_by(out, data.split) | notes
+    if truth is not None:
+        document[_TRUTH] = str(truth.absolute())
     on_first(lambda: write_json(out / SCORES, document))
     return scores
 
@@ -159,17 +169,23 @@ def load_match(out: Path, num_classes: int) -> matching.Match:
 
     Raises:
         MissingError: The run is not scored yet.
-        CorruptError: It was found with another network than that of the run now.
+        CorruptError: It was found on other masks, or with another network, than those of the run
+            now.
     """
     for path in (out / MATCH, out / SCORES):
         if not path.is_file():
             raise MissingError(f"{path}: not there. Run `imagenets score` on this run first.")
+    scores = read_object(out / SCORES)
+    again = "Run `imagenets predict --subset validation` and `imagenets score` on this run again."
     network = _finetuned(out)
-    if network is not None and json.loads((out / SCORES).read_bytes()).get(_NETWORK) != network:
+    if network is not None and scores.get(_NETWORK) != network:
         raise CorruptError(
-            f"{out / MATCH}: was found with another network than the run has now. Run `imagenets "
-            "predict` and `imagenets score` on this run again."
+            f"{out / MATCH}: was found with another network than the run has now. {again}"
         )
+    if scores.get(_MASKS, masks := _made_by(out, "validation").get(_MASKS)) != masks:
+        raise CorruptError(f"{out / MATCH}: was found on other masks than the run has now. {again}")
+    if truth := scores.get(_TRUTH):
+        log.warning("%s: this match was found with the ground truth of %s.", out / MATCH, truth)
     return matching.load(out / MATCH, num_classes)
 
 
@@ -209,6 +225,8 @@ def _finetuned(out: Path) -> str | None:
 
 
 def _made_by(out: Path, split: str) -> dict[str, str]:
-    """Which network made the masks of a split, where the ledger knows."""
+    """Which masks of a split there are, and which network made them, where the ledger knows."""
     entry = Ledger(out)[PREDICTS[split]]
-    return {_NETWORK: entry.key["reads"]["finetune"]} if entry else {}
+    if entry is None:
+        return {}
+    return {_NETWORK: entry.key["reads"]["finetune"], _MASKS: entry.result or ""}
