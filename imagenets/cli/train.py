@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
-        "--preset", metavar="NAME", help="sample, pass50, pass300 or pass919 (default: by tier)"
+        "--preset",
+        metavar="NAME",
+        help="pass50, pass300, pass919, or sample for a small network (default: by tier); plus50, "
+        "plus300, plus919, sample-plus: with what goes beyond the published baseline",
     )
     add_settings(parser)
     parser.add_argument(
