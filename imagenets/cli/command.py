@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagenets.cli.completion import add_completion
 from imagenets.errors import FaultsError, ImageNetSError, MissingError, RankError
 
 
@@ -188,4 +189,5 @@ def run_verb(verb: Verb, program: str, argv: Sequence[str] | None) -> int:
     """Runs a command line of a program that is one verb."""
     parser = argparse.ArgumentParser(program)
     set_up(parser, verb)
+    add_completion(parser)
     return execute(parser.parse_args(argv))

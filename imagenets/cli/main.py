@@ -10,6 +10,7 @@ from importlib import import_module
 from types import MappingProxyType
 
 from imagenets.cli.command import Verb, add_version, execute, set_up
+from imagenets.cli.completion import add_completion
 
 VERBS: Mapping[str, str] = MappingProxyType(
     {
@@ -67,6 +68,7 @@ def tree(program: str, description: str, names: Sequence[str]) -> argparse.Argum
     """The parser of a program with some verbs; for one verb alone it is made ten times as fast."""
     parser = argparse.ArgumentParser(program, description=description)
     add_version(parser)
+    add_completion(parser)
     parser.epilog = f"{program} VERB --help shows the options and examples of a verb."
     verbs = parser.add_subparsers(metavar="VERB", title="verbs")
     for name in names:
