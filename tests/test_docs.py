@@ -55,7 +55,7 @@ STAND_INS = {
 }
 
 
-OTHERS = ("torchvision", "quantus", "captum", "torchcam", "timm")
+OTHERS = ("torchvision", "quantus", "captum", "torchcam", "timm", "datasets", "webdataset")
 """Libraries of examples that `make test-extras` runs."""
 
 
@@ -68,9 +68,7 @@ def python(example: Example) -> None:
     source = str(example.parsed)
     for shown, ours in STAND_INS.items():
         source = source.replace(shown, ours)
-    others = re.findall(
-        r"^(?:from|import) (torchvision|quantus|captum|torchcam|timm)", source, re.M
-    )
+    others = re.findall(rf"^(?:from|import) ({'|'.join(OTHERS)})\b", source, re.M)
     if any(find_spec(name) is None for name in others):
         return  # `make test-extras` runs it
     line = example.line + example.parsed.line_offset
@@ -147,6 +145,12 @@ def check(page: str, names: dict[str, Any]) -> None:
         assert 0 < names["metrics"]["mIoU"] < 100
         assert names["loss"].item() < np.log(4)  # of ids drawn alike
         assert names["probed"].metrics["knn_mIoU"] > 0
+    elif page == "exports.md":
+        assert names["done"].samples == len(names["data"])
+        assert len(list(Path("few16").rglob("*.png"))) == 6
+        stems = [path.stem for path in names["targets"]]
+        assert stems == [path.stem for path in names["images"]]
+        assert len(stems) == len(names["data"])
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
@@ -183,7 +187,11 @@ def test_the_examples_run(
 @pytest.mark.filterwarnings("ignore")  # the libraries' own
 @pytest.mark.parametrize(
     ("page", "others"),
-    [("explain.md", ("quantus", "captum", "torchcam")), ("backbones.md", ("timm",))],
+    [
+        ("explain.md", ("quantus", "captum", "torchcam")),
+        ("backbones.md", ("timm",)),
+        ("exports.md", ("datasets", "webdataset")),
+    ],
 )
 def test_the_examples_with_other_libraries_run(
     page: str,
@@ -192,6 +200,8 @@ def test_the_examples_with_other_libraries_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in others:
         assert find_spec(name), f"{name} is missing: pip install 'imagenets[extras]'"
     test_the_examples_run(TOP / "docs" / page, tiny_root, tmp_path, monkeypatch)

@@ -36,7 +36,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
+def add_workers(parser: argparse._ActionsContainer) -> None:
     """Adds `--workers`."""
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes (default: one for each core)"

@@ -83,6 +83,20 @@ def encode(ids: npt.NDArray[np.integer]) -> bytes:
     return SIGNATURE + b"".join(_chunk(name, body) for name, body in chunks)
 
 
+def encode_gray(pixels: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
+    """Encodes H x W pixels as a PNG of one channel, of 8 or 16 bits, without row filters."""
+    height, width = pixels.shape
+    size = pixels.dtype.itemsize
+    rows = np.zeros((height, 1 + size * width), np.uint8)
+    rows[:, 1:] = pixels.astype(f">u{size}").view(np.uint8).reshape(height, -1)
+    chunks = (
+        (b"IHDR", _HEADER.pack(width, height, 8 * size, 0, 0, 0, 0)),
+        (b"IDAT", zlib_ng.compress(rows, _LEVEL)),
+        (b"IEND", b""),
+    )
+    return SIGNATURE + b"".join(_chunk(name, body) for name, body in chunks)
+
+
 def _packed_rows(data: bytes | memoryview) -> tuple[int, int, bytes] | None:
     """Width, height and the deflated rows of a plain PNG; raises like `decode`."""
     view = memoryview(data)

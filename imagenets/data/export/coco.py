@@ -6,9 +6,10 @@ The format is that of Lin et al., "Microsoft COCO: Common Objects in Context", E
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ import numpy.typing as npt
 from imagenets.core.files import write_file
 from imagenets.core.log import bar
 from imagenets.data.dataset.split import Split
-from imagenets.errors import DependencyError
+from imagenets.data.export.pieces import Piece, same_bytes
+from imagenets.errors import DependencyError, UsageError
 from imagenets.masks import BACKGROUND, IGNORED, Ids
 
 
@@ -69,6 +71,34 @@ def write_coco(data: Split, path: str | Path) -> dict[str, int]:
     }
     write_file(Path(path).expanduser(), json.dumps(made, separators=(",", ":")) + "\n")
     return {name: len(made[name]) for name in ("images", "annotations", "categories")}
+
+
+@dataclass(frozen=True)
+class Coco:
+    """Writes `OUT/instances_<split>.json`, all of a split in one piece; see `write_coco`."""
+
+    name: ClassVar[str] = "coco"
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def samples(self, data: Split) -> int:
+        return max(1, len(data))
+
+    def check(self, data: Split) -> None:
+        if not data.has_masks:
+            raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
+        _coder()
+
+    def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        path = folder / f"instances_{data.split}.json"
+        counts = write_coco(data, path)
+        read = json.loads(path.read_text())
+        same_bytes(path, [len(read[name]) for name in counts], list(counts.values()))
+        return [path]
+
+    def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:
+        """Nothing: the file is all."""
 
 
 def _coder() -> ModuleType:

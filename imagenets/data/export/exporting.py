@@ -1,0 +1,194 @@
+"""Takes a split to another format: in pieces, in parallel, resumable, the same bytes each time.
+
+A piece is some samples in one file, or in some files. It is written under a temporary name, read
+back, renamed; then its record in `OUT/.export` says which files it has. A second run does what has
+no record, or of which a file is gone or changed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from imagenets.core.files import is_part, sha256, write_json
+from imagenets.core.lock import hold
+from imagenets.core.pool import Pool, worker_count
+from imagenets.data.dataset.split import Split
+from imagenets.data.export.pieces import Format, Piece
+from imagenets.errors import CorruptError, UsageError
+
+STATE = ".export"
+"""Folder of the records, below that of the export; readers pass over it."""
+
+_FACTS = "facts.json"
+_SPLIT = "split-"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export has done.
+
+    Attributes:
+        samples: Images of the split.
+        files: Files that it has in the export.
+        size: Their bytes.
+        pieces: Pieces that it has.
+        made: Those of them that were written now; the others were there.
+    """
+
+    samples: int
+    files: int
+    size: int
+    pieces: int
+    made: int
+
+
+def export(
+    data: Split, form: Format, folder: str | Path, *, workers: int | None = None
+) -> Exported:
+    """Writes a split in another format; what was stopped goes on, what is done stays.
+
+    Args:
+        data: The split, or a view of it. Masks of `with_masks` do not count when it is asked
+            whether an earlier export is of the same data: take a new folder for them.
+        form: The format; see `formats.make`.
+        folder: Where to; several splits of a tier may share it.
+        workers: Processes; one for each CPU if None.
+
+    Returns:
+        What is there, and what of it was written now.
+
+    Raises:
+        UsageError: The folder holds something else, or the format cannot hold this split.
+        MissingError: A list that tells the labels is not at hand.
+        CorruptError: A sample is damaged; names it. Pieces that are done stay.
+        DependencyError: The format needs a library that is not there.
+        BusyError: Another export is at work in the folder.
+    """
+    folder = Path(folder).expanduser()
+    form.check(data)
+    _claim(folder, data, form)
+    with hold(folder / STATE, folder):
+        splits = _splits(folder / STATE, data)
+        _remove_parts(folder)
+        pieces = _pieces(len(data), form.samples(data))
+        records = [_record(folder, data.split, piece) for piece in pieces]
+        there = [_is_done(folder, record) for record in records]
+        todo = [piece for piece, done in zip(pieces, there, strict=True) if not done]
+        _write_all(data, form, folder, todo, workers)
+        form.finish(data, folder, splits)
+    files = [entry for record in records for entry in json.loads(record.read_text())["files"]]
+    size = sum(one["size"] for one in files)
+    return Exported(len(data), len(files), size, len(pieces), len(todo))
+
+
+def _pieces(samples: int, size: int) -> list[Piece]:
+    count = -(-samples // size)
+    return [Piece(i, count, i * size, min(samples, (i + 1) * size)) for i in range(count)]
+
+
+def _write_all(
+    data: Split, form: Format, folder: Path, pieces: list[Piece], workers: int | None
+) -> None:
+    write = partial(_write, data, form, folder)
+    weights = [piece.stop - piece.start for piece in pieces]
+    pool = Pool(worker_count(workers))
+    for _ in pool.map(write, pieces, f"{form.name} {data.split}", weights):
+        pass
+
+
+def _write(data: Split, form: Format, folder: Path, piece: Piece) -> None:
+    """Writes one piece and its record; in a worker."""
+    files = [_entry(folder, path) for path in form.write(data, piece, folder)]
+    write_json(_record(folder, data.split, piece), {"files": files})
+
+
+def _entry(folder: Path, path: Path) -> dict[str, Any]:
+    found = path.stat()
+    name = path.relative_to(folder).as_posix()
+    return {
+        "name": name,
+        "size": found.st_size,
+        "time": found.st_mtime_ns,
+        "sha256": sha256(path),
+    }
+
+
+def _record(folder: Path, split: str, piece: Piece) -> Path:
+    return folder / STATE / f"{split}-{piece.number:06d}.json"
+
+
+def _is_done(folder: Path, record: Path) -> bool:
+    """Whether a piece is there as it was written; files of another time are read for it."""
+    try:
+        files = json.loads(record.read_text())["files"]
+        for one in files:
+            path = folder / one["name"]
+            found = path.stat()
+            if found.st_size != one["size"]:
+                return False
+            if found.st_mtime_ns != one["time"] and sha256(path) != one["sha256"]:
+                return False
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def _claim(folder: Path, data: Split, form: Format) -> None:
+    """Makes sure that the folder is empty, or holds an export of this kind."""
+    facts = {"format": form.name, "tier": data.tier, "options": form.options()}
+    path = folder / STATE / _FACTS
+    if path.is_file():
+        _same(folder, _load(path), facts)
+        return
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file. Give the folder for the export.")
+    if folder.is_dir() and any(one.name != STATE for one in folder.iterdir()):
+        raise UsageError(
+            f"{folder}: holds files that are no export of this program. Choose another folder."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, facts)
+
+
+def _splits(state: Path, data: Split) -> dict[str, dict[str, Any]]:
+    """What is in the export by now, this split included."""
+    own = {"digest": data.digest, "samples": len(data), "masks": data.has_masks}
+    own["target"] = data.target
+    path = state / f"{_SPLIT}{data.split}.json"
+    if path.is_file():
+        _same(state.parent, _load(path), own)
+    else:
+        write_json(path, own)
+    found = sorted(state.glob(f"{_SPLIT}*.json"))
+    return {one.stem.removeprefix(_SPLIT): _load(one) for one in found}
+
+
+def _same(folder: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    other = [name for name in wanted if there.get(name) != wanted[name]]
+    if other:
+        shown = ", ".join(f"{name} {there.get(name)}, not {wanted[name]}" for name in other)
+        raise UsageError(
+            f"{folder}: holds an export of something else ({shown}). Choose another folder, or "
+            "delete this one."
+        )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CorruptError(f"{path}: is damaged. Delete it and run the command again.")
+    return found
+
+
+def _remove_parts(folder: Path) -> None:
+    """Removes what a killed run has left unfinished."""
+    for path in folder.rglob("*"):
+        if is_part(path.name):
+            path.unlink()

@@ -1,0 +1,60 @@
+"""Two trees for torchvision's ImageFolder: images, and the targets of their labels, in one order.
+
+The target of a label is the object that an image's ImageNet-1k label names; see
+`imagenets.data.dataset.targets`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from imagenets.core.files import write_file
+from imagenets.data.dataset.split import Split
+from imagenets.data.dataset.targets import target_of
+from imagenets.data.export.pieces import Piece, facts, same_pixels, stored
+from imagenets.errors import UsageError
+from imagenets.pixels.png import encode_gray
+
+
+@dataclass(frozen=True)
+class TargetFolders:
+    """Writes `OUT/images/<split>/<wnid>/<stem>.JPEG` and `OUT/targets/<split>/<wnid>/<stem>.png`.
+
+    The folder is the class of the label, not the class folder of ImageNet-S. A target has 8 bits: 1
+    the object, 0 not, 255 ignored.
+    """
+
+    name: ClassVar[str] = "imagefolder"
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+    def samples(self, data: Split) -> int:
+        return 256
+
+    def check(self, data: Split) -> None:
+        if not data.has_masks:
+            raise UsageError(
+                f"the split {data.split} of tier {data.tier} has no masks to take targets from."
+            )
+
+    def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        files = []
+        for index, fact in zip(piece, facts(data, piece), strict=True):
+            place = Path(data.split, fact["label"] or fact["wnid"])
+            stem = fact["name"].rpartition("/")[2]
+            image = folder / "images" / place / f"{stem}.JPEG"
+            target = folder / "targets" / place / f"{stem}.png"
+            pixels = target_of(data.mask(index), fact["target_id"])
+            png = encode_gray(pixels)
+            same_pixels(target, png, pixels)
+            for path, content in ((image, stored(data, index)[0]), (target, png)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_file(path, content, durable=False)
+                files.append(path)
+        return files
+
+    def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:
+        """Nothing: the files are all."""
