@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenets import masks as masks
+    from imagenets.api.prepare import prepare as prepare
+    from imagenets.api.score import score as score
+    from imagenets.api.train import train as train
     from imagenets.data.dataset import views as views
     from imagenets.data.dataset.collate import collate as collate
     from imagenets.data.dataset.composition import background as background
@@ -51,6 +54,9 @@ _HOMES = {
     "background_without_box": "imagenets.data.dataset.composition",
     "foreground": "imagenets.data.dataset.composition",
     "patch_labels": "imagenets.data.dataset.patches",
+    "prepare": "imagenets.api.prepare",
+    "score": "imagenets.api.score",
+    "train": "imagenets.api.train",
     "swap": "imagenets.data.dataset.swap",
 }
 
@@ -79,7 +85,10 @@ __all__ = [
     "foreground",
     "masks",
     "patch_labels",
+    "prepare",
+    "score",
     "swap",
+    "train",
     "views",
 ]
 

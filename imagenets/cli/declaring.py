@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 
+from imagenets.api import training
 from imagenets.errors import UsageError
-from imagenets.protocols import PROTOCOLS, SUPERVISIONS, UNTRAINED, Pretraining, Used, judge
+from imagenets.protocols import PROTOCOLS, SUPERVISIONS, Pretraining, Used, judge
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +34,9 @@ def said_of(arguments: argparse.Namespace) -> Pretraining | None:
     Raises:
         UsageError: Random weights were pretrained on something, or half of it is left out.
     """
-    data, supervision = arguments.pretrained_on, arguments.supervision
-    if arguments.random_weights:
-        if data or supervision:
-            raise UsageError("--random-weights: leave --pretrained-on and --supervision out.")
-        return UNTRAINED
-    if not data and not supervision:
-        return None
-    if not data or not supervision:
-        raise UsageError("give --pretrained-on and --supervision together.")
-    return Pretraining(data.strip(), supervision)
+    return training.said_of(
+        arguments.pretrained_on, arguments.supervision, arguments.random_weights
+    )
 
 
 def check_entry(used: Used, name: str, remedy: str = "") -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenets import paths
-from imagenets.core.distributed import is_first
-from imagenets.errors import MissingError, UsageError
+from imagenets.api import places
+from imagenets.api.places import decoding_workers as decoding_workers
+from imagenets.api.places import only_tier as only_tier
+from imagenets.api.session import absolute as absolute
+from imagenets.api.session import ranks as ranks
+from imagenets.errors import UsageError
 from imagenets.protocols import REGIONS
 
 if TYPE_CHECKING:
-    import torch
-
     from imagenets.training.run import Run
 
 
@@ -135,36 +134,6 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="processes that decode images")
 
 
-def decoding_workers(asked: int | None) -> int:
-    """One process for every core but the one that trains, at most 16; 0 decodes in this one.
-
-    Ranks of one machine share its cores.
-
-    Raises:
-        UsageError: The number that was asked for is none.
-    """
-    from imagenets.core.launch import launched
-    from imagenets.core.pool import available_cpus
-
-    if asked is None:
-        launch = launched()
-        return max(0, min(16, available_cpus() // (launch.local_world if launch else 1) - 1))
-    if asked < 0:
-        raise UsageError(f"--workers {asked}: give 0 or more.")
-    return asked
-
-
-@contextmanager
-def ranks(device: torch.device | None = None) -> Iterator[None]:
-    """Lets a block run as one of the ranks of torchrun, if it is; the first one alone tells."""
-    from imagenets.core import launch, log
-
-    with launch.joined(device):
-        if not is_first():
-            log.show_warnings_alone()
-        yield
-
-
 def check_alone(option: str) -> None:
     """Refuses an option that is not made for ranks.
 
@@ -184,17 +153,7 @@ def tier_and_run(arguments: argparse.Namespace) -> tuple[str, Path]:
     Raises:
         UsageError: The run is of another tier.
     """
-    from imagenets.training.machine import read_object
-    from imagenets.training.stage import CONFIG
-
-    out: Path | None = arguments.out
-    if out is None:
-        out = paths.run(arguments.root, arguments.split or only_tier(arguments.root))
-    of_run = read_object(out / CONFIG).get("tier")
-    if of_run is None:
-        return arguments.split or only_tier(arguments.root), out
-    check_tier(arguments, out, str(of_run))
-    return str(of_run), out
+    return places.tier_and_run(arguments.root, arguments.split, arguments.out)
 
 
 def check_tier(arguments: argparse.Namespace, out: Path, tier: str) -> None:
@@ -203,11 +162,7 @@ def check_tier(arguments: argparse.Namespace, out: Path, tier: str) -> None:
     Raises:
         UsageError: It is another one.
     """
-    if arguments.split not in (None, tier):
-        raise UsageError(
-            f"{out}: this run is of tier {tier}, not {arguments.split}. Leave --split out, or name "
-            "another run."
-        )
+    places.check_tier(arguments.split, out, tier)
 
 
 def trained_run(arguments: argparse.Namespace) -> Run[Any]:
@@ -234,29 +189,3 @@ def trained_run(arguments: argparse.Namespace) -> Run[Any]:
     device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
     kind: type[Run[Any]] = SemiRun if semi else Run
     return kind(arguments.root, tier, out, config, device, workers)
-
-
-def only_tier(root: Path) -> str:
-    """The tier that is prepared below a root, where there is exactly one.
-
-    Raises:
-        UsageError: There are several.
-        MissingError: There is none.
-    """
-    tiers = list(paths.prepared(root))
-    if len(tiers) == 1:
-        return tiers[0]
-    if tiers:
-        raise UsageError(
-            f"{root}: holds several tiers ({', '.join(tiers)}); choose one with --split."
-        )
-    raise MissingError(
-        f"{root}: no prepared set there. Run `imagenets-prepare --split 50 --imagenet PATH "
-        f"--root {root}`, or `imagenets-prepare --sample --root {root}` to try with generated "
-        "images."
-    )
-
-
-def absolute(path: Path) -> Path:
-    """A path that stays right in other processes; links are kept as they are."""
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() follows links

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from imagenets import paths
+from imagenets.api.prepare import hold_unless_done
 from imagenets.cli import prepare_options as options
 from imagenets.cli import prepare_tables as tables
 from imagenets.cli import repair, sample, verify
 from imagenets.cli.command import Verb, run_verb
-from imagenets.cli.options import absolute
-from imagenets.cli.prepare_run import hold_unless_done, prepare
+from imagenets.cli.prepare_run import prepare
 from imagenets.errors import ImageNetSError
 
 if TYPE_CHECKING:
@@ -59,13 +58,7 @@ def _run_door(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.data.prepare.fetch import check_name
-
-    root = absolute(arguments.root)
-    names = options.tiers(arguments.split)
-    for name in names:
-        if arguments.mirror is None:
-            check_name(name, arguments.index, paths.downloads(root))
+    names = options.tiers(arguments)
     config = options.config(arguments, images=not arguments.download_only)
     work = _download if arguments.download_only else _dry_run if arguments.dry_run else prepare
     work(names, config, arguments.json)

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenets import paths
+from imagenets.api.prepare import QUALITY, Asked, make_pool
+from imagenets.api.prepare import tiers as named_tiers
 from imagenets.cli.options import absolute, add_json, add_root
 from imagenets.errors import UsageError
-from imagenets.tiers import SPLITS, TIERS
+from imagenets.tiers import SPLITS
 
 if TYPE_CHECKING:
     from imagenets.core.pool import Pool
     from imagenets.data.prepare.config import PrepareConfig
-    from imagenets.data.prepare.fetch import Origin
-    from imagenets.data.prepare.pack_shard import Options
-
-_QUALITY = 90
-
-_WHERE = """\
-Where to get it: https://image-net.org/download (ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar),
-or https://www.kaggle.com/c/imagenet-object-localization-challenge."""
 
 
 def add_prepare(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +111,7 @@ def add_outputs(made: argparse.ArgumentParser) -> None:
         "no more than its crops; about 3 %% larger (--resize does it, too)",
     )
     group.add_argument(
-        "--quality", type=int, metavar="Q", help=f"JPEG quality of --resize (default: {_QUALITY})"
+        "--quality", type=int, metavar="Q", help=f"JPEG quality of --resize (default: {QUALITY})"
     )
 
 
@@ -164,15 +157,20 @@ def add_instead(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
     return group
 
 
-def tiers(split: str | None) -> list[str]:
+def asked(arguments: argparse.Namespace) -> Asked:
+    """The options that were given."""
+    return Asked(**{field.name: getattr(arguments, field.name) for field in fields(Asked)})
+
+
+def tiers(arguments: argparse.Namespace) -> list[str]:
     """The tiers that `--split` names.
 
     Raises:
-        UsageError: It is missing.
+        UsageError: It is missing, or there is no such tier.
     """
-    if split is None:
+    if arguments.split is None:
         raise UsageError("--split is missing: choose 50, 300, 919, all or a custom tier.")
-    return list(TIERS) if split == "all" else [split]
+    return named_tiers(arguments.split, asked(arguments), absolute(arguments.root))
 
 
 def config(arguments: argparse.Namespace, *, images: bool = True) -> PrepareConfig:
@@ -185,20 +183,7 @@ def config(arguments: argparse.Namespace, *, images: bool = True) -> PrepareConf
     Raises:
         UsageError: A number out of range, or no raw ImageNet.
     """
-    from imagenets.data.prepare.config import PrepareConfig
-
-    return PrepareConfig(
-        root=absolute(arguments.root),
-        imagenet=_imagenet(arguments.imagenet) if images else (),
-        origin=_origin(arguments),
-        kind=arguments.source_kind,
-        layout=arguments.layout,
-        subsets=tuple(arguments.subsets) if arguments.subsets else None,
-        link=arguments.link,
-        options=_options(arguments),
-        pool=pool(arguments),
-        allow_missing=arguments.allow_missing,
-    )
+    return asked(arguments).config(arguments.root, arguments.imagenet, images)
 
 
 def pool(arguments: argparse.Namespace, *, writes: bool = True) -> Pool:
@@ -211,51 +196,5 @@ def pool(arguments: argparse.Namespace, *, writes: bool = True) -> Pool:
     Raises:
         UsageError: Fewer than one worker, or Dask without a scheduler.
     """
-    from imagenets.core.pool import Pool, worker_count
-    from imagenets.data.prepare.state import WORKERS
-
-    workers = worker_count(arguments.workers)
-    if (arguments.backend == "dask") != (arguments.scheduler is not None):
-        raise UsageError("--backend dask and --scheduler ADDRESS go together.")
-    lock = paths.state(absolute(arguments.root)) / WORKERS if writes else None
-    return Pool(workers, arguments.backend, arguments.scheduler, lock)
-
-
-def _origin(arguments: argparse.Namespace) -> Origin:
-    from imagenets.data.prepare.fetch import Origin
-
-    return Origin(
-        index=arguments.index and absolute(arguments.index),
-        annotations=tuple(absolute(path) for path in arguments.annotations),
-        mirror=arguments.mirror,
-        offline=arguments.offline,
-    )
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    from imagenets.data.prepare.pack_shard import Options
-
-    resize, quality = arguments.resize, arguments.quality
-    if resize is None:
-        if quality is not None:
-            raise UsageError("--quality is for --resize: without it the bytes are kept.")
-        return Options(restart=arguments.restart, decode=not arguments.no_decode)
-    if resize < 1:
-        raise UsageError(f"--resize {resize}: at least 1 pixel is needed.")
-    if not 1 <= (quality := _QUALITY if quality is None else quality) <= 100:
-        raise UsageError(f"--quality {quality}: choose from 1 to 100.")
-    return Options(resize, quality, restart=True)
-
-
-def _imagenet(paths: list[Path] | None) -> tuple[Path, ...]:
-    from_environment = os.environ.get("IMAGENET_DIR")
-    if not paths and from_environment:
-        paths = [Path(from_environment)]
-    if not paths:
-        from imagenets.data.raw import FORMS
-
-        raise UsageError(
-            "no raw ImageNet is given: name it with --imagenet PATH (as often as needed) or in "
-            f"the environment variable IMAGENET_DIR. These forms are taken:\n{FORMS}\n{_WHERE}"
-        )
-    return tuple(absolute(path) for path in paths)
+    workers, backend = arguments.workers, arguments.backend
+    return make_pool(arguments.root, workers, backend, arguments.scheduler, writes)

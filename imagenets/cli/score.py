@@ -6,12 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from imagenets.cli import scoring
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_all, add_json, add_run, add_workers, ranks, tier_and_run
+from imagenets.cli.options import add_all, add_json, add_run, add_workers, ranks
 from imagenets.core.distributed import is_first
-from imagenets.errors import UsageError
-from imagenets.protocols import verdicts_text
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,41 +36,18 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    from imagenets.data.dataset.imagenets import ImageNetS
-    from imagenets.evaluation.results import results_text
-    from imagenets.evaluation.tables import metrics_text
-    from imagenets.methods.pass_.score import SCORES, TEST_SCORES, score_run, score_test
-    from imagenets.methods.semi import score as semi
-    from imagenets.methods.semi.run import is_semi
+    from imagenets.api.score import score_run
 
-    tier, out = tier_and_run(arguments)
-    data = ImageNetS(arguments.root, arguments.subset, tier)
-    truth, workers = arguments.gt, arguments.workers
-    if arguments.subset == "test" and truth is None and not data.has_masks:
-        raise UsageError(
-            "the masks of the test images were never released, and the prepared set has none. "
-            "Give the folder that holds yours with --gt."
-        )
-    if is_semi(out):
-        scores = semi.score_run(data, out, workers, truth)
-        file = semi.SCORES[arguments.subset]
-    elif arguments.subset == "validation":
-        scores, file = score_run(data, out, workers, truth), SCORES
-    else:
-        scores = score_test(data, out, truth or data.mask_files(), workers)
-        file = TEST_SCORES
-    if not is_first():
-        return
-    scoring.warn(scores, out)
-    document = json.loads((out / file).read_text("utf-8"))
-    if arguments.json:
-        print(json.dumps(document, indent=1))
-        return
-    print(metrics_text(scores.metrics, scores.counts.images, empty=scores.empty))
-    print(f"\n{verdicts_text(document)}")
-    if "results" in document:
-        print(f"\nThe metrics: {document['protocol']}, as published. Beside the others:\n")
-        print(results_text(document["results"]))
+    found = score_run(
+        arguments.root,
+        arguments.split,
+        arguments.out,
+        arguments.subset,
+        arguments.gt,
+        arguments.workers,
+    )
+    if is_first():
+        print(json.dumps(found.document, indent=1) if arguments.json else found)
 
 
 VERB = Verb(

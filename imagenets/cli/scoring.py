@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,6 @@ if TYPE_CHECKING:
     from imagenets.evaluation.score import Scores
 
 FORMATS = ("rgb", "gray16", "npy")  # as evaluation.mask_formats has them; a test compares
-
-SHOWN = 10
-"""Names that are shown of many."""
-
-log = logging.getLogger(__name__)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -74,15 +68,4 @@ def plain(found: Any) -> Any:
 
 def warn(scores: Scores, pred: Path) -> None:
     """Warns of predictions that no ground truth asks for, and of scores that look misread."""
-    if scores.extra:
-        shown = ", ".join(f"{name}.png" for name in scores.extra[:SHOWN])
-        more = ", ..." if len(scores.extra) > SHOWN else ""
-        log.warning(
-            "%s: %d masks have no ground truth and are left out: %s%s",
-            pred,
-            len(scores.extra),
-            shown,
-            more,
-        )
-    for text in scores.warnings:
-        log.warning("%s: %s", pred, text)
+    scores.warn(pred)

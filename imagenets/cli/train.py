@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from functools import partial
 from typing import TYPE_CHECKING
 
+from imagenets.api.training import Trained, Way, epochs_of, set_up, steps, train_run
 from imagenets.cli import train_dry_run, train_given, train_seeds
 from imagenets.cli.command import Verb
 from imagenets.cli.declaring import said_of
@@ -17,20 +17,15 @@ from imagenets.cli.options import (
     add_settings,
     add_tensorboard,
     check_alone,
-    decoding_workers,
     ranks,
     regions_folder,
     tier_and_run,
 )
 from imagenets.core.distributed import is_first
-from imagenets.errors import UsageError
-from imagenets.methods.pass_ import ALL_STAGES, STAGES
+from imagenets.methods.pass_ import STAGES
 
 if TYPE_CHECKING:
-    from imagenets.methods.pass_.given import PassRun
-    from imagenets.methods.pass_.presets import Config
     from imagenets.methods.pass_.settings import Changes
-    from imagenets.training.stage import Stages
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,16 +103,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.methods.pass_.given import PassRun, taken_over
     from imagenets.methods.pass_.presets import preset_for
     from imagenets.methods.pass_.settings import make_config
-    from imagenets.methods.pass_.work import work
-    from imagenets.training.overall import Overall
-    from imagenets.training.provenance import declare
-    from imagenets.training.run import pick_device
-    from imagenets.training.saving import SaveEvery
-    from imagenets.training.stage import Stages
-    from imagenets.training.watch import Watch, tensorboard
 
     if arguments.seeds:
         train_seeds.run(arguments, _run)
@@ -125,39 +112,33 @@ def _run(arguments: argparse.Namespace) -> None:
     tier, out = tier_and_run(arguments)
     config = make_config(arguments.preset or preset_for(tier), _changes(arguments), out=out)
     config, given = train_given.given(arguments, config)
-    device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
-    every = SaveEvery.parse(arguments.save_every)
-    on_log = tensorboard(out / "tensorboard") if arguments.tensorboard else None
-    watch = Watch(None if arguments.dry_run else on_log, arguments.ignore_collapse)
-    run = PassRun(arguments.root, tier, out, config, device, workers, every, watch, **given)
+    run = set_up((arguments.root, tier, out), config, given, _way(arguments))
     if arguments.dry_run:
         check_alone("--dry-run")
         train_dry_run.show(run)
         return
-    names = [*taken_over(config), *_names(arguments, config)]
-    stages = Stages(ALL_STAGES, run)
-    with ranks(device), Overall(partial(work, run, names)).shown():
-        stages.run(names)
+    with ranks(run.device):
+        names = steps(config, arguments.stages, arguments.png)
+        trained = train_run(run, names, said_of(arguments))
         if is_first():
-            if (said := said_of(arguments)) is not None:
-                declare(out, said)
-            _say(stages, names, run)
+            _say(trained)
 
 
-def _names(arguments: argparse.Namespace, config: Config) -> list[str]:
-    """The steps that are asked for, but those whose weights are given."""
-    from imagenets.methods.pass_.given import stages_of, taken_over
-
-    names = arguments.stages.split(",") if arguments.stages else stages_of(config)
-    left = [name for name in names if name not in taken_over(config)]
-    return [*left, "pseudo-png"] if arguments.png else left
+def _way(arguments: argparse.Namespace) -> Way:
+    return Way(
+        arguments.device,
+        arguments.workers,
+        arguments.save_every,
+        arguments.tensorboard and not arguments.dry_run,
+        arguments.ignore_collapse,
+    )
 
 
 def _changes(arguments: argparse.Namespace) -> Changes:
     from imagenets.methods.pass_.settings import Changes
 
     return Changes(
-        epochs=_epochs(arguments.epochs),
+        epochs=epochs_of(arguments.epochs),
         batch=arguments.batch_size,
         seed=arguments.seed,
         accumulate=arguments.accumulate,
@@ -169,30 +150,13 @@ def _changes(arguments: argparse.Namespace) -> Changes:
     )
 
 
-def _say(stages: Stages, names: list[str], run: PassRun) -> None:
-    from imagenets.methods.pass_.given import stages_of
-
-    print(f"done: {', '.join(names)}. Everything lies in {run.out}")
-    place = shlex.join(["--root", str(run.root), "--split", run.tier, "--out", str(run.out)])
-    left = [name for name in stages_of(run.config) if not stages.is_done(name)]
-    if left:
-        print(f"next: the same command without --stages, for {', '.join(left)}")
+def _say(trained: Trained) -> None:
+    place = ["--root", str(trained.root), "--split", trained.tier, "--out", str(trained.out)]
+    print(f"done: {', '.join(trained.done)}. Everything lies in {trained.out}")
+    if trained.left:
+        print(f"next: the same command without --stages, for {', '.join(trained.left)}")
     else:
-        print(f"next: imagenets-baseline score {place}")
-
-
-def _epochs(text: str | None) -> dict[str, int]:
-    from imagenets.methods.pass_.presets import TRAINED
-
-    if not text:
-        return {}
-    try:
-        if "=" not in text:
-            return dict.fromkeys(TRAINED, int(text))
-        pairs = (pair.split("=") for pair in text.split(","))
-        return {stage: int(number) for stage, number in pairs}
-    except ValueError:
-        raise UsageError(f"--epochs {text}: give a number, or pretrain=N,finetune=N.") from None
+        print(f"next: imagenets-baseline score {shlex.join(place)}")
 
 
 VERB = Verb(

@@ -6,12 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imagenets.api.training import give
 from imagenets.cli.declaring import add_pretraining, said_of
 from imagenets.cli.distance import add_backbone, load_backbone
 from imagenets.errors import UsageError
 
 if TYPE_CHECKING:
     from imagenets.methods.pass_.presets import Config
+    from imagenets.models.backbone import Backbone
 
 
 def add_given(parser: argparse.ArgumentParser) -> None:
@@ -44,46 +46,28 @@ def given(arguments: argparse.Namespace, config: Config) -> tuple[Config, dict[s
         MissingError: A file is not there.
         CorruptError: It cannot be read.
     """
-    from imagenets.methods.pass_.given import with_backbone, with_files
-
     init, start = (_by_step(option, getattr(arguments, option)) for option in ("init", "start"))
-    found: dict[str, Any] = {"init": init, "start": start, "partial": arguments.allow_partial}
-    config = with_files(config, init, start)
     weights = arguments.weights is not None or arguments.pretrained or arguments.random_weights
-    if arguments.backbone is None:
-        if weights:
-            raise UsageError("--weights, --pretrained: name the network with --backbone.")
-        if said_of(arguments) is not None and not (init or start):
-            raise UsageError("--pretrained-on: no weights are given (--backbone, --init, --start).")
-        if config.attend == "backbone":
-            raise UsageError("attend=backbone: name the network with --backbone and its weights.")
-        return config, found
-    if not weights:
+    if arguments.backbone is None and weights:
+        raise UsageError("--weights, --pretrained: name the network with --backbone.")
+    if arguments.backbone is not None and not weights:
         raise UsageError(
             f"--backbone {arguments.backbone}: say where its weights are from: --weights FILE, "
             "--pretrained or --random-weights."
         )
-    if "pretrain" in init or "pretrain" in start:
-        raise UsageError("--backbone stands for the step pretrain: give no other weights for it.")
-    asked = argparse.Namespace(**{**vars(arguments), "seed": config.seed})
-    found["backbone"] = load_backbone(asked)
-    attend = config.attend
-    config = with_backbone(config, found["backbone"])
-    return _attending(arguments, config, attend), found
 
+    def load(config: Config) -> Backbone:
+        return load_backbone(argparse.Namespace(**{**vars(arguments), "seed": config.seed}))
 
-def _attending(arguments: argparse.Namespace, config: Config, asked: str) -> Config:
-    """The settings with the attention that --set asks for, where it does."""
-    from dataclasses import replace
-
-    if not any(text.split("=")[0].strip() == "attend" for text in arguments.set):
-        return config
-    if asked == "backbone" and config.attend != "backbone":
-        raise UsageError(
-            f"--set attend=backbone: {config.arch} has no attention itself. Leave it out; the step "
-            "attention trains a head for it."
-        )
-    return replace(config, attend=asked)
+    return give(
+        config,
+        None if arguments.backbone is None else load,
+        init,
+        start,
+        accept_partial=arguments.allow_partial,
+        assignments=arguments.set,
+        said=said_of(arguments),
+    )
 
 
 def _by_step(option: str, words: list[str]) -> dict[str, Path]:

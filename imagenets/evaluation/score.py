@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,11 @@ from imagenets.evaluation.mask_folders import Masks, count_masks
 from imagenets.evaluation.mask_formats import SUFFIXES, Format
 from imagenets.evaluation.metrics import Evaluator, Metrics
 from imagenets.evaluation.published import PublishedEvaluator
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 10
+"""Names that are shown of many."""
 
 Matching = Literal["image", "pixel", "majority"]
 MATCHINGS: tuple[Matching, ...] = get_args(Matching)
@@ -56,6 +62,21 @@ class Scores:
     def warnings(self) -> list[str]:
         """Signs that these scores mean something else than one thinks."""
         return self._evaluator.hints()
+
+    def warn(self, pred: Path) -> None:
+        """Logs warnings: of predictions that no ground truth asks for, and `warnings`.
+
+        Args:
+            pred: The folder of the predictions, for the message.
+        """
+        if self.extra:
+            shown = ", ".join(f"{name}.png" for name in self.extra[:_SHOWN])
+            more = ", ..." if len(self.extra) > _SHOWN else ""
+            number = len(self.extra)
+            text = "%s: %d masks have no ground truth and are left out: %s%s"
+            log.warning(text, pred, number, shown, more)
+        for text in self.warnings:
+            log.warning("%s: %s", pred, text)
 
     def document(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
         """The metrics for machines, with the names of empty sizes and the warnings, if any.

@@ -42,7 +42,7 @@ def warming() -> Iterator[None]:
         return
     log.info("compiling meanwhile, at the lowest priority, what loading and scoring will need")
     with subprocess.Popen(
-        [sys.executable, "-m", "imagenets.cli.warm"],
+        [sys.executable, "-m", "imagenets.api.warm"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenets.cli import warm
+from imagenets.api import warm
 
 USE = """
 import logging, sys
@@ -41,8 +41,8 @@ def test_after_it_nothing_is_left_to_compile(cache: Path) -> None:
     assert _told(), "without it something is compiled, and said"
     for kept in cache.rglob("*.nb?"):
         kept.unlink()
-    # as `python -m imagenets.cli.warm` does, but at a priority that a busy machine leaves time for
-    work = "from imagenets.cli import warm; warm.compile_all()"
+    # as `python -m imagenets.api.warm` does, but at a priority that a busy machine leaves time for
+    work = "from imagenets.api import warm; warm.compile_all()"
     subprocess.run([sys.executable, "-c", work], check=True)
     assert not _told()
     assert warm._is_done()
