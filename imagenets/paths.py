@@ -26,6 +26,11 @@ def state(root: Path) -> Path:
     return root / ".prepare"
 
 
+def export_state(folder: Path) -> Path:
+    """What an export to another format remembers from run to run."""
+    return folder / ".export"
+
+
 def missing_list(root: Path, tier: str) -> Path:
     """The names of the images that a tier lacks."""
     return root / f"{set_name(tier)}-missing.txt"

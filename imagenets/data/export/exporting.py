@@ -13,15 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from imagenets import paths
 from imagenets.core.files import is_part, sha256, write_json
 from imagenets.core.lock import hold
 from imagenets.core.pool import Pool, worker_count
 from imagenets.data.dataset.split import Split
 from imagenets.data.export.pieces import Format, Piece
 from imagenets.errors import CorruptError, UsageError
-
-STATE = ".export"
-"""Folder of the records, below that of the export; readers pass over it."""
 
 _FACTS = "facts.json"
 _SPLIT = "split-"
@@ -71,8 +69,8 @@ def export(
     folder = Path(folder).expanduser()
     form.check(data)
     _claim(folder, data, form)
-    with hold(folder / STATE, folder):
-        splits = _splits(folder / STATE, data)
+    with hold(paths.export_state(folder), folder):
+        splits = _splits(paths.export_state(folder), data)
         _remove_parts(folder)
         pieces = _pieces(len(data), form.samples(data))
         records = [_record(folder, data.split, piece) for piece in pieces]
@@ -118,7 +116,7 @@ def _entry(folder: Path, path: Path) -> dict[str, Any]:
 
 
 def _record(folder: Path, split: str, piece: Piece) -> Path:
-    return folder / STATE / f"{split}-{piece.number:06d}.json"
+    return paths.export_state(folder) / f"{split}-{piece.number:06d}.json"
 
 
 def _is_done(folder: Path, record: Path) -> bool:
@@ -140,13 +138,13 @@ def _is_done(folder: Path, record: Path) -> bool:
 def _claim(folder: Path, data: Split, form: Format) -> None:
     """Makes sure that the folder is empty, or holds an export of this kind."""
     facts = {"format": form.name, "tier": data.tier, "options": form.options()}
-    path = folder / STATE / _FACTS
+    path = paths.export_state(folder) / _FACTS
     if path.is_file():
         _same(folder, _load(path), facts)
         return
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file. Give the folder for the export.")
-    if folder.is_dir() and any(one.name != STATE for one in folder.iterdir()):
+    if folder.is_dir() and any(one != paths.export_state(folder) for one in folder.iterdir()):
         raise UsageError(
             f"{folder}: holds files that are no export of this program. Choose another folder."
         )

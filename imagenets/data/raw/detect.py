@@ -14,6 +14,7 @@ from imagenets.data.raw.images import RawImages
 from imagenets.data.raw.parts import Part
 from imagenets.data.stems import split_name
 from imagenets.errors import MissingError, UsageError
+from imagenets.paths import export_state
 
 KINDS = ("folders", "flat", "tar", "kaggle", "parquet", "webdataset")
 """The raw forms, as `--source-kind` names them."""
@@ -129,11 +130,12 @@ def _parts_of_folder(
             yield folders.scan(label or "folders", path, classes)
     if kind in (None, "flat", "kaggle") and len(unlike) < len(names):
         yield folders.scan(label or "flat", path, [os.fsencode(path)])
-    archives = [path / os.fsdecode(n) for n in unlike if not _OTHERS.fullmatch(n)]
+    ours = any(export_state(folder).is_dir() for folder in (path, path.parent))
+    archives = [path / os.fsdecode(n) for n in unlike if ours or not _OTHERS.fullmatch(n)]
     if kind in (None, *_TARS):
-        for archive in archives:
-            if archive.suffix == ".tar":
-                yield tars.scan(archive, cache)
+        parts = [tars.scan(archive, cache) for archive in archives if archive.suffix == ".tar"]
+        # of an image that is there twice, the one with a mask
+        yield from sorted(parts, key=lambda part: not part.has_masks)
     files = [archive for archive in archives if archive.suffix == ".parquet"]
     if kind in (None, "parquet") and files:
         yield parquets.scan(path, files)

@@ -51,7 +51,7 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
         DependencyError: pyarrow is not installed.
         CorruptError: A file is cut off or no parquet file.
     """
-    columns = Columns()
+    columns, plain = Columns(), Columns()  # of an image that is there twice, the one with a mask
     containers: list[Parquet] = []
     unidentified, example = 0, ""
     for file in progress(files, f"list {path.name}", len(files), unit="file"):
@@ -59,11 +59,13 @@ def scan(path: Path, files: Sequence[Path]) -> Part:
         if listed is None:
             continue
         images, names = listed
+        own = columns if images.has_masks else plain
         for row, name in enumerate(names):
             if (stem := stem_of(name)) is not None:
-                columns.add(stem, len(containers), row, -1)
+                own.add(stem, len(containers), row, -1)
             else:
                 unidentified += 1
                 example = example or os.fsdecode(name)
         containers.append(Parquet(images))
+    columns.extend(plain)
     return Part("parquet", path, tuple(containers), *columns.arrays(), unidentified, example)

@@ -64,6 +64,10 @@ class Columns:
         """Appends one image; `size` -1 when it is not known."""
         self._rows += self._ROW.pack(stem, container, offset, size)
 
+    def extend(self, other: Columns) -> None:
+        """Appends all images of other columns."""
+        self._rows += other._rows
+
     def arrays(self) -> tuple[Stems, npt.NDArray[np.int32], Integers, Integers]:
         """Stems, container indices, offsets and sizes, each one-dimensional."""
         rows = np.frombuffer(bytes(self._rows), self._DTYPE)
@@ -89,6 +93,7 @@ class Part:
         sizes: int64 bytes, -1 where not known.
         unidentified: Pictures whose names are no ILSVRC names; they cannot be identified.
         example: The name of one of them; empty when they have none.
+        has_masks: Whether a tar holds masks beside its images.
     """
 
     kind: str
@@ -100,3 +105,4 @@ class Part:
     sizes: Integers
     unidentified: int = 0
     example: str = ""
+    has_masks: bool = False

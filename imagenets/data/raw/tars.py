@@ -18,32 +18,32 @@ from imagenets.core.files import atomic
 from imagenets.core.handle import Handle, Stamp, stamp_of
 from imagenets.core.log import bar
 from imagenets.data.raw.parts import Columns, Location, Part
-from imagenets.data.raw.tarwalk import Member, is_tar, walk
+from imagenets.data.raw.tarwalk import BLOCK, Member, is_tar, walk
 from imagenets.data.stems import STEM_DTYPE, is_image_name, split_name
 from imagenets.errors import CorruptError
 
 log = logging.getLogger(__name__)
 
 _REGULAR = (b"\0", b"0", b"7")
-_VERSION = 2  # of the index files: others are built anew
+_MASK = b".mask.png"  # ends a mask, which follows the image of its name
+_VERSION = 3  # of the index files: others are built anew
 
 
 class Tar:
-    """A tar whose images are read by offset and size."""
+    """A tar whose images are read by offset and size; each may have its mask behind it."""
 
-    def __init__(self, path: str, stamp: Stamp) -> None:
+    def __init__(self, path: str, stamp: Stamp, has_masks: bool) -> None:
         self.path = path
+        self._has_masks = has_masks
         self._stamp = stamp
         self._handle: Handle | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tar, (self.path, self._stamp)
+        return Tar, (self.path, self._stamp, self._has_masks)
 
     def read(self, stem: bytes, offset: int, size: int) -> bytes:
         """The bytes of a member."""
-        if (handle := self._handle) is None:
-            handle = self._handle = Handle(self.path, self._stamp)
-        data = os.pread(handle.fd, size, offset)
+        data = os.pread(self._fd(), size, offset)
         if len(data) < size:
             raise CorruptError(
                 f"{self.path}: cut off at member {stem.decode('ascii')}: {size:,} bytes at "
@@ -53,7 +53,18 @@ class Tar:
         return data
 
     def mask(self, stem: bytes, offset: int) -> bytes | None:
-        """None: raw archives carry no masks."""
+        """The member `<key>.mask.png` of the sample that the image is of; None if it has none."""
+        if not self._has_masks:
+            return None
+        key: bytes | None = None
+        for path, _, start, size, _ in walk(self._fd(), offset - BLOCK, self._stamp[0], self.path):
+            own = path.rpartition(b"/")[2].partition(b".")[0]
+            key = own if key is None else key
+            if own != key:
+                return None
+            if path.endswith(_MASK):
+                return self.read(stem, start, size)
+        return None
 
     def locate(self, stem: bytes, offset: int, size: int) -> Location:
         """The byte range within the archive."""
@@ -67,6 +78,11 @@ class Tar:
         """Lets go of the descriptor."""
         self._handle = None
 
+    def _fd(self) -> int:
+        if self._handle is None:
+            self._handle = Handle(self.path, self._stamp)
+        return self._handle.fd
+
 
 class _Builder:
     """Gathers the images of one archive while its headers are read."""
@@ -77,6 +93,7 @@ class _Builder:
         self.unidentified = 0
         self.example = ""
         self.sidecars = False
+        self.masks = False
 
     def add(self, member: Member) -> None:
         """Takes a member that is an image; counts images that cannot be identified."""
@@ -89,7 +106,9 @@ class _Builder:
                 self.links.append((parts[0], link.rpartition(b"/")[2]))
         elif flag in _REGULAR:
             self.sidecars |= name.endswith((b".cls", b".json"))
-            if is_image_name(name):
+            if name.endswith(_MASK):
+                self.masks = True
+            elif is_image_name(name):
                 self.unidentified += 1
                 self.example = self.example or os.fsdecode(path)
 
@@ -104,10 +123,10 @@ class _Builder:
                     self.columns.add(stem, 0, int(offsets[origin]), int(sizes[origin]))
             stems, container, offsets, sizes = self.columns.arrays()
         kind = "webdataset" if self.sidecars else "tar"
-        tar = Tar(os.path.abspath(path), stamp)  # noqa: PTH100 - keeps links as the user wrote them
-        return Part(
-            kind, path, (tar,), stems, container, offsets, sizes, self.unidentified, self.example
-        )
+        columns = stems, container, offsets, sizes
+        where = os.path.abspath(path)  # noqa: PTH100 - keeps links as the user wrote them
+        tar = Tar(where, stamp, self.masks)
+        return Part(kind, path, (tar,), *columns, self.unidentified, self.example, self.masks)
 
 
 def scan(path: Path, cache: Path | None) -> Part:
@@ -184,10 +203,10 @@ def _load(kept: Path, path: Path, key: dict[str, Any], stamp: Stamp) -> Part | N
         return None
     if not (stems.dtype == STEM_DTYPE and stems.shape == offsets.shape == sizes.shape):
         return None
-    tar = Tar(os.path.abspath(path), stamp)  # noqa: PTH100
-    container = np.zeros(len(stems), np.int32)
-    unidentified, example = meta["unidentified"], meta["example"]
-    return Part(meta["kind"], path, (tar,), stems, container, offsets, sizes, unidentified, example)
+    tar = Tar(os.path.abspath(path), stamp, meta["masks"])  # noqa: PTH100
+    columns = stems, np.zeros(len(stems), np.int32), offsets, sizes
+    told = meta["unidentified"], meta["example"], meta["masks"]
+    return Part(meta["kind"], path, (tar,), *columns, *told)
 
 
 def _save(kept: Path, part: Part, key: dict[str, Any]) -> None:
@@ -197,6 +216,7 @@ def _save(kept: Path, part: Part, key: dict[str, Any]) -> None:
         "kind": part.kind,
         "unidentified": part.unidentified,
         "example": part.example,
+        "masks": part.has_masks,
     }
     columns = {"stems": part.stems, "offsets": part.offsets, "sizes": part.sizes}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from imagenets import ImageNetS, masks
 from imagenets.cli.main import main
-from imagenets.data.export.exporting import STATE, export
+from imagenets.data.export.exporting import export
 from imagenets.data.export.formats import FORMATS, make
 from imagenets.errors import CorruptError, UsageError
 
@@ -27,7 +27,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in found
-        if STATE not in path.parts
+        if ".export" not in path.parts
     }
 
 
@@ -132,7 +132,7 @@ def test_again_nothing_is_done_and_what_is_lost_comes_back(
     before = files(tmp_path)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
     assert export(data, form, tmp_path, workers=1).made == 0
-    entries = [p for p in times if STATE not in p.parts]
+    entries = [p for p in times if ".export" not in p.parts]
     assert all(path.stat().st_mtime_ns == times[path] for path in entries)
 
     spoilt = tmp_path / max(one for one in before if not one.endswith(".md"))
