@@ -27,6 +27,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "probe": "imagenets.cli.probe:VERB",
         "score": "imagenets.cli.score:VERB",
         "report": "imagenets.cli.report:VERB",
+        "browse": "imagenets.cli.browse:VERB",
         "clean": "imagenets.cli.clean:VERB",
         "evaluate": "imagenets.cli.evaluate:VERB",
         "compare": "imagenets.cli.compare:VERB",

@@ -48,18 +48,28 @@ def page(
     Returns:
         The HTML.
     """
-    script = _text("page.js")
     parts = [(name, _section(where)) for name, where in registry.items()]
     return fill(
         "page.html",
         title=title,
         facts=facts,
         sections=[(name, section.title, section.render(about)) for name, section in parts],
-        style=Markup(_text("style.css")),  # noqa: S704 - a file of this package
-        script=Markup(script),  # noqa: S704 - likewise
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=styled("style.css"),
         note=note,
+        **scripted("page.js"),
     )
+
+
+def styled(*names: str) -> Markup:
+    """Style sheets of this package, one after the other."""
+    return Markup("".join(map(_text, names)))  # noqa: S704 - files of this package
+
+
+def scripted(*names: str) -> dict[str, Any]:
+    """Scripts of this package as one, and the digest that lets it run, for a template."""
+    script = "".join(map(_text, names))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "digest": digest}  # noqa: S704 - files of this package
 
 
 def fill(template: str, **values: Any) -> Markup:
