@@ -58,7 +58,7 @@ $(EXTRAS)/.ready: $(EXTRAS)/.packages $(WHEEL)/.built
 demo: $(VENV)/.ready
 	$(BIN)/imagenets-prepare --sample --root $(DEMO)
 	$(BIN)/imagenets-prepare --verify --root $(DEMO)
-	$(BIN)/imagenets-baseline train --root $(DEMO)
+	$(BIN)/imagenets-baseline train --root $(DEMO) --preset sample-plus
 	$(BIN)/imagenets-baseline score --root $(DEMO)
 	$(BIN)/imagenets-baseline report --root $(DEMO)
 

@@ -26,21 +26,21 @@ from pathlib import Path
 from statistics import mean, stdev
 
 PLAIN = "plain"
+SALIENCY = ("foreground=saliency", "saliency_layer=1")
+FINE = (*SALIENCY, "finetune_grid=8")
 ROWS: Mapping[str, Sequence[str]] = {
     PLAIN: (),
     "saliency": ("foreground=saliency",),
     "saliency of layer 2": ("foreground=saliency", "saliency_layer=2"),
-    "saliency of layer 1": ("foreground=saliency", "saliency_layer=1"),
-    "attention sharpened": ("foreground=sharpened",),
-    "labels refined": ("refine_labels=10",),
-    "predictions refined": ("refine=10",),
-    "flip": ("flip=true",),
-    "scales": ("scales=[0.75,1,1.25]",),
-    "keep 80 %": ("keep=0.8",),
-    "average of weights": ("ema=0.98",),
-    "k-means++": ("kmeans_init=plusplus",),
-    "label grid 16": ("label_grid=16",),
-    "fine-tuning grid 16": ("finetune_grid=16",),
+    "saliency of layer 1": SALIENCY,
+    "layer 1, fine-tuning grid 16": (*SALIENCY, "finetune_grid=16"),
+    "layer 1, fine-tuning grid 8": FINE,
+    "the same, labels refined": (*FINE, "refine_labels=10"),
+    "the same, keep 80 %": (*FINE, "keep=0.8"),
+    "the same, k-means++": (*FINE, "kmeans_init=plusplus"),
+    "the same, average of weights": (*FINE, "ema=0.98"),
+    "the same, predictions refined": (*FINE, "refine=10"),
+    "the same, flip": (*FINE, "flip=true"),
 }
 """Row -> settings that differ from the plain run."""
 
@@ -59,7 +59,8 @@ def imagenets(*words: object) -> str:
 
 def run(arguments: argparse.Namespace, name: str, settings: Sequence[str], seed: int) -> None:
     """Trains and scores what is left of one row and seed."""
-    base = arguments.work / f"{PLAIN}-{seed}"
+    near = "layer 1, fine-tuning grid 8" if name.startswith("the same") else PLAIN
+    base = arguments.work / f"{slug(near)}-{seed}"
     out = arguments.work / f"{slug(name)}-{seed}"
     if (out / "scores.json").is_file():
         return
@@ -136,7 +137,9 @@ def main() -> None:
         rows = {name: rows[name] for name in (PLAIN, *arguments.only)}
     arguments.work.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        for names in ([PLAIN], [name for name in rows if name != PLAIN]):
+        same = [name for name in rows if name.startswith("the same")]
+        others = [name for name in rows if name != PLAIN and name not in same]
+        for names in ([PLAIN], others, same):
             tasks = [(name, seed) for name in names for seed in arguments.seeds]
             for _ in pool.map(lambda task: run(arguments, task[0], rows[task[0]], task[1]), tasks):
                 pass

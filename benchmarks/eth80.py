@@ -25,7 +25,7 @@ import torch
 from imagenets import ImageNetS
 from imagenets.evaluation.metrics import SCALARS, Evaluator
 
-EPOCHS = "pretrain={},attention=2,finetune=2"
+EPOCHS = "pretrain={},attention=5,finetune=2"
 ARMS = {"trained": EPOCHS.format(5), "untrained backbone": EPOCHS.format(0)}
 
 

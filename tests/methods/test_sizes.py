@@ -29,7 +29,7 @@ from imagenets.training.upsampled import MEMORY, upsampled_cross_entropy
 LIMIT = 2**31
 
 
-@pytest.fixture(params=["pass50", "pass300", "pass919"])
+@pytest.fixture(params=["pass50", "pass300", "pass919", "plus919"])
 def preset(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Config, int]]:
@@ -37,7 +37,7 @@ def preset(
     name: str = request.param
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # `meta` knows none
     with torch.device("meta"):
-        yield PRESETS[name], int(name.removeprefix("pass"))
+        yield PRESETS[name], int(name[4:])
 
 
 def queue_of(length: int, config: Config) -> Queue:

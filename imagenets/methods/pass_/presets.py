@@ -259,9 +259,7 @@ _PUBLISHED: Mapping[str, Config] = MappingProxyType(
     }
 )
 
-PLUS: Mapping[str, Any] = MappingProxyType(
-    {"foreground": "saliency", "refine_labels": 10, "flip": True, "refine": 10}
-)
+PLUS: Mapping[str, Any] = MappingProxyType({"foreground": "saliency", "finetune_grid": 16})
 """What the presets beyond the published baseline have on, by the ablation of docs/results.md."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
@@ -270,7 +268,10 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
         "plus50": replace(_PUBLISHED["pass50"], **PLUS),
         "plus300": replace(_PUBLISHED["pass300"], **PLUS),
         "plus919": replace(_PUBLISHED["pass919"], **PLUS),
-        "sample-plus": replace(_PUBLISHED["sample"], **PLUS),
+        # Images are half as large, and so is the grid; the layer is that of plain backgrounds.
+        "sample-plus": replace(
+            _PUBLISHED["sample"], foreground="saliency", saliency_layer=1, finetune_grid=8
+        ),
     }
 )
 
