@@ -30,6 +30,9 @@ In the order of writing: the index, last, says that all of its images are there.
 piece of it; the other numbers divide its own.
 """
 
+_TURN = 1024
+"""Images after which a split is opened anew."""
+
 ABSENT = "absent"
 """Stands for the size of an object that is not in its image."""
 
@@ -97,7 +100,8 @@ def write_piece(piece: Piece) -> int:
         CorruptError: An image or mask is damaged; names it.
         OSError: A file cannot be written, as on a full disk; names it.
     """
-    data, labelled = _opened(piece.root, piece.tier, piece.split, piece.digest)
+    turn = piece.first // _TURN
+    data, labelled = _opened(piece.root, piece.tier, piece.split, piece.digest, turn)
     rows: dict[str, list[list[Any]]] = {kind: [] for kind in KINDS}
     for index in range(piece.first, piece.last):
         sample = data[index]
@@ -136,7 +140,8 @@ def _script(kind: str, folder: str, number: int, rows: Sequence[Any]) -> str:
     return f"piece({words}, {json.dumps(rows, separators=(',', ':'))})\n"
 
 
-@lru_cache(maxsize=2)
-def _opened(root: Path, tier: str, split: str, _digest: str) -> tuple[ImageNetS, bool]:
+@lru_cache(maxsize=1)
+def _opened(root: Path, tier: str, split: str, _digest: str, _turn: int) -> tuple[ImageNetS, bool]:
+    """The split, opened anew with each turn: what was mapped of its shards is let go."""
     data, unknown = open_split(root, tier, split)
     return data, unknown is None
