@@ -80,17 +80,21 @@ class Coco:
     name: ClassVar[str] = "coco"
 
     def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples."""
         return {}
 
     def samples(self, data: Split) -> int:
+        """All: it is one file."""
         return max(1, len(data))
 
     def check(self, data: Split) -> None:
+        """Raises UsageError without masks, DependencyError without pycocotools."""
         if not data.has_masks:
             raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
         _coder()
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        """Writes the file; see `Format`."""
         path = folder / f"instances_{data.split}.json"
         counts = write_coco(data, path)
         read = json.loads(path.read_text())

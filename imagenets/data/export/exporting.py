@@ -15,7 +15,7 @@ from typing import Any
 
 from imagenets import paths
 from imagenets.core.files import is_part, sha256, write_json
-from imagenets.core.lock import hold
+from imagenets.core.lock import hold, wait_for_workers
 from imagenets.core.pool import Pool, worker_count
 from imagenets.data.dataset.split import Split
 from imagenets.data.export.pieces import Format, Piece
@@ -70,6 +70,7 @@ def export(
     form.check(data)
     _claim(folder, data, form)
     with hold(paths.export_state(folder), folder):
+        wait_for_workers(_workers(folder))
         splits = _splits(paths.export_state(folder), data)
         _remove_parts(folder)
         pieces = _pieces(len(data), form.samples(data))
@@ -93,9 +94,14 @@ def _write_all(
 ) -> None:
     write = partial(_write, data, form, folder)
     weights = [piece.stop - piece.start for piece in pieces]
-    pool = Pool(worker_count(workers))
+    pool = Pool(worker_count(workers), lock=_workers(folder))
     for _ in pool.map(write, pieces, f"{form.name} {data.split}", weights):
         pass
+
+
+def _workers(folder: Path) -> Path:
+    """What workers hold while they write: those of a run that was killed may not be gone yet."""
+    return paths.export_state(folder) / "workers"
 
 
 def _write(data: Split, form: Format, folder: Path, piece: Piece) -> None:

@@ -20,16 +20,20 @@ class Gray16:
     name: ClassVar[str] = "gray16"
 
     def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples."""
         return {}
 
     def samples(self, data: Split) -> int:
+        """Samples in a piece."""
         return 256
 
     def check(self, data: Split) -> None:
+        """Raises UsageError without masks."""
         if not data.has_masks:
             raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        """Writes a PNG for each sample; see `Format`."""
         files = []
         for index, name in zip(piece, data.names[piece.start : piece.stop], strict=True):
             path = folder / data.split / f"{name}.png"

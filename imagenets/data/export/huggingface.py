@@ -36,17 +36,21 @@ class HuggingFace:
     name: ClassVar[str] = "parquet"
 
     def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples."""
         return {"shard_samples": self.shard_samples}
 
     def samples(self, data: Split) -> int:
+        """Samples in a file."""
         return self.shard_samples
 
     def check(self, data: Split) -> None:
+        """Raises UsageError for no rows in a file, DependencyError without pyarrow."""
         if self.shard_samples < 1:
             raise UsageError(f"--shard-samples {self.shard_samples}: at least 1 is needed.")
         _arrow()
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        """Writes one parquet file; see `Format`."""
         arrow, parquet = _arrow()
         name = f"{_word(data.split)}-{piece.number:05d}-of-{piece.count:05d}.parquet"
         path = folder / "data" / name
@@ -74,6 +78,7 @@ class HuggingFace:
         return [path]
 
     def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:
+        """Writes the card."""
         text = _card(data, splits)
         path = folder / "README.md"
         if not path.is_file() or path.read_text("utf-8") != text:

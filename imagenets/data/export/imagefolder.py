@@ -29,18 +29,22 @@ class TargetFolders:
     name: ClassVar[str] = "imagefolder"
 
     def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples."""
         return {}
 
     def samples(self, data: Split) -> int:
+        """Samples in a piece."""
         return 256
 
     def check(self, data: Split) -> None:
+        """Raises UsageError without masks."""
         if not data.has_masks:
             raise UsageError(
                 f"the split {data.split} of tier {data.tier} has no masks to take targets from."
             )
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        """Writes image and target of each sample; see `Format`."""
         files = []
         for index, fact in zip(piece, facts(data, piece), strict=True):
             place = Path(data.split, fact["label"] or fact["wnid"])

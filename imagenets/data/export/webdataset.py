@@ -36,16 +36,20 @@ class WebDataset:
     name: ClassVar[str] = "webdataset"
 
     def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples."""
         return {"shard_samples": self.shard_samples}
 
     def samples(self, data: Split) -> int:
+        """Samples in a file."""
         return self.shard_samples
 
     def check(self, data: Split) -> None:
+        """Raises UsageError for no samples in a tar."""
         if self.shard_samples < 1:
             raise UsageError(f"--shard-samples {self.shard_samples}: at least 1 is needed.")
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
+        """Writes one tar; see `Format`."""
         path = folder / f"{data.split}-{piece.number:06d}.tar"
         written: list[tuple[str, int]] = []
         with atomic(path) as part:
