@@ -180,9 +180,16 @@ def test_every_control_has_a_name(page: Chromium) -> None:
     assert {("searchbox", "Class"), ("searchbox", "Label"), ("combobox", "Object")} <= named
 
 
-def test_a_missing_piece_is_told(opened: Chromium, tiny_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_missing_piece_is_told(
+    cut: bool, opened: Chromium, tiny_root: Path, tmp_path: Path
+) -> None:
     made = write_browser(tiny_root, "3", ["validation"], tmp_path / "look", workers=1)
-    next(made.page.parent.rglob("thumbs-0.js")).unlink()
+    piece = next(made.page.parent.rglob("thumbs-0.js"))
+    text = piece.read_text()
+    piece.unlink()
+    if cut:
+        piece.write_text(text[: len(text) // 2])
     opened.open(made.page)
     assert opened.run(WAIT.format("!document.getElementById('trouble').hidden"))
     text = opened.run("document.getElementById('trouble').textContent")
@@ -210,6 +217,16 @@ def test_many_images_are_scrolled_without_gaps(
         opened.run("new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve, 20)))")
         assert opened.run(WAIT.format(SEEN))
         most = max(most, opened.run("document.querySelectorAll('.cell').length"))
+    opened.run(set_to("differ", "true", "checked"))  # few of each piece: all pieces at once
+    for place in (0.5, 0.0, 1.0, 0.2):
+        opened.run(f"scrollTo(0, {place} * document.documentElement.scrollHeight)")
+        opened.run("new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve, 20)))")
+        assert opened.run(WAIT.format(SEEN))
+    opened.run(set_to("differ", "false", "checked"))
+    assert found(opened) == "12,419 of 12,419"
+    opened.run("scrollTo(0, document.documentElement.scrollHeight)")
+    opened.run("new Promise(resolve => requestAnimationFrame(() => setTimeout(resolve, 20)))")
+    assert opened.run(WAIT.format(SEEN))
     assert most < 200  # what is far from the window is not there
     assert opened.run("document.querySelector('.cell[data-place=\"12418\"]') !== null")
     assert opened.problems == []

@@ -4,26 +4,32 @@
   const about = JSON.parse(grid.dataset.about);
 
   /* Pieces are scripts, which a page may load from a disk, too: each calls `piece`, once. */
-  const waiting = new Map();
+  const loading = new Map();
   globalThis.piece = (kind, folder, number, rows) => {
-    waiting.get(`${folder}/${kind}-${number}.js`)?.(rows);
+    loading.get(`${folder}/${kind}-${number}.js`)?.resolve(rows);
   };
-  const load = (kind, folder, number) => new Promise((resolve, reject) => {
+  const load = (kind, folder, number) => {
     const path = `${folder}/${kind}-${number}.js`;
+    if (loading.has(path)) return loading.get(path).promise;
+    const one = { came: false };
+    one.promise = new Promise((resolve, reject) => {
+      one.resolve = (rows) => { one.came = true; resolve(rows); };
+      one.reject = reject;
+    });
+    loading.set(path, one);
     const script = document.createElement("script");
-    waiting.set(path, resolve);
-    const fail = () => {
+    script.onload = script.onerror = () => {
       script.remove();
-      if (!waiting.delete(path)) return;
-      by("trouble").textContent = `${path} cannot be loaded: copy the whole folder, or write the page again.`;
+      loading.delete(path);
+      if (one.came) return;
+      by("trouble").textContent = `${path} cannot be loaded: copy the whole folder again, or delete this file and write the page again.`;
       by("trouble").hidden = false;
-      reject(new Error(path));
+      one.reject(new Error(path));
     };
-    script.onerror = fail;
-    script.onload = () => { script.remove(); waiting.delete(path); };
     script.src = path;
     document.head.append(script);
-  });
+    return one.promise;
+  };
 
   /* The pieces used last are kept, so that memory stays bounded. */
   const MOST = { thumbs: 96, details: 6 };
