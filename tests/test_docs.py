@@ -55,7 +55,17 @@ STAND_INS = {
 }
 
 
-OTHERS = ("torchvision", "quantus", "captum", "torchcam", "timm", "datasets", "webdataset")
+OTHERS = (
+    "torchvision",
+    "quantus",
+    "captum",
+    "torchcam",
+    "timm",
+    "datasets",
+    "webdataset",
+    "lightning",
+    "torchmetrics",
+)
 """Libraries of examples that `make test-extras` runs."""
 
 
@@ -151,6 +161,10 @@ def check(page: str, names: dict[str, Any]) -> None:
         stems = [path.stem for path in names["targets"]]
         assert stems == [path.stem for path in names["images"]]
         assert len(stems) == len(names["data"])
+    elif page == "integrations.md" and find_spec("lightning"):
+        assert names["trainer"].global_step == 1
+        assert 0 <= names["scored"] < 100
+        assert names["values"]["IoUs"][:3].round().tolist() == [100, 100, 0]
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
@@ -191,6 +205,7 @@ def test_the_examples_run(
         ("explain.md", ("quantus", "captum", "torchcam")),
         ("backbones.md", ("timm",)),
         ("exports.md", ("datasets", "webdataset")),
+        ("integrations.md", ("lightning", "torchmetrics")),
     ],
 )
 def test_the_examples_with_other_libraries_run(

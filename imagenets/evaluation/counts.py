@@ -174,8 +174,8 @@ def concatenate(parts: Sequence[Counts], num_classes: int) -> Counts:
 
 
 def masks_of(array: Any) -> Iterator[Array]:
-    """Yields the H x W arrays of one mask or a batch: NumPy, a tensor of any device, a list."""
-    if isinstance(array, (list, tuple)):
+    """Yields the H x W arrays of one mask or a batch: NumPy, a tensor of any device, a sequence."""
+    if isinstance(array, Sequence):
         for item in array:
             yield from masks_of(item)
         return

@@ -22,7 +22,7 @@ from imagenets.data.dataset.sample import Sample
 from imagenets.data.dataset.split import Split
 from imagenets.data.dataset.store import REPLACE, UNLIKE, Store
 from imagenets.data.dataset.targets import OBJECT, settled, target_of
-from imagenets.data.dataset.tv_tensors import wrapped
+from imagenets.data.dataset.tv_tensors import require, wrapped
 from imagenets.errors import CorruptError, UsageError
 from imagenets.palette import overlay, with_key
 from imagenets.pixels.image import DecodeError, decode
@@ -52,6 +52,9 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         target: "label": samples also have the mask of the object that their ImageNet-1k label
             names, as `target`, `target_id` and `present`; see `Sample`. `present` is of what
             `transform` makes of the target, where it returns both.
+        tv_tensors: Whether samples without a transform hold `torchvision.tv_tensors` as well: an
+            Image, and a Mask each for mask and target. Then any v2 transform, also one of a batch
+            on a GPU, moves them alike.
 
     Attributes:
         tier: Name of the tier.
@@ -62,9 +65,11 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         has_masks: Whether the samples carry a mask.
         transform: As given; may be set anew.
         target: As given.
+        tv_tensors: As given.
 
     Raises:
         UsageError: There is no such tier, split, layout or target, or no mask to take it from.
+        DependencyError: `tv_tensors` without torchvision.
         MissingError: It is not prepared here; the message says what to run. Or a target is wanted,
             and no list says which label an image has.
         CorruptError: A file is damaged.
@@ -80,6 +85,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         layout: Literal["auto", "shards", "tree"] = ...,
         masks: bool = ...,
         target: Literal["label"] | None = ...,
+        tv_tensors: bool = ...,
     ) -> None: ...
 
     @overload
@@ -93,6 +99,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         layout: Literal["auto", "shards", "tree"] = ...,
         masks: bool = ...,
         target: Literal["label"] | None = ...,
+        tv_tensors: bool = ...,
     ) -> None: ...
 
     def __init__(
@@ -104,20 +111,26 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         layout: Literal["auto", "shards", "tree"] = "auto",
         masks: bool = True,
         target: Literal["label"] | None = None,
+        tv_tensors: bool = False,
     ) -> None:
         tier, store = open_store(Path(root), split, str(classes), layout)
         super().__init__(tier, split, store, masks)
-        self._finish(transform, target)
+        self._finish(transform, target, tv_tensors)
 
     def _finish(
-        self, transform: Callable[[Sample], Any] | None, target: Literal["label"] | None
+        self,
+        transform: Callable[[Sample], Any] | None,
+        target: Literal["label"] | None,
+        tv_tensors: bool,
     ) -> None:
+        if tv_tensors:
+            require()
         if transform is not None and not callable(transform):
             raise UsageError(
                 f"transform is {transform!r}: give a function of a sample, such as "
                 "ResizeCrop(256, 224) or views.named('resize256-crop224')."
             )
-        self.transform, self.target = transform, target
+        self.transform, self.target, self.tv_tensors = transform, target, tv_tensors
         if target is None:
             return
         if target != "label":
@@ -143,6 +156,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         transform: None = ...,
         allow_missing: bool = ...,
         target: Literal["label"] | None = ...,
+        tv_tensors: bool = ...,
     ) -> ImageNetS[Sample]: ...
 
     @overload
@@ -158,6 +172,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         transform: Callable[[Sample], U],
         allow_missing: bool = ...,
         target: Literal["label"] | None = ...,
+        tv_tensors: bool = ...,
     ) -> ImageNetS[U]: ...
 
     @classmethod
@@ -171,6 +186,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
         transform: Callable[[Sample], Any] | None = None,
         allow_missing: bool = False,
         target: Literal["label"] | None = None,
+        tv_tensors: bool = False,
     ) -> ImageNetS[Any]:
         """Reads raw images and published masks where they lie: nothing is prepared or unpacked.
 
@@ -192,17 +208,19 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             allow_missing: Whether images of which image or mask is not there are left out, with a
                 warning.
             target: As in `ImageNetS`.
+            tv_tensors: As in `ImageNetS`.
 
         Raises:
             UsageError: There is no such tier, split or target, or the masks are of another tier.
             MissingError: Lists, images or masks are not there; ten of them are named.
             CorruptError: A list, the zip, a mask or a parquet file is damaged.
-            DependencyError: pyarrow, which reads parquet files, is not installed.
+            DependencyError: pyarrow, which reads parquet files, is not installed; or `tv_tensors`
+                without torchvision.
         """
         store = open_folders(images, masks, split, str(classes), index, allow_missing)
         data = cls.__new__(cls)
         Split.__init__(data, str(classes), split, store, masks=True)
-        data._finish(transform, target)
+        data._finish(transform, target, tv_tensors)
         return data
 
     @overload
@@ -222,7 +240,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             return self._view(self._all_rows()[index])
         sample = self._sample(self._row(index))
         if self.transform is None:
-            return sample
+            return wrapped(sample) if self.tv_tensors else sample
         made: Any = self.transform(wrapped(sample))
         if self.target is not None and isinstance(made, dict) and "target" in made:
             made["target"] = settled(made["target"])

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from imagenets.data.dataset.sample import Sample
+from imagenets.errors import DependencyError
 
 
 def wrapped(sample: Sample) -> Sample:
@@ -34,6 +35,19 @@ def wrapped(sample: Sample) -> Sample:
     if "target" in sample:
         made["target"] = marks.Mask(sample["target"])
     return made
+
+
+def require() -> None:
+    """Refuses to mark anything without torchvision.
+
+    Raises:
+        DependencyError: It is not installed, or cannot be imported beside this torch.
+    """
+    if _tv_tensors() is None:
+        raise DependencyError(
+            "tv_tensors: torchvision is not installed, or not for this torch. "
+            "pip install 'imagenets[torchvision]'"
+        )
 
 
 @cache

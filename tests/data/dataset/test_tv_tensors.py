@@ -19,6 +19,7 @@ from imagenets import ImageNetS, masks
 from imagenets.data.dataset import tv_tensors
 from imagenets.data.dataset.sample import Sample
 from imagenets.data.dataset.tv_tensors import wrapped
+from imagenets.errors import DependencyError
 
 extras = pytest.mark.extras
 IDS = (0, 1, 1000)
@@ -86,6 +87,7 @@ TRANSFORMS: dict[str, Callable[[Any], Callable[[Sample], Any]]] = {
 def test_image_and_mask_move_alike(root: Path, name: str) -> None:
     from torchvision.transforms import v2
 
+    torch.manual_seed(0)  # some crops mix more colours than others
     moved: ImageNetS[Any] = ImageNetS(root, classes=1, transform=TRANSFORMS[name](v2))
     for before, after in zip(ImageNetS(root, classes=1), moved, strict=True):
         assert agreement(before) > 0.99
@@ -135,6 +137,26 @@ def test_a_sample_is_marked_for_transforms_that_come_later(root: Path) -> None:
     without = ImageNetS(root, classes=1, masks=False, transform=v2.RandomHorizontalFlip(p=1.0))[0]
     assert torch.equal(without["image"], sample["image"].flip(-1))
     assert "mask" not in without
+
+
+@extras
+def test_samples_are_marked_where_that_is_asked_for(root: Path) -> None:
+    from torchvision.transforms import v2
+    from torchvision.tv_tensors import Image as Marked
+    from torchvision.tv_tensors import Mask
+
+    marked, plain = ImageNetS(root, classes=1, tv_tensors=True), ImageNetS(root, classes=1)
+    sample: Any = marked[1:][0]
+    assert (type(sample["image"]), type(sample["mask"])) == (Marked, Mask)
+    assert torch.equal(sample["mask"], plain[1]["mask"])
+    assert type(plain[1]["image"]) is torch.Tensor
+    assert agreement(v2.RandomCrop(16)(sample)) == 1  # image and mask moved alike
+
+
+def test_marked_samples_need_torchvision(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tv_tensors, "_tv_tensors", lambda: None)
+    with pytest.raises(DependencyError, match=r"pip install 'imagenets\[torchvision\]'"):
+        ImageNetS(root, classes=1, tv_tensors=True)
 
 
 @pytest.mark.parametrize("error", ["ImportError", "RuntimeError", "OSError"])

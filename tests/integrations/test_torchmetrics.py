@@ -1,0 +1,117 @@
+"""The metric for torchmetrics is the evaluator, on one rank and on two."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ranks import run_ranks
+
+from imagenets.errors import CorruptError, DependencyError, UsageError
+from imagenets.evaluation.metrics import SCALARS, Evaluator
+
+K = 4
+extras = pytest.mark.extras
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torchmetrics' own imports
+
+
+def batch(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three masks of 12 x 9 pixels and their ground truth, ignored pixels among them."""
+    rng = np.random.default_rng(number)
+    pred, gt = rng.integers(0, K + 1, (2, 3, 12, 9))
+    gt[:, 0] = 1000
+    return torch.from_numpy(pred), torch.from_numpy(gt)
+
+
+def seen(numbers: range) -> Evaluator:
+    evaluator = Evaluator(K)
+    for number in numbers:
+        evaluator.update(*batch(number))
+    return evaluator
+
+
+def alike(found: dict[str, torch.Tensor], expected: Evaluator) -> bool:
+    metrics: Any = expected.compute()
+    return {name: float(value) for name, value in found.items()} == {
+        name: metrics[name] for name in SCALARS
+    }
+
+
+@extras
+def test_it_gives_what_the_evaluator_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("imagenets.integrations.torchmetrics")
+    monkeypatch.setattr(module, "_WAITING", 2)
+    metric, expected = module.EvaluatorMetric(K, per_class=True), seen(range(7))
+    with pytest.raises(UsageError, match="no image was added"):
+        metric.compute()
+    for number in range(5):
+        metric.update(*batch(number))
+    for number in (5, 6):
+        one = metric(*batch(number))  # of this batch alone
+        assert one["mIoU"] == seen(range(number, number + 1)).compute()["mIoU"]
+    found = metric.compute()
+    assert found.pop("IoUs").tolist() == expected.compute()["IoUs"]
+    assert alike(found, expected)
+    assert np.array_equal(metric.evaluator().confusion, expected.confusion)
+    again = pickle.loads(pickle.dumps(metric)).clone()
+    assert again.images.equal(metric.images)
+    assert np.array_equal(again.evaluator().confusion, expected.confusion)
+    metric.reset()
+    metric.update(*batch(3))
+    assert alike({n: v for n, v in metric.compute().items() if n != "IoUs"}, seen(range(3, 4)))
+
+
+@extras
+def test_it_refuses_what_the_evaluator_refuses() -> None:
+    from imagenets.integrations.torchmetrics import EvaluatorMetric
+
+    with pytest.raises(UsageError, match="ignored id"):
+        EvaluatorMetric(0)
+    metric = EvaluatorMetric(K)
+    ids = torch.zeros(4, 4, dtype=torch.long)
+    with pytest.raises(CorruptError):
+        metric.update(ids, ids + 7)
+    with pytest.raises(UsageError, match="1 predictions for 2"):
+        metric.update(ids, [ids, ids])
+
+
+def of_ranks(share_out: list[list[int]]) -> list[float]:
+    """What a rank computes of all batches."""
+    import torch.distributed as dist
+
+    from imagenets.integrations.torchmetrics import EvaluatorMetric
+
+    metric = EvaluatorMetric(K)
+    for number in share_out[dist.get_rank()]:
+        metric.update(*batch(number))
+    own = int(metric.images)
+    found = metric.compute()
+    with metric.sync_context():
+        confusion = metric.evaluator().confusion.sum()
+    assert int(metric.images) == own  # its own share again
+    return [*map(float, found.values()), float(confusion)]
+
+
+@extras
+@pytest.mark.parametrize("share_out", [[[0, 2, 4], [1, 3]], [[0, 1, 2, 3, 4], []]])
+def test_two_ranks_give_what_one_process_gives(share_out: list[list[int]], tmp_path: Path) -> None:
+    expected = seen(range(5))
+    metrics: Any = expected.compute()
+    numbers = [*(metrics[name] for name in SCALARS), float(expected.confusion.sum())]
+    assert run_ranks(2, tmp_path, of_ranks, share_out) == [numbers, numbers]
+
+
+@pytest.mark.parametrize("name", ["torchmetrics", "lightning"])
+def test_a_missing_library_is_named_with_its_extra(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"imagenets.integrations.{name}", raising=False)
+    with pytest.raises(DependencyError, match=rf"pip install 'imagenets\[{name}\]'"):
+        import_module(f"imagenets.integrations.{name}")
