@@ -19,6 +19,7 @@ import pyarrow.parquet
 import pytest
 import simplejpeg
 import torch
+from made_run import make_run
 from PIL import Image
 from sybil import Example, Sybil
 from sybil.document import PythonDocStringDocument
@@ -165,6 +166,9 @@ def check(page: str, names: dict[str, Any]) -> None:
         assert names["trainer"].global_step == 1
         assert 0 <= names["scored"] < 100
         assert names["values"]["IoUs"][:3].round().tolist() == [100, 100, 0]
+    elif page == "notebooks.md":
+        assert 0 < names["miou"] < 100
+        assert {row["protocol"] for row in names["ways"]} >= {"optimistic", "cross-fit match"}
     elif page == "raw-forms.md":
         assert names["positions"] >= 0
 
@@ -176,6 +180,8 @@ def test_the_examples_run(
     page: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, tiny_root)
+    if page.name == "notebooks.md":
+        make_run(tiny_root, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     shards = str(tiny_root / "ImageNetS3.shards")
     monkeypatch.setattr(sys, "argv", ["reader.py", shards, "validation"])

@@ -129,6 +129,18 @@ def test_it_validates_alone_and_knows_its_classes(tiny_root: Path, tmp_path: Pat
         module(tmp_path).setup("fit")
 
 
+def test_lightning_brings_whole_batches_to_a_device(tiny_root: Path) -> None:
+    from lightning.fabric.utilities import move_data_to_device
+
+    data = module(tiny_root)
+    data.setup("validate")
+    (batch, *_) = data.val_dataloader()
+    moved = move_data_to_device(batch, torch.device("meta"))
+    assert isinstance(moved, Batch)
+    assert moved.whole.data.device.type == moved.indices.device.type == "meta"
+    assert batch.whole.data.device.type == "cpu"
+
+
 def of_ranks(root: Path, folder: Path) -> tuple[list[int], list[int], dict[str, float]]:
     model = network()
     whole = trainer(folder, max_epochs=1, devices=2, strategy="ddp")
