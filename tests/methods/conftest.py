@@ -1,12 +1,15 @@
-"""A finished run, which the tests of its stages look at."""
+"""A finished run, which the tests of its stages look at, a copy of it, and the command line."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_run import job, run_stages
 
+from imagenets.cli.main import main
 from imagenets.methods.pass_ import STAGES
 
 
@@ -16,3 +19,23 @@ def finished(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished")
     run_stages(job(tiny_root, out), *STAGES)
     return out
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, not scored."""
+    left_out = shutil.ignore_patterns("match.json", "scores.json", "report.html")
+    return shutil.copytree(finished, tmp_path / "run", ignore=left_out)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line: its exit code, what it printed, and what it said."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from PIL import Image
 
 from imagenets import ImageNetS, masks
-from imagenets.cli.main import main
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_.presets import LATER, PRESETS
 from imagenets.methods.pass_.regions import Regions, vote
@@ -23,22 +21,6 @@ from imagenets.methods.semi.presets import PRESETS as SEMI_PRESETS
 from imagenets.protocols import judge
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(finished, tmp_path / "run")
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from small_run import SMALL, job, run_stages
 
 from imagenets import ImageNetS, masks
 from imagenets.cli import baseline
-from imagenets.cli.main import main
 from imagenets.cli.run_submission import _method
 from imagenets.data.dataset.pictures import Pictures
 from imagenets.errors import FaultsError, MissingError, UsageError
@@ -27,24 +26,6 @@ from imagenets.methods.pass_.presets import PRESETS, Config
 from imagenets.palette import overlay
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*words: object) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    return run
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A finished run of one's own, not scored."""
-    left_out = shutil.ignore_patterns("match.json", "scores.json", "report.html")
-    return shutil.copytree(finished, tmp_path / "run", ignore=left_out)
 
 
 @pytest.fixture

@@ -8,29 +8,15 @@ from typing import Any, ClassVar
 
 from imagenets.core.files import write_file
 from imagenets.data.dataset.split import Split
-from imagenets.data.export.pieces import Piece, same_pixels
-from imagenets.errors import UsageError
+from imagenets.data.export.pieces import MaskFiles, Piece, same_pixels
 from imagenets.pixels.png import encode_gray
 
 
 @dataclass(frozen=True)
-class Gray16:
+class Gray16(MaskFiles):
     """Writes `OUT/<split>/<class folder>/<stem>.png`: ids 0 to K, 0 other, 1000 ignored."""
 
     name: ClassVar[str] = "gray16"
-
-    def options(self) -> dict[str, Any]:
-        """What the bytes depend on, beside the samples."""
-        return {}
-
-    def samples(self, data: Split) -> int:
-        """Samples in a piece."""
-        return 256
-
-    def check(self, data: Split) -> None:
-        """Raises UsageError without masks."""
-        if not data.has_masks:
-            raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
         """Writes a PNG for each sample; see `Format`."""

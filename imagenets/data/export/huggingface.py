@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from imagenets.core.files import atomic, write_file
 from imagenets.data.dataset.split import Split
-from imagenets.data.export.pieces import Piece, facts, same_bytes, stored
-from imagenets.errors import DependencyError, UsageError
+from imagenets.data.export.pieces import Piece, Shards, facts, same_bytes, stored
+from imagenets.errors import DependencyError
 
 _GROUP = 100  # rows in a row group, as the Hub has it: what reading one image costs
 _STRINGS = ("name", "wnid")
@@ -23,7 +23,7 @@ _NUMBERS = ("class_id", "target_id", "width", "height")
 
 
 @dataclass(frozen=True)
-class HuggingFace:
+class HuggingFace(Shards):
     """Writes `OUT/data/<split>-00000-of-00013.parquet` and so on, and `OUT/README.md`.
 
     Splits with masks are the configuration `default` of the card, those without `images`.
@@ -32,21 +32,11 @@ class HuggingFace:
         shard_samples: Rows in a file.
     """
 
-    shard_samples: int = 1000
     name: ClassVar[str] = "parquet"
-
-    def options(self) -> dict[str, Any]:
-        """What the bytes depend on, beside the samples."""
-        return {"shard_samples": self.shard_samples}
-
-    def samples(self, data: Split) -> int:
-        """Samples in a file."""
-        return self.shard_samples
 
     def check(self, data: Split) -> None:
         """Raises UsageError for no rows in a file, DependencyError without pyarrow."""
-        if self.shard_samples < 1:
-            raise UsageError(f"--shard-samples {self.shard_samples}: at least 1 is needed.")
+        super().check(data)
         _arrow()
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:

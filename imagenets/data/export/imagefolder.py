@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 from imagenets.core.files import write_file
 from imagenets.data.dataset.split import Split
 from imagenets.data.dataset.targets import target_of
-from imagenets.data.export.pieces import Piece, facts, same_pixels, stored
-from imagenets.errors import UsageError
+from imagenets.data.export.pieces import MaskFiles, Piece, facts, same_pixels, stored
 from imagenets.pixels.png import encode_gray
 
 
 @dataclass(frozen=True)
-class TargetFolders:
+class TargetFolders(MaskFiles):
     """Writes `OUT/images/<split>/<wnid>/<stem>.JPEG` and `OUT/targets/<split>/<wnid>/<stem>.png`.
 
     The folder is the class of the label, not the class folder of ImageNet-S. A target has 8 bits: 1
@@ -27,21 +26,6 @@ class TargetFolders:
     """
 
     name: ClassVar[str] = "imagefolder"
-
-    def options(self) -> dict[str, Any]:
-        """What the bytes depend on, beside the samples."""
-        return {}
-
-    def samples(self, data: Split) -> int:
-        """Samples in a piece."""
-        return 256
-
-    def check(self, data: Split) -> None:
-        """Raises UsageError without masks."""
-        if not data.has_masks:
-            raise UsageError(
-                f"the split {data.split} of tier {data.tier} has no masks to take targets from."
-            )
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
         """Writes image and target of each sample; see `Format`."""

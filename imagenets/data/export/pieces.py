@@ -14,7 +14,7 @@ from PIL import Image
 
 from imagenets import masks
 from imagenets.data.dataset.split import Split
-from imagenets.errors import CorruptError
+from imagenets.errors import CorruptError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,48 @@ class Format(Protocol):
             folder: Where to.
             splits: Of each split: `digest`, `samples`, `masks`, `target`.
         """
+
+
+@dataclass(frozen=True)
+class Shards:
+    """What formats share that put many samples into a file.
+
+    Args:
+        shard_samples: Samples in a file.
+    """
+
+    shard_samples: int = 1000
+
+    def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples."""
+        return {"shard_samples": self.shard_samples}
+
+    def samples(self, data: Split) -> int:
+        """Samples in a file."""
+        return self.shard_samples
+
+    def check(self, data: Split) -> None:
+        """Raises UsageError for no samples in a file."""
+        if self.shard_samples < 1:
+            raise UsageError(f"--shard-samples {self.shard_samples}: at least 1 is needed.")
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """What formats share that write files of their own for each sample with a mask."""
+
+    def options(self) -> dict[str, Any]:
+        """What the bytes depend on, beside the samples: nothing."""
+        return {}
+
+    def samples(self, data: Split) -> int:
+        """Samples in a piece."""
+        return 256
+
+    def check(self, data: Split) -> None:
+        """Raises UsageError without masks."""
+        if not data.has_masks:
+            raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
 
 
 def facts(data: Split, piece: Piece) -> list[dict[str, Any]]:

@@ -16,12 +16,11 @@ from typing import Any, ClassVar
 
 from imagenets.core.files import atomic
 from imagenets.data.dataset.split import Split
-from imagenets.data.export.pieces import Piece, facts, same_bytes, stored
-from imagenets.errors import UsageError
+from imagenets.data.export.pieces import Piece, Shards, facts, same_bytes, stored
 
 
 @dataclass(frozen=True)
-class WebDataset:
+class WebDataset(Shards):
     """Writes `OUT/<split>-000000.tar` and so on.
 
     A sample `<class folder>/<stem>` is `.jpg`, the bytes of the image as they are stored;
@@ -32,21 +31,7 @@ class WebDataset:
         shard_samples: Samples in a tar.
     """
 
-    shard_samples: int = 1000
     name: ClassVar[str] = "webdataset"
-
-    def options(self) -> dict[str, Any]:
-        """What the bytes depend on, beside the samples."""
-        return {"shard_samples": self.shard_samples}
-
-    def samples(self, data: Split) -> int:
-        """Samples in a file."""
-        return self.shard_samples
-
-    def check(self, data: Split) -> None:
-        """Raises UsageError for no samples in a tar."""
-        if self.shard_samples < 1:
-            raise UsageError(f"--shard-samples {self.shard_samples}: at least 1 is needed.")
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
         """Writes one tar; see `Format`."""
