@@ -320,6 +320,17 @@ def test_the_index_names_every_page() -> None:
     assert sorted(listed) == sorted(pages)
 
 
+def test_the_messages_that_are_quoted_are_ours() -> None:
+    spans = re.findall(r"(?<!`)`([^`]+)`(?!`)", (TOP / "docs" / "faq.md").read_text("utf-8"))
+    quotes = [" ".join(span.split()) for span in spans if len(span.split()) > 3]
+    quotes = [quote for quote in quotes if " --" not in quote]  # else a command
+    assert len(quotes) >= 10
+    source = "\n".join(path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py")))
+    source = re.sub(r"[\"']\s*\n\s*f?[\"']", "", source)  # texts over several lines
+    parts = [part.strip() for quote in quotes for part in quote.split("...")]
+    assert [part for part in parts if part not in source] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
