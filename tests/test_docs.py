@@ -320,6 +320,12 @@ def test_the_index_names_every_page() -> None:
     assert sorted(listed) == sorted(pages)
 
 
+def test_the_citation_is_of_this_version() -> None:
+    found = re.search(r"^version: (\S+)$", (TOP / "CITATION.cff").read_text("utf-8"), re.M)
+    assert found is not None
+    assert found[1] == imagenets.__version__
+
+
 def test_the_messages_that_are_quoted_are_ours() -> None:
     spans = re.findall(r"(?<!`)`([^`]+)`(?!`)", (TOP / "docs" / "faq.md").read_text("utf-8"))
     quotes = [" ".join(span.split()) for span in spans if len(span.split()) > 3]
