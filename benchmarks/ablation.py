@@ -5,8 +5,9 @@
 
 The steps that an option does not touch are those of the plain run of its seed: pretraining and
 attention are trained once a seed. A row differs from the plain one by what `--rows` (or ROWS)
-lists. "Not told apart" means: the mean of the differences, paired by seed, is not above their
-spread over seeds. An interrupted table continues; other epochs or rows need another --work.
+lists; "the same, ..." from the row of the finer grid, with which it is compared. "Not told apart"
+means: the mean of the differences, paired by seed, is not above their spread over seeds. An
+interrupted table continues; other epochs or rows need another --work.
 """
 
 from __future__ import annotations
@@ -59,8 +60,7 @@ def imagenets(*words: object) -> str:
 
 def run(arguments: argparse.Namespace, name: str, settings: Sequence[str], seed: int) -> None:
     """Trains and scores what is left of one row and seed."""
-    near = "layer 1, fine-tuning grid 8" if name.startswith("the same") else PLAIN
-    base = arguments.work / f"{slug(near)}-{seed}"
+    base = arguments.work / f"{slug(compared_with(name))}-{seed}"
     out = arguments.work / f"{slug(name)}-{seed}"
     if (out / "scores.json").is_file():
         return
@@ -99,8 +99,8 @@ def table(work: Path, rows: Sequence[str], seeds: Sequence[int]) -> str:
     for name in rows:
         columns = [[one[column]["mIoU"] for one in found[name]] for column in COLUMNS]
         columns.append([one[COLUMNS[0]]["mBIoU"] for one in found[name]])
-        difference = mean(final[name]) - mean(final[PLAIN])
-        steps = [one - plain for one, plain in zip(final[name], final[PLAIN], strict=True)]
+        steps = [a - b for a, b in zip(final[name], final[compared_with(name)], strict=True)]
+        difference = mean(steps)
         told = abs(difference) > spread(steps)
         word = "" if name == PLAIN or told else "not told apart"
         if len(seeds) == 1:
@@ -108,6 +108,11 @@ def table(work: Path, rows: Sequence[str], seeds: Sequence[int]) -> str:
         cells = " | ".join(f"{mean(c):.1f} ± {spread(c):.1f}" for c in columns)
         lines.append(f"| {name} | {cells} | {difference:+.1f} | {word} |")
     return "\n".join(lines)
+
+
+def compared_with(name: str) -> str:
+    """The row that another one changes in one thing."""
+    return "layer 1, fine-tuning grid 8" if name.startswith("the same") else PLAIN
 
 
 def slug(name: str) -> str:

@@ -259,7 +259,9 @@ _PUBLISHED: Mapping[str, Config] = MappingProxyType(
     }
 )
 
-PLUS: Mapping[str, Any] = MappingProxyType({"foreground": "saliency", "finetune_grid": 16})
+PLUS: Mapping[str, Any] = MappingProxyType(
+    {"foreground": "saliency", "finetune_grid": 16, "refine": 10}
+)
 """What the presets beyond the published baseline have on, by the ablation of docs/results.md."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
@@ -270,7 +272,7 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
         "plus919": replace(_PUBLISHED["pass919"], **PLUS),
         # Images are half as large, and so is the grid; the layer is that of plain backgrounds.
         "sample-plus": replace(
-            _PUBLISHED["sample"], foreground="saliency", saliency_layer=1, finetune_grid=8
+            _PUBLISHED["sample"], **{**PLUS, "saliency_layer": 1, "finetune_grid": 8}
         ),
     }
 )
