@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +44,7 @@ def warming() -> Iterator[None]:
     log.info("compiling meanwhile, at the lowest priority, what loading and scoring will need")
     with subprocess.Popen(
         [sys.executable, "-m", "imagenets.api.warm"],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # which closes when this process ends, however it does
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -107,8 +108,19 @@ def _state() -> str:
     return f"{version('numba')} {sys.version} {zlib.crc32(repr(times).encode())}"
 
 
+def _end_with_the_parent() -> None:
+    """Ends this process when the one that started it is gone: killed, it could not say so."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
     logging.disable()
+    _end_with_the_parent()
     if hasattr(os, "nice"):
         os.nice(19)
     compile_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,41 @@ def test_after_it_nothing_is_left_to_compile(cache: Path) -> None:
     subprocess.run([sys.executable, "-c", work], check=True)
     assert not _told()
     assert warm._is_done()
+
+
+KILLED = """
+import subprocess, time
+from imagenets.api import warm
+popen = subprocess.Popen
+def start(*args, **options):
+    child = popen(*args, **options)
+    print(child.pid, flush=True)
+    return child
+subprocess.Popen = start
+with warm.warming():
+    time.sleep(600)
+"""
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is such a process that has not ended; one that nobody has buried has."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_it_ends_when_what_started_it_is_killed(cache: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert is_alive(child)
+        parent.kill()
+    patience = time.monotonic() + 60
+    while is_alive(child) and time.monotonic() < patience:
+        time.sleep(0.05)
+    assert not is_alive(child)
 
 
 def test_it_ends_with_the_work_and_is_not_started_twice(
