@@ -24,6 +24,9 @@ from imagenets.training.run import Run
 _IMAGES = 2
 """Images with which operations are counted: batch norm needs more than one."""
 
+_MEASURED = 1000.0
+"""Operations a pixel as whose time sorting its attention counts, roughly."""
+
 _SIDES = (3, 4)
 """Short and long side of a usual photograph."""
 
@@ -76,6 +79,7 @@ def work(run: Run[Config], stages: Sequence[str]) -> dict[str, float]:
         "pseudo: threshold": validation,
         "pseudo: training labels": len(train),
         "pseudo: validation labels": validation,
+        "pseudo: attention": validation,
         "finetune": len(train) * config.keep * config.finetune.epochs,
         "predict: validation": validation,
     }
@@ -122,6 +126,7 @@ def _operations(run: Run[Config], classes: int) -> dict[str, float]:
         "pseudo: threshold": labels,
         "pseudo: training labels": labels,
         "pseudo: validation labels": labels,
+        "pseudo: attention": _MEASURED * short * long,
         "finetune": _count(lambda: _backward(segmenting(crop))) + _TRAINED * each * side**2,
         "predict: validation": predicts + passes * each * short * long,
     }
