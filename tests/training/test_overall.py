@@ -110,7 +110,7 @@ def test_the_work_of_a_run_is_counted(tiny_root: Path, tmp_path: Path) -> None:
     assert [*found] == [
         *("pretrain", "attention", "cluster: features", "cluster: k-means"),
         *("pseudo: threshold", "pseudo: training labels", "pseudo: validation labels"),
-        *("finetune", "predict: validation"),
+        *("pseudo: attention", "finetune", "predict: validation"),
     ]
     assert min(found.values()) > 0
     assert found["cluster: k-means"] == 24 * SMALL.restarts * 20 * 2 * 3 * 256
