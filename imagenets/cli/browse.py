@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imagenets.cli.command import Verb
 from imagenets.cli.options import absolute, add_json, add_root, add_workers, only_tier
+from imagenets.errors import UsageError
 from imagenets.tiers import SPLITS
 
 
@@ -35,6 +36,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.pages.browser import write_browser
 
     root, out = absolute(arguments.root), absolute(arguments.out)
+    if out.resolve() == root.resolve():
+        raise UsageError(f"--out {arguments.out}: is the prepared root. Name another folder.")
     tier = arguments.split or only_tier(root)
     made = write_browser(root, tier, arguments.subset, out, arguments.workers)
     if arguments.json:

@@ -147,6 +147,14 @@ def test_a_folder_of_others_is_refused(tiny_root: Path, tmp_path: Path) -> None:
         write_browser(tiny_root, "3", ["validation"], page, workers=1)
 
 
+def test_the_prepared_root_is_no_place_for_the_page(
+    tiny_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["browse", "--root", str(tiny_root), "--out", str(tiny_root)]) == 2
+    assert "is the prepared root. Name another folder." in capsys.readouterr().err
+    assert not (tiny_root / "index.html").exists()
+
+
 def test_without_lists_the_labels_are_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
