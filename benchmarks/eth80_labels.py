@@ -12,24 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from ablation import imagenets
+
 MODEL = "resnet18w05"
 COLUMNS = ("Acc", "mIoU", "mBIoU", "FMeasure")
-
-
-def imagenets(*words: object) -> None:
-    """Runs a command in a process of its own, with one thread."""
-    call = [sys.executable, "-m", "imagenets", *map(str, words), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(call)}\n{done.stderr}")
 
 
 def scores(arguments: argparse.Namespace, protocol: str, start: str, seed: int) -> dict[str, float]:
