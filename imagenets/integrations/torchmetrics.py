@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,8 @@ class EvaluatorMetric(torchmetrics.Metric):
             UsageError: Nothing was added yet.
         """
         found = self.evaluator().compute(self.absent)
-        values: dict[str, Any] = {name: found[name] for name in SCALARS}  # type: ignore[literal-required]
+        numbers: Mapping[str, Any] = found
+        values = {name: numbers[name] for name in SCALARS}
         if self.per_class:
             values["IoUs"] = found["IoUs"]
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}

@@ -79,7 +79,9 @@ def fill(template: str, **values: Any) -> Markup:
 
 def fixed(value: float | None, digits: int = 2) -> str:
     """A number with so many digits after the point; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"  # noqa: RUF001
+    if value is None or math.isnan(value):
+        return "–"  # noqa: RUF001 - a dash
+    return f"{value:.{digits}f}"
 
 
 def short(value: Any) -> str:

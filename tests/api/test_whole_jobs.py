@@ -56,7 +56,7 @@ def test_what_is_wrong_is_said_in_an_exception(
         ({"workers": 0}, "--workers 0"),
     ):
         with pytest.raises(UsageError, match=message):
-            prepare(50, tmp_path, tmp_path / "root", **options)  # type: ignore[arg-type]
+            prepare(50, tmp_path, tmp_path / "root", **options)  # type: ignore[arg-type]  # wrong ones
     with pytest.raises(UsageError, match="51"):
         prepare(51, tmp_path, tmp_path / "root")
     with pytest.raises(MissingError, match="nowhere"):
@@ -99,7 +99,7 @@ def test_a_score_that_cannot_be_is_said_in_an_exception(tiny_root: Path, tmp_pat
     with pytest.raises(MissingError, match="Run `imagenets predict"):
         score(tiny_root, split=3, out=tmp_path)
     with pytest.raises(UsageError, match="'train'"):
-        score(tiny_root, out=tmp_path, subset="train")  # type: ignore[arg-type]
+        score(tiny_root, out=tmp_path, subset="train")  # type: ignore[arg-type]  # a wrong one
     with pytest.raises(UsageError, match="never released"):
         score(tiny_root, out=tmp_path, subset="test")
     with pytest.raises(MissingError, match="no prepared set there"):

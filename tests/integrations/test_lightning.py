@@ -39,6 +39,7 @@ def network(save_at: int | None = None) -> Any:
 
     from imagenets.integrations.torchmetrics import EvaluatorMetric
 
+    # the library is not there when types are checked
     class Network(lightning.LightningModule):  # type: ignore[misc,name-defined]
         """Predicts class 1 on the left; remembers which images it was given."""
 

@@ -141,7 +141,8 @@ def test_features_are_pooled_under_the_backbones_own_attention() -> None:
         found = features_of(network, crops)
         images = normalize(crops, (0.5, 0.4, 0.3))
         maps = F.interpolate(mine(images), scale_factor=4.0, mode="bilinear")
-        looks = mine.backbone.looks(images)  # type: ignore[operator]
+        assert isinstance(mine.backbone, Patches)
+        looks = mine.backbone.looks(images)
         scaled = looks / looks.flatten(1).max(1).values[:, None, None]
         weights = F.interpolate(scaled[:, None], scale_factor=4.0, mode="bilinear")
         expected = F.normalize((maps * weights).mean((2, 3)))

@@ -120,7 +120,7 @@ def test_what_is_averaged_is_what_the_masks_show(
     ],
 )
 def test_no_tensor_is_too_large_for_a_gpu(changes: dict[str, object]) -> None:
-    config: Config = replace(PRESETS["pass919"], **changes)  # type: ignore[arg-type]
+    config: Config = replace(PRESETS["pass919"], **changes)  # type: ignore[arg-type]  # all kinds
     side = round(config.side * largest(config))
     with torch.device("meta"), torch.no_grad(), Largest() as seen:
         network = SegmentationNet(config.arch, 919)

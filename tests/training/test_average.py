@@ -13,7 +13,7 @@ def stepped(average: Average, network: nn.Module, count: int, seed: int) -> list
     generator, found = torch.Generator().manual_seed(seed), []
     for _ in range(count):
         with torch.no_grad():
-            weight = network[0].weight  # type: ignore[index]
+            weight = network[0].weight  # type: ignore[index]  # its type is any module
             weight.copy_(torch.randn(weight.shape, generator=generator))
         network(torch.randn(5, 3, generator=generator))  # moves batch norm
         average.update()

@@ -203,7 +203,7 @@ def _load(kept: Path, path: Path, key: dict[str, Any], stamp: Stamp) -> Part | N
         return None
     if not (stems.dtype == STEM_DTYPE and stems.shape == offsets.shape == sizes.shape):
         return None
-    tar = Tar(os.path.abspath(path), stamp, meta["masks"])  # noqa: PTH100
+    tar = Tar(os.path.abspath(path), stamp, meta["masks"])  # noqa: PTH100 - links stay
     columns = stems, np.zeros(len(stems), np.int32), offsets, sizes
     told = meta["unidentified"], meta["example"], meta["masks"]
     return Part(meta["kind"], path, (tar,), *columns, *told)

@@ -37,7 +37,9 @@ def in_tars(folder: Path) -> dict[str, bytes]:
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
             for member in tar:
-                members[member.name] = tar.extractfile(member).read()  # type: ignore[union-attr]
+                file = tar.extractfile(member)
+                assert file is not None
+                members[member.name] = file.read()
                 assert (member.mtime, member.uid) == (0, 0)
     return members
 
@@ -58,7 +60,8 @@ def test_webdataset(tiny_root: Path, tmp_path: Path) -> None:
     for index, name in enumerate(data.names):
         stored = data.encoded(index)
         assert members[f"{name}.jpg"] == bytes(stored.image)
-        assert members[f"{name}.mask.png"] == bytes(stored.mask)  # type: ignore[arg-type]
+        assert stored.mask is not None
+        assert members[f"{name}.mask.png"] == bytes(stored.mask)
         fact = json.loads(members[f"{name}.json"])
         check_fact(fact, data, index)
         assert fact["ilsvrc"] == data.ilsvrc[index]
@@ -81,7 +84,8 @@ def test_parquet(tiny_root: Path, tmp_path: Path) -> None:
             assert row["image"]["bytes"] == bytes(stored.image)
             assert ("mask" in row) == data.has_masks
             if data.has_masks:
-                assert row["mask"]["bytes"] == bytes(stored.mask)  # type: ignore[arg-type]
+                assert stored.mask is not None
+                assert row["mask"]["bytes"] == bytes(stored.mask)
             check_fact(row, data, index)
             assert row["label"] == data.ilsvrc[index]
         told = json.loads(tables[0].schema.metadata[b"huggingface"])["info"]["features"]
