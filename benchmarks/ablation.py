@@ -1,12 +1,13 @@
 """What each option of PASS is worth: one row an option, over several seeds, by cross-fit scores.
 
     python benchmarks/ablation.py --root ROOT --split 8 --work FOLDER [--seeds 0 1 2] [--jobs 2]
-        [--epochs pretrain=5,attention=5,finetune=2] [--rows FILE.toml]
+        [--epochs pretrain=5,attention=5,finetune=2] [--rows FILE.toml] [--regions FOLDER]
 
 The steps that an option does not touch are those of the plain run of its seed: pretraining and
 attention are trained once a seed. A row differs from the plain one by what `--rows` (or ROWS)
 lists; "the same, ..." from the row of the finer grid, with which it is compared. "Not told apart"
-means: the mean of the differences, paired by seed, is not above their spread over seeds. An
+means: the mean of the differences, paired by seed, is not above their spread over seeds. The row
+of regions needs --regions, segments as superpixels.py makes them; without it is left out. An
 interrupted table continues; other epochs or rows need another --work.
 """
 
@@ -31,6 +32,9 @@ SALIENCY = ("foreground=saliency", "saliency_layer=1")
 FINE = (*SALIENCY, "finetune_grid=8")
 ROWS: Mapping[str, Sequence[str]] = {
     PLAIN: (),
+    "sharpened attention": ("foreground=sharpened",),
+    "label grid 16": ("label_grid=16",),
+    "prediction grid 16": ("grid=16",),
     "saliency": ("foreground=saliency",),
     "saliency of layer 2": ("foreground=saliency", "saliency_layer=2"),
     "saliency of layer 1": SALIENCY,
@@ -41,7 +45,10 @@ ROWS: Mapping[str, Sequence[str]] = {
     "the same, k-means++": (*FINE, "kmeans_init=plusplus"),
     "the same, average of weights": (*FINE, "ema=0.98"),
     "the same, predictions refined": (*FINE, "refine=10"),
+    "the same, labels on grid 16": (*FINE, "label_grid=16"),
+    "the same, scales": (*FINE, "scales=[0.75,1.0,1.25]"),
     "the same, flip": (*FINE, "flip=true"),
+    "the same, regions": (*FINE, "regions={regions}", "regions_from=superpixels"),
 }
 """Row -> settings that differ from the plain run."""
 
@@ -73,6 +80,7 @@ def run(arguments: argparse.Namespace, name: str, settings: Sequence[str], seed:
             shutil.copytree(base / stage, begun / stage)
         begun.rename(out)
     place = ["--root", arguments.root, "--split", arguments.split, "--out", out]
+    settings = [setting.format(regions=arguments.regions) for setting in settings]
     words = [word for setting in settings for word in ("--set", setting)]
     start = time.perf_counter()
     imagenets(
@@ -135,9 +143,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", nargs="+", metavar="ROW", help="rows, beside the plain one")
     parser.add_argument("--rows", type=Path, help="a TOML file: row = [settings]")
+    parser.add_argument("--regions", type=Path, help="segments of the validation images")
     arguments = parser.parse_args()
     rows = dict(ROWS) if arguments.rows is None else tomllib.loads(arguments.rows.read_text())
     rows = {PLAIN: (), **rows}
+    if arguments.regions is None:
+        rows = {name: row for name, row in rows.items() if "regions={regions}" not in row}
     if arguments.only:
         rows = {name: rows[name] for name in (PLAIN, *arguments.only)}
     arguments.work.mkdir(parents=True, exist_ok=True)
