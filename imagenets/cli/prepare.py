@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imagenets.api.prepare import hold_unless_done
@@ -22,18 +22,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`imagenets-prepare`; returns the exit code (argparse exits by itself with 2)."""
-    return run_verb(
-        replace(VERB, add_arguments=_add_door, run=_run_door), "imagenets-prepare", argv
-    )
+    return run_verb(VERB, "imagenets-prepare", argv)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    options.add_prepare(parser)
-    options.add_instead(parser)
-
-
-def _add_door(parser: argparse.ArgumentParser) -> None:
-    """Adds, to the options of the verb, the verbs that this command has as options."""
+    """Adds the options of preparing, and other verbs as options of this one."""
     options.add_prepare(parser)
     group = options.add_instead(parser)
     group.add_argument(
@@ -51,13 +44,13 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run_door(arguments: argparse.Namespace) -> None:
-    others = {"verify": verify.VERB, "repair": repair.VERB, "sample": sample.VERB}
-    chosen = next((verb for name, verb in others.items() if getattr(arguments, name)), VERB)
-    chosen.run(arguments)
-
-
 def _run(arguments: argparse.Namespace) -> None:
+    others = {"verify": verify.VERB, "repair": repair.VERB, "sample": sample.VERB}
+    chosen = next((verb for name, verb in others.items() if getattr(arguments, name)), None)
+    (chosen.run if chosen else _prepare)(arguments)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
     names = options.tiers(arguments)
     config = options.config(arguments, images=not arguments.download_only)
     work = _download if arguments.download_only else _dry_run if arguments.dry_run else prepare

@@ -152,3 +152,10 @@ def test_what_comes_next_is_what_is_left(
     assert main(["train", *words, "--stages", "pretrain"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("next: the same command without --stages, for attention, cluster")
+
+
+def test_prepare_takes_what_its_door_takes(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    assert main(["prepare", "--sample", "--root", root, "--quiet"]) == 0
+    assert main(["prepare", "--verify", "--root", root]) == 0
+    assert prepare(["--verify", "--root", root]) == 0
