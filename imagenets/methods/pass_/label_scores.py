@@ -23,7 +23,7 @@ from imagenets.evaluation.counts import Counts
 from imagenets.evaluation.cross_fit import cross_fit, in_second_half
 from imagenets.evaluation.mask_folders import Mask, Masks, count_masks, list_masks, pair
 from imagenets.evaluation.otsu import otsu
-from imagenets.evaluation.results import ATTENTION, OTHER_HALF, SAME, Result
+from imagenets.evaluation.results import FOREGROUND, OTHER_HALF, SAME, Result
 from imagenets.evaluation.score import score
 from imagenets.evaluation.sparse import Share
 from imagenets.evaluation.sweep import SweepResult, ThresholdSweep
@@ -139,7 +139,7 @@ def _without_labels(pairs: Pairs, threshold: float, classes: int, workers: int |
     """All images at a threshold that has seen no ground truth; the match is cross-fit."""
     counts = _counted(pairs, [threshold] * len(pairs), classes, workers)
     cross = cross_fit(counts, [name for name, _, _ in pairs])
-    return Result("labels", "otsu", ATTENTION, OTHER_HALF, cross.scores, (threshold,), cross, True)
+    return Result("labels", "otsu", FOREGROUND, OTHER_HALF, cross.scores, (threshold,), cross, True)
 
 
 def _at(pairs: Pairs, thresholds: Sequence[float]) -> Masks:

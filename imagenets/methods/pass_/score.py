@@ -21,6 +21,7 @@ from imagenets.methods.pass_.label_files import THRESHOLD
 from imagenets.methods.pass_.label_scores import label_results
 from imagenets.methods.pass_.mask_files import PREDICTS
 from imagenets.methods.pass_.presets import PREDICTION
+from imagenets.methods.pass_.trained import run_settings
 from imagenets.protocols import SUPERPIXELS, UNUSED, Pretraining, Used
 from imagenets.training.ledger import Ledger
 from imagenets.training.machine import read_object
@@ -205,6 +206,7 @@ def _predictions(split: str, out: Path) -> Path:
     folder = out / PREDICTS[split] / split
     again = f"Run `imagenets predict --subset {split}` on this run first."
     if not folder.is_dir():
+        run_settings(out)  # says so where there is no run at all
         raise MissingError(f"{folder}: not there. {again}")
     network, made_by = _finetuned(out), _made_by(out, split).get(_NETWORK)
     if network is not None and made_by is not None and made_by != network:
