@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenets import masks as masks
+    from imagenets.api.predict import predict as predict
     from imagenets.api.prepare import prepare as prepare
+    from imagenets.api.report import report as report
+    from imagenets.api.sample import prepare_sample as prepare_sample
     from imagenets.api.score import score as score
     from imagenets.api.train import train as train
     from imagenets.data.dataset import views as views
@@ -54,7 +57,10 @@ _HOMES = {
     "background_without_box": "imagenets.data.dataset.composition",
     "foreground": "imagenets.data.dataset.composition",
     "patch_labels": "imagenets.data.dataset.patches",
+    "predict": "imagenets.api.predict",
     "prepare": "imagenets.api.prepare",
+    "prepare_sample": "imagenets.api.sample",
+    "report": "imagenets.api.report",
     "score": "imagenets.api.score",
     "train": "imagenets.api.train",
     "swap": "imagenets.data.dataset.swap",
@@ -85,7 +91,10 @@ __all__ = [
     "foreground",
     "masks",
     "patch_labels",
+    "predict",
     "prepare",
+    "prepare_sample",
+    "report",
     "score",
     "swap",
     "train",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from imagenets import paths
 from imagenets.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from imagenets.training.run import Run
 
 
 def tier_and_run(root: Path, split: str | None, out: Path | None) -> tuple[str, Path]:
@@ -43,6 +47,36 @@ def check_tier(split: str | None, out: Path, tier: str) -> None:
             f"{out}: this run is of tier {tier}, not {split}. Leave --split out, or name "
             "another run."
         )
+
+
+def trained_run(
+    root: Path, split: str | None, folder: Path | None, device: str, workers: int | None
+) -> Run[Any]:
+    """A run of training as it was set up; a `SemiRun` where it is one of `imagenets semi`.
+
+    Args:
+        root: The prepared set.
+        split: Its tier; None: that of the run, else the only one that is prepared.
+        folder: The folder of the run; None: ROOT/runs/TIER.
+        device: auto, cpu, cuda or cuda:N.
+        workers: Processes that decode images.
+
+    Raises:
+        UsageError: It is of another tier, or there is no such device.
+        MissingError: There is no such run.
+        CorruptError: Its settings cannot be read.
+    """
+    from imagenets.methods.pass_.trained import run_settings
+    from imagenets.methods.semi.run import SemiRun, is_semi
+    from imagenets.methods.semi.run import run_settings as semi_settings
+    from imagenets.training.run import Run, pick_device
+
+    out = folder or paths.run(root, split or only_tier(root))
+    semi = is_semi(out)
+    tier, config = semi_settings(out) if semi else run_settings(out)
+    check_tier(split, out, tier)
+    kind: type[Run[Any]] = SemiRun if semi else Run
+    return kind(root, tier, out, config, pick_device(device), decoding_workers(workers))
 
 
 def only_tier(root: Path) -> str:

@@ -175,17 +175,10 @@ def trained_run(arguments: argparse.Namespace) -> Run[Any]:
         MissingError: There is no such run.
         CorruptError: Its settings cannot be read.
     """
-    from imagenets.methods.pass_.trained import run_settings
-    from imagenets.methods.semi.run import SemiRun, is_semi
-    from imagenets.methods.semi.run import run_settings as semi_settings
-    from imagenets.training.run import Run, pick_device
-
-    out: Path | None = arguments.run_folder
-    if out is None:
-        out = paths.run(arguments.root, arguments.split or only_tier(arguments.root))
-    semi = is_semi(out)
-    tier, config = semi_settings(out) if semi else run_settings(out)
-    check_tier(arguments, out, tier)
-    device, workers = pick_device(arguments.device), decoding_workers(arguments.workers)
-    kind: type[Run[Any]] = SemiRun if semi else Run
-    return kind(arguments.root, tier, out, config, device, workers)
+    return places.trained_run(
+        arguments.root,
+        arguments.split,
+        arguments.run_folder,
+        arguments.device,
+        arguments.workers,
+    )

@@ -11,10 +11,15 @@ from imagenets.cli import prepare_tables as tables
 
 if TYPE_CHECKING:
     from imagenets.data.prepare.config import PrepareConfig
+    from imagenets.data.prepare.run import PrepareReport
 
 
 def prepare(names: Sequence[str], config: PrepareConfig, as_json: bool) -> None:
     """Prepares tiers and prints what was made."""
-    reports = prepare_tiers(names, config)
+    show(prepare_tiers(names, config), as_json)
+
+
+def show(reports: Sequence[PrepareReport], as_json: bool) -> None:
+    """Prints what was made."""
     tiers = [asdict(report) for report in reports]
     tables.show({"tiers": tiers}, map(tables.prepare_table, reports), as_json)

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from imagenets.cli.command import Verb
-from imagenets.cli.options import add_run, add_workers, only_tier, tier_and_run
-from imagenets.errors import MissingError, UsageError
+from imagenets.cli.options import add_run, add_workers
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,24 +29,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from imagenets.pages.comparison import write_comparison
-    from imagenets.pages.report import write_report
+    from imagenets.api.report import report
 
-    page = arguments.page
-    if page and page.is_dir():
-        raise UsageError(f"{page}: is a folder. Name the file to write.")
-    if page and not page.parent.is_dir():
-        raise MissingError(f"{page}: there is no folder {page.parent}. Make it first.")
-    if arguments.compare is None:
-        tier, out = tier_and_run(arguments)
-        print(write_report(arguments.root, tier, out, page, arguments.workers))
-        return
-    if arguments.out is not None:
-        raise UsageError("--out names one run, --compare two: give one of them.")
-    tier = arguments.split or only_tier(arguments.root)
-    first, second = arguments.compare
-    page = page or second / "comparison.html"
-    print(write_comparison(arguments.root, tier, (first, second), page, arguments.workers))
+    print(
+        report(
+            arguments.root,
+            split=arguments.split,
+            out=arguments.out,
+            compare=arguments.compare,
+            page=arguments.page,
+            workers=arguments.workers,
+        )
+    )
 
 
 VERB = Verb(

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from imagenets.api.predict import predict_split
 from imagenets.cli.declaring import check_entry
 from imagenets.cli.options import trained_run
-from imagenets.cli.predict import predict_split
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.protocols import Pretraining
 

@@ -5,38 +5,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from dataclasses import replace
 
-from imagenets import paths
+from imagenets.api.sample import prepare_generated
 from imagenets.cli import prepare_options as options
 from imagenets.cli.command import Verb
 from imagenets.cli.options import absolute
-from imagenets.cli.prepare_run import prepare
+from imagenets.cli.prepare_run import show
 from imagenets.errors import UsageError
 
 
 def _run(arguments: argparse.Namespace) -> None:
     """Prepares the generated set by the very same way, downloads from the loopback included."""
-    from imagenets.data.prepare.fetch import Origin
-    from imagenets.data.prepare.state import hold
-    from imagenets.data.raw.synthetic import find, generate
-    from imagenets.data.raw.synthetic_server import serve
-
     _check(arguments)
+    report = prepare_generated(options.config(arguments, images=False))
+    show([report], arguments.json)
     root = absolute(arguments.root)
-    folder = paths.synthetic(root)
-    sample = find(folder)
-    if sample is None:
-        with hold(root):
-            sample = generate(folder)
-    arguments.imagenet = [sample.raw]
-    config = options.config(arguments)
-    with serve(folder) as url:
-        origin = Origin(mirror=url, archive=sample.archive.name)
-        prepare([sample.name], replace(config, origin=origin), arguments.json)
-    where = f"--root {shlex.quote(str(root))} --split {sample.name}"
+    where = f"--root {shlex.quote(str(root))} --split {report.tier}"
     print(
-        f"\nThe sample is tier {sample.name}. Next:\n"
+        f"\nThe sample is tier {report.tier}. Next:\n"
         f"  imagenets-baseline train {where}\n"
         f"  imagenets-baseline score {where}\n"
         f"  imagenets-baseline report {where}",

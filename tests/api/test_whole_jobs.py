@@ -21,8 +21,11 @@ from imagenets.api.score import score
 from imagenets.api.train import train
 from imagenets.cli import prepare_options
 from imagenets.cli.main import main
+from imagenets.cli.predict import VERB as PREDICT
 from imagenets.cli.prepare import VERB
+from imagenets.cli.report import VERB as REPORT
 from imagenets.cli.train import VERB as TRAIN
+from imagenets.data.raw import synthetic
 from imagenets.data.shards import Manifest
 from imagenets.errors import MissingError, UsageError
 
@@ -110,12 +113,79 @@ def test_a_score_that_cannot_be_is_said_in_an_exception(tiny_root: Path, tmp_pat
         score(tiny_root, split="3", out=tmp_path)
 
 
+def test_a_page_is_written_as_the_command_line_writes_it(
+    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = make_run(tiny_root, tmp_path / "run"), make_run(tiny_root, tmp_path / "b", shift=2)
+    page = imagenets.report(tiny_root, out=run, workers=1)
+    assert page == run / "report.html"
+    before = page.read_bytes()
+    assert main(["report", "--root", str(tiny_root), "--out", str(run), "--workers", "1"]) == 0
+    assert capsys.readouterr().out == f"{page}\n"
+    assert page.read_bytes() == before
+    both = imagenets.report(tiny_root, compare=[run, str(other)], workers=1)
+    assert both == other / "comparison.html"
+    assert both.is_file()
+    with pytest.raises(UsageError, match="give two runs, not 1"):
+        imagenets.report(tiny_root, compare=[run])
+    with pytest.raises(UsageError, match="give one of them"):
+        imagenets.report(tiny_root, out=run, compare=[run, other])
+    with pytest.raises(MissingError, match="there is no folder"):
+        imagenets.report(tiny_root, out=run, page=tmp_path / "nowhere" / "page.html")
+
+
+def test_the_sample_is_prepared_as_the_command_line_prepares_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("TRAIN", 2), ("SEMI", 1), ("VALIDATION", 1), ("TEST", 1)):
+        monkeypatch.setattr(synthetic, name, count)
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    report = imagenets.prepare_sample(ours, workers=1)
+    assert report.splits["train-semi"] == {"images": 6, "masks": 6, "missing": 0}
+    assert imagenets.prepare_sample(str(ours), workers=1).done_before
+    assert main(["sample", "--root", str(theirs), "--workers", "1", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["tiers"]
+    assert told["splits"] == report.splits
+    shards = [Manifest.load(place / "ImageNetS6.shards").shards for place in (ours, theirs)]
+    assert [one.sha256 for one in shards[0]] == [one.sha256 for one in shards[1]]
+    with pytest.raises(UsageError, match="--layout tar: choose one of"):
+        imagenets.prepare_sample(tmp_path / "no", layout="tar")  # type: ignore[arg-type]  # a wrong one
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "photos"}, "images and out go together"),
+        ({"out": "masks"}, "images and out go together"),
+        ({"images": "photos", "out": "photos"}, "is the folder of the photographs"),
+        ({"images": "photos", "out": "masks", "subset": "test"}, "not both"),
+        ({"set": "flip=true"}, "--set flip=true: give a list"),
+    ],
+)
+def test_predicting_that_cannot_be_is_said_in_an_exception(
+    options: dict[str, Any], message: str, tiny_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        imagenets.predict(tiny_root, run=tmp_path, **options)
+
+
+def test_predicting_and_the_page_have_the_options_of_the_command_line() -> None:
+    for verb, function in ((PREDICT, imagenets.predict), (REPORT, imagenets.report)):
+        parser = argparse.ArgumentParser()
+        verb.add_arguments(parser)
+        given = vars(parser.parse_args([]))
+        named = inspect.signature(function).parameters
+        assert {"run" if name == "run_folder" else name for name in given} == set(named)
+
+
 def test_messages_are_shown_without_logging_set_up_and_nothing_heavy_is_imported(
     tiny_root: Path, tmp_path: Path
 ) -> None:
     code = (
         "import sys, imagenets\n"
-        "imagenets.prepare, imagenets.score, imagenets.train\n"
+        "imagenets.prepare, imagenets.score, imagenets.train, imagenets.predict\n"
+        "imagenets.prepare_sample, imagenets.report\n"
         "print({'torch', 'h5py', 'scipy', 'numba', 'pandas'} & set(sys.modules))\n"
         f"try: imagenets.score({str(tiny_root)!r}, out={str(tmp_path)!r})\n"
         "except imagenets.ImageNetSError as error: print(type(error).__name__)\n"

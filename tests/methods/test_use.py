@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from small_run import SMALL, job, run_stages
 
+import imagenets
 from imagenets import ImageNetS, masks
 from imagenets.cli import baseline
 from imagenets.cli.run_submission import _method
@@ -73,6 +74,9 @@ def test_the_test_images_get_masks_of_their_sizes(run: Path, tiny_root: Path, ca
     lost.unlink()
     assert call(*words)[0] == 0
     assert np.array_equal(masks.load(lost), found[lost])
+    assert imagenets.predict(tiny_root, run=run, device="cpu", workers=0) == folder
+    with pytest.raises(UsageError, match="'train': choose one of validation, test"):
+        imagenets.predict(tiny_root, run=run, subset="train")  # type: ignore[arg-type]  # a wrong one
 
 
 def test_a_submission_of_a_run_is_made_and_valid(
@@ -322,6 +326,13 @@ def test_a_run_that_is_not_scored_gives_categories(
     photo = ImageNetS(tiny_root, "test", 3)[0]["image"].permute(1, 2, 0).numpy()
     with Image.open(out / "overlays" / "plain.png") as shown:
         assert np.array_equal(np.asarray(shown)[: len(ids)], overlay(photo, ids))
+    again = imagenets.predict(run=run, images=folder, out=tmp_path / "again", workers=0)
+    assert again == tmp_path / "again" / "masks"
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in place.rglob("*.png")}
+        for place in (again, out / "masks")
+    )
+    assert ours == theirs
 
 
 def test_bad_photographs_are_named(tiny_root: Path, tmp_path: Path) -> None:
