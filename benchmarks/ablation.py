@@ -42,6 +42,7 @@ ROWS: Mapping[str, Sequence[str]] = {
     "layer 1, fine-tuning grid 8": FINE,
     "the same, labels refined": (*FINE, "refine_labels=10"),
     "the same, keep 80 %": (*FINE, "keep=0.8"),
+    "the same, clustered anew": (*FINE, "recluster=0.5"),
     "the same, k-means++": (*FINE, "kmeans_init=plusplus"),
     "the same, average of weights": (*FINE, "ema=0.98"),
     "the same, predictions refined": (*FINE, "refine=10"),

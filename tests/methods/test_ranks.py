@@ -39,6 +39,7 @@ CONFIG: Config = replace(
     accumulate=2,
     foreground="saliency",
     ema=0.7,
+    recluster=0.8,
 )
 UNEVEN = replace(CONFIG, batch=7)
 

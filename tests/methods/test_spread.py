@@ -19,8 +19,8 @@ CPU = torch.device("cpu")
 
 
 def drawn(points: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-    shared = Points(points.split(3), 0, CPU)
-    return spread(shared, len(points), count, torch.Generator().manual_seed(seed))
+    shared = Points.of(points.split(3), CPU)
+    return spread(shared, count, torch.Generator().manual_seed(seed))
 
 
 def test_points_are_drawn_in_proportion_to_their_squared_distance() -> None:

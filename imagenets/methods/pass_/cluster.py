@@ -21,6 +21,7 @@ from imagenets.methods.pass_.features import FEATURES, features_file
 from imagenets.methods.pass_.kept_images import KEPT, nearest_share, write_kept
 from imagenets.methods.pass_.points import Points, nearest, spread
 from imagenets.methods.pass_.presets import Config
+from imagenets.methods.pass_.recluster import recluster
 from imagenets.training import checkpoints
 from imagenets.training.run import Run, seeded
 from imagenets.training.stage import Stage
@@ -52,6 +53,10 @@ def cluster(run: Run[Config]) -> dict[str, float]:
     seed, init = config.seed, config.kmeans_init
     found = kmeans(points, k, config.restarts, seed, kept, device=run.device, init=init)
     centroids, labels, inertia = found
+    if config.recluster < 1:
+        centroids = recluster(Points.of(points, run.device), centroids, config.recluster)
+        labels, away = nearest(points, centroids)
+        inertia = float(add_up(away.sum()))
     clusters = np.concatenate(gather(labels.cpu().numpy()))
     distances = np.concatenate(gather(nearest(points, centroids)[1].cpu().numpy()))
     class_ids = data.class_ids.astype(np.int64)
@@ -161,17 +166,15 @@ def kmeans(
         k x F centroids, N labels (of this rank's points), and the sum of squared distances.
     """
     chunks = points.split(CHUNK) if isinstance(points, Tensor) else points
-    device = device or chunks[0].device
-    lengths = gather(sum(map(len, chunks)))
-    shared = Points(chunks, sum(lengths[: rank()]), device)
+    shared = Points.of(chunks, device or chunks[0].device)
     inertias, best = on_first(lambda: _kept(kept))
     left = range(len(inertias), restarts)
     for restart in progress(left, "cluster: k-means", restarts, first=len(inertias)):
         generator = seeded(seed, "kmeans", restart)
         if init == "plusplus":
-            start = spread(shared, sum(lengths), k, generator)
+            start = spread(shared, k, generator)
         else:
-            start = shared.rows(torch.randperm(sum(lengths), generator=generator)[:k])
+            start = shared.rows(torch.randperm(shared.total, generator=generator)[:k])
         centroids, inertia = _lloyd(shared, start)
         if best is None or inertia < min(inertias):
             best = centroids
@@ -180,7 +183,7 @@ def kmeans(
             state = {"inertias": inertias, "best": best}
             on_first(partial(checkpoints.save, kept, state))
     assert best is not None
-    best = best.to(device)
+    best = best.to(shared.device)
     return best, nearest(chunks, best)[0], min(inertias)
 
 
@@ -238,7 +241,7 @@ STAGE = Stage(
     needs=lambda config: ("attention" if config.attend == "head" else "pretrain",),
     settings=(
         *("arch", "batch", "side", "crop", "restarts"),
-        *("features", "seed", "kmeans_init", "keep", "attend"),
+        *("features", "seed", "kmeans_init", "recluster", "keep", "attend"),
     ),
     splits=lambda config: ("train",),
     version=2,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from imagenets.core.distributed import add_up, gather
+from imagenets.core.distributed import add_up, gather, rank
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,20 @@ class Points:
     Attributes:
         own: Those of this rank, in chunks of one length; the last one is shorter.
         first: Number of its first one among all.
+        total: Number of all.
         device: Where it is worked out.
     """
 
     own: Sequence[Tensor]
     first: int
+    total: int
     device: torch.device
+
+    @classmethod
+    def of(cls, own: Sequence[Tensor], device: torch.device) -> Self:
+        """Those of all ranks end to end; each rank gives its own."""
+        lengths = gather(sum(map(len, own)))
+        return cls(own, sum(lengths[: rank()]), sum(lengths), device)
 
     def rows(self, numbers: Tensor) -> Tensor:
         """Some points of all, as float32 in memory of their own; `numbers` lies on the host."""
@@ -68,7 +77,7 @@ def nearest(
     return torch.cat(labels), torch.cat(distances)
 
 
-def spread(points: Points, total: int, count: int, generator: torch.Generator) -> Tensor:
+def spread(points: Points, count: int, generator: torch.Generator) -> Tensor:
     """Draws points that lie apart, as k-means++ does (Arthur and Vassilvitskii, 2007).
 
     Each is drawn in proportion to its squared distance d from those drawn before. Every point gets
@@ -77,18 +86,19 @@ def spread(points: Points, total: int, count: int, generator: torch.Generator) -
 
     Args:
         points: Of all ranks.
-        total: Their number.
         count: How many to draw; one pass over the points for each.
         generator: The same on each rank.
 
     Returns:
         count x F float32.
     """
-    drawn = points.rows(torch.randint(total, (1,), generator=generator))
+    drawn = points.rows(torch.randint(points.total, (1,), generator=generator))
     distances = nearest(points.own, drawn)[1]
     own = slice(points.first, points.first + len(distances))
     while len(drawn) < count:
-        times = torch.empty(total).exponential_(generator=generator)[own].to(distances.device)
+        times = (
+            torch.empty(points.total).exponential_(generator=generator)[own].to(distances.device)
+        )
         new = points.rows(points.worst(distances.clamp(min=0) / times, 1))
         drawn = torch.cat([drawn, new])
         distances = torch.minimum(distances, nearest(points.own, new)[1])

@@ -45,6 +45,7 @@ LATER: Mapping[str, Any] = MappingProxyType(
         "accumulate": 1,
         "features": "float32",
         "kmeans_init": "random",
+        "recluster": 1.0,
         "keep": 1.0,
         "ema": 0.0,
         "grid": 0,
@@ -116,6 +117,8 @@ class Config:
             assignments are made for the whole batch.
         features: What the features for k-means are kept in: float32, or float16 in half the space.
         kmeans_init: How k-means starts: from images drawn at `random`, or drawn apart, `plusplus`.
+        recluster: Share of the images of each cluster that centroids are found anew from, those
+            nearest to them.
         keep: Share of the images of each cluster that fine-tuning sees, those nearest to its
             centroid.
         ema: Share that the running average of the fine-tuned weights keeps at every step, such as
@@ -156,6 +159,7 @@ class Config:
     accumulate: int = 1
     features: str = "float32"
     kmeans_init: str = "random"
+    recluster: float = 1.0
     keep: float = 1.0
     ema: float = 0.0
     grid: int = 0

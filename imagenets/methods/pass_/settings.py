@@ -241,7 +241,8 @@ def _demands(config: Config) -> Iterator[tuple[str, bool]]:
     yield f"pretrain_split is one of {', '.join(SPLITS)}", config.pretrain_split in SPLITS
     yield f"kmeans_init is one of {', '.join(INITS)}", config.kmeans_init in INITS
     yield "ema is 0 or more and below 1", 0 <= config.ema < 1
-    yield "keep is above 0 and at most 1", 0 < config.keep <= 1
+    for name in ("keep", "recluster"):
+        yield f"{name} is above 0 and at most 1", 0 < getattr(config, name) <= 1
     yield "saliency_layer is 1 to 4", 1 <= config.saliency_layer <= 4
     yield f"foreground is one of {', '.join(FOREGROUNDS)}", config.foreground in FOREGROUNDS
     for stage in TRAINED:
