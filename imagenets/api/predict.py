@@ -106,7 +106,6 @@ def predict_split(run: Run[Any], split: str, changes: Changes | None = None) -> 
     from imagenets.methods.pass_ import ALL_STAGES
     from imagenets.methods.pass_.mask_files import PREDICTS
     from imagenets.methods.pass_.predict import check_regions
-    from imagenets.methods.pass_.trained import keep_settings
     from imagenets.methods.semi.run import SemiRun
     from imagenets.training.stage import Stages
 
@@ -116,7 +115,6 @@ def predict_split(run: Run[Any], split: str, changes: Changes | None = None) -> 
     with ranks(run.device):
         if changed.config != run.config:
             on_first(lambda: check_regions(changed, split))
-            on_first(lambda: keep_settings(changed))
         stages = semi.STAGES if isinstance(run, SemiRun) else ALL_STAGES
         Stages(stages, changed).run([PREDICTS[split]])
     return run.out / PREDICTS[split] / split

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from imagenets import ImageNetS, masks
+from imagenets.core import lock
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.methods.pass_.presets import LATER, PRESETS
 from imagenets.methods.pass_.regions import Regions, vote
@@ -247,3 +248,13 @@ def test_the_published_presets_have_all_of_it_off() -> None:
         if not name.startswith("pass") and name != "sample":
             continue
         assert {key: getattr(config, key) for key in LATER} == dict(LATER)
+
+
+def test_a_run_at_work_keeps_its_settings(run: Path, tiny_root: Path, call: Call) -> None:
+    kept = (run / "config.json").read_bytes()
+    words = ("predict", "--root", tiny_root, "--run", run, "--subset", "validation")
+    with lock.hold(run / ".lock", run):
+        code, _, err = call(*words, "--set", "flip=true")
+    assert code == 1
+    assert "at work" in err
+    assert (run / "config.json").read_bytes() == kept

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from imagenets.core.files import write_json
 from imagenets.data.augment import Params, apply_groups
 from imagenets.data.loader import Batch
 from imagenets.methods.pass_.attending import OwnAttention
@@ -24,7 +23,7 @@ from imagenets.training import checkpoints
 from imagenets.training.loop import trained_state
 from imagenets.training.optimizers import cosine_rate
 from imagenets.training.run import Run
-from imagenets.training.stage import CONFIG, read_settings
+from imagenets.training.stage import read_settings
 from imagenets.training.watch import Swav
 
 
@@ -36,11 +35,6 @@ def run_settings(out: Path) -> tuple[str, Config]:
         CorruptError: Its settings cannot be read.
     """
     return read_settings(out, Config.from_json, "train")
-
-
-def keep_settings(run: Run[Config]) -> None:
-    """Writes the settings of a run in place of those that its folder has."""
-    write_json(run.out / CONFIG, {"tier": run.tier, **run.config.to_json()})
 
 
 def schedule(settings: Schedule) -> Callable[[int, int], float]:
