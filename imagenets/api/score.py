@@ -41,14 +41,10 @@ class RunScores:
 
     def __str__(self) -> str:
         from imagenets.evaluation.results import results_text
-        from imagenets.evaluation.tables import metrics_text
         from imagenets.protocols import verdicts_text
 
-        scores, document = self.scores, self.document
-        parts = [
-            metrics_text(scores.metrics, scores.counts.images, empty=scores.empty),
-            verdicts_text(document),
-        ]
+        document = self.document
+        parts = [str(self.scores), verdicts_text(document)]
         if "results" in document:
             parts.append(
                 f"The metrics: {document['protocol']}, as published. Beside the others:\n\n"

@@ -49,6 +49,9 @@ class Interval:
     error: float
     bias: float
 
+    def __str__(self) -> str:
+        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -68,6 +71,10 @@ class Difference:
     low: float
     high: float
     p: float
+
+    def __str__(self) -> str:
+        between = f"{self.low:+.2f} to {self.high:+.2f}"
+        return f"{self.a:.2f} -> {self.b:.2f}: {self.b - self.a:+.2f} ({between}), p {self.p:.4f}"
 
 
 class Resampled(Protocol):

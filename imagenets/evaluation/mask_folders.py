@@ -64,6 +64,15 @@ def list_masks(folder: Path, suffix: str = ".png") -> dict[str, Mask]:
     return found
 
 
+def masks_in(given: str | Path | Masks, suffix: str = ".png") -> Masks:
+    """Masks by name, as they are given or as they lie in a folder.
+
+    Raises:
+        MissingError: There is no such folder, or no mask in it.
+    """
+    return list_masks(Path(given), suffix) if isinstance(given, str | Path) else given
+
+
 def _files(folder: Path, prefix: str, suffix: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         found = [entry for entry in entries if not is_litter(entry.name)]
@@ -88,9 +97,9 @@ class BadMasksError(FaultsError):
         super().__init__(title, faults, _REMEDIES, found)
 
 
-def what_is_there(preds: Masks, pred: Path | Masks) -> str:
+def what_is_there(preds: Masks, pred: str | Path | Masks) -> str:
     """One line that says what predictions there are, for those who miss some."""
-    where = str(pred) if isinstance(pred, Path) else "the predictions"
+    where = str(pred) if isinstance(pred, str | Path) else "the predictions"
     name, mask = next(iter(preds.items()), ("", None))
     suffix = mask.suffix if isinstance(mask, Path) else ""
     example = f" such as {name}{suffix}" if name else ""
@@ -113,8 +122,8 @@ class CountedMasks:
 
 
 def count_masks(
-    pred: Path | Masks,
-    ground_truth: Path | Masks,
+    pred: str | Path | Masks,
+    ground_truth: str | Path | Masks,
     num_classes: int,
     *,
     matched: Mapping[int, int] | None = None,
@@ -141,8 +150,7 @@ def count_masks(
         MissingError: A folder is not there or is empty.
         UsageError: Flat names are not unique.
     """
-    preds = list_masks(pred, SUFFIXES[form]) if isinstance(pred, Path) else pred
-    ground_truths = list_masks(ground_truth) if isinstance(ground_truth, Path) else ground_truth
+    preds, ground_truths = masks_in(pred, SUFFIXES[form]), masks_in(ground_truth)
     partners, extra = pair(preds, ground_truths)
     faults = [
         Fault("missing", f"{mask} has no prediction")

@@ -32,7 +32,7 @@ one; or each id goes to the class that it shares most pixels with."""
 
 @dataclass(frozen=True)
 class Scores:
-    """What a prediction scores.
+    """What a prediction scores; `str()` is the table of its metrics.
 
     Attributes:
         counts: Pixel counts of every image, after matching.
@@ -47,6 +47,11 @@ class Scores:
     extra: list[str]
     matched: Mapping[int, int] | None = None
     published: bool = False
+
+    def __str__(self) -> str:
+        from imagenets.evaluation.tables import metrics_text
+
+        return metrics_text(self.metrics, self.counts.images, empty=self.empty)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -98,8 +103,8 @@ class Scores:
 
 
 def score(
-    pred: Path | Masks,
-    ground_truth: Path | Masks,
+    pred: str | Path | Masks,
+    ground_truth: str | Path | Masks,
     num_classes: int,
     *,
     match: Mapping[int, int] | Matching | None = None,

@@ -17,7 +17,7 @@ from imagenets.core.files import atomic
 from imagenets.core.pool import in_chunks
 from imagenets.errors import Fault, FaultsError, MissingError, UsageError
 from imagenets.evaluation import matching
-from imagenets.evaluation.mask_folders import BadMasksError, Masks, list_masks, pair, what_is_there
+from imagenets.evaluation.mask_folders import BadMasksError, Masks, masks_in, pair, what_is_there
 from imagenets.pixels.image import DecodeError, decoding, open_image
 from imagenets.protocols import Protocol
 
@@ -84,12 +84,12 @@ class BadSubmissionError(FaultsError):
 
 
 def build(
-    pred: Path | Masks,
+    pred: str | Path | Masks,
     images: Sizes,
     num_classes: int,
     protocol: Protocol,
     method: Method,
-    out: Path,
+    out: str | Path,
     *,
     matched: matching.Match | None = None,
     workers: int | None = None,
@@ -117,7 +117,7 @@ def build(
     if protocol.needs_match != (matched is not None):
         needs = "needs a match: give --match" if protocol.needs_match else "takes no match"
         raise UsageError(f"the {protocol.title} protocol {needs}.")
-    preds = list_masks(pred) if isinstance(pred, Path) else pred
+    preds, out = masks_in(pred), Path(out)
     partners, extra = pair(preds, images)
     lost = [Fault("missing", f"{name}.png") for name, partner in partners.items() if not partner]
     if lost:
@@ -140,7 +140,7 @@ def build(
 
 
 def check(
-    path: Path,
+    path: str | Path,
     images: Sizes,
     num_classes: int,
     protocol: Protocol | None = None,
@@ -159,6 +159,7 @@ def check(
     Raises:
         MissingError: There is no such file.
     """
+    path = Path(path)
     if not path.is_file():
         raise MissingError(f"{path}: there is no such archive. Check the path.")
     try:

@@ -9,6 +9,8 @@ import pytest
 
 from imagenets.errors import UsageError
 from imagenets.evaluation.bootstrap import (
+    Difference,
+    Interval,
     Statistics,
     bootstrap,
     compare,
@@ -97,6 +99,12 @@ def test_the_paired_test_tells_better_from_equal():
     assert 0 < found["mIoU"].low < found["mIoU"].b - found["mIoU"].a < found["mIoU"].high
     same = compare(bad, bad, 50)["mIoU"]
     assert (same.p, same.low, same.high) == (1, 0, 0)
+
+
+def test_they_print_as_one_reads_them():
+    assert str(Interval(1.2345, 0.5, 2.0, 0.3, 0.01)) == "1.23 (0.50 to 2.00)"
+    change = Difference(29.2, 28.1, -1.523, -0.31, 0.00311)
+    assert str(change) == "29.20 -> 28.10: -1.10 (-1.52 to -0.31), p 0.0031"
 
 
 def test_bad_calls_are_refused():

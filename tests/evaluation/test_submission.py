@@ -13,6 +13,9 @@ from PIL import Image
 from imagenets import masks
 from imagenets.cli.evaluate import main
 from imagenets.data.shards import Manifest, ShardInfo, ShardSample, SplitInfo, write_shard
+from imagenets.errors import MissingError
+from imagenets.evaluation import submission
+from imagenets.evaluation.score import score
 from imagenets.evaluation.submission import FIELDS, Method, check
 from imagenets.protocols import PROTOCOLS, RULES
 from imagenets.tiers import list_paths
@@ -61,6 +64,16 @@ def call(capsys, *arguments):
 def build(capsys, pred, root, out, *more):
     named = ("--method-name", "Ours", "--networks", "ResNet-18\nand a head")
     return call(capsys, "--pred", pred, "--root", root, "--out", out, *named, *more)
+
+
+def test_paths_may_be_text(pred, tmp_path):
+    out = f"{tmp_path}/submission.zip"
+    about = SIZES, K, PROTOCOLS["free"]
+    assert submission.build(str(pred), *about, Method("Ours"), out, workers=1) == []
+    assert submission.check(out, *about, workers=1) == []
+    assert str(score(str(pred), str(pred), K, workers=1)).startswith("5 images, 3 classes\n\nmIoU")
+    with pytest.raises(MissingError, match="nowhere: there is no such folder of masks"):
+        score("nowhere", str(pred), K, workers=1)
 
 
 def test_a_built_submission_is_valid(pred, root, match_file, tmp_path, capsys):
