@@ -63,3 +63,15 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = folder / "root"
     assert prepare.main([*map(str, words), "--root", str(root), "--workers", "1"]) == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small run, all stages done. Tests must not change what stages left."""
+    from small_run import job, run_stages  # torch: not for those who need no run
+
+    from imagenets.methods.pass_ import STAGES
+
+    out = tmp_path_factory.mktemp("finished")
+    run_stages(job(tiny_root, out), *STAGES)
+    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,11 +27,11 @@ from sybil.document import PythonDocStringDocument
 from sybil.evaluators.python import pad
 from sybil.parsers.markdown import CodeBlockParser
 from sybil.parsers.rest import DocTestParser
-from tiny import tiny
+from tiny import CLASSES, tiny
 from torch import nn
 
 import imagenets
-from imagenets import ImageNetS, Loader
+from imagenets import ImageNetS, Loader, masks
 from imagenets.cli import baseline
 from imagenets.cli.main import VERBS, load
 from imagenets.core.files import write_json
@@ -40,6 +41,7 @@ from imagenets.methods.pass_.label_format import Label, write_labels
 
 TOP = Path(__file__).parents[1]
 PACKAGE = Path(imagenets.__file__).parent
+QUESTIONS = TOP / "docs" / "questions.md"
 PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 
 # what stands for a real set in the documents, and what the tests have in its place
@@ -47,6 +49,7 @@ STAND_INS = {
     ", classes=50": ", classes=3",
     'Path("imagenet-s"), "50"': 'Path("imagenet-s"), "3"',
     "tier=50": "tier=3",
+    "split=50, backbone": 'split=3, epochs=1, batch_size=8, device="cpu", workers=0, backbone',
     ", classes=919": ", classes=3",
     "imagenet-s/downloads/ImageNetS50-": "downloads/ImageNetS50-",
     '"n01443537"': '"n90000001"',
@@ -123,6 +126,26 @@ def labels(run: Path, data: ImageNetS) -> None:
     write_json(run / STAGE / THRESHOLD, {"best": 0.5})
 
 
+def questions(folder: Path, root: Path, finished: Path) -> None:
+    """Writes what people ask about: their masks, their photographs, a run of theirs."""
+    for split, to in (("validation", "my-masks"), ("test", "test-masks")):
+        data = ImageNetS(root, split, 3)
+        for name, (width, height) in zip(data.names, data.sizes.tolist(), strict=True):
+            path = folder / to / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            masks.save(path, np.ones((height, width), np.uint16))
+    (folder / "masks-before").symlink_to(folder / "my-masks")
+    data = ImageNetS(root, "validation", 3)
+    for row, name in enumerate(data.names):
+        path = folder / "masks-after" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ids = data.mask(row)
+        masks.save(path, np.where(ids == masks.IGNORED, 0, ids))
+    shutil.copytree(finished, folder / "my-run")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "beach.jpg").write_bytes(photographs.plain()["4:2:0 163x122"])
+
+
 def check(page: str, names: dict[str, Any]) -> None:
     """What the examples of a page must have led to, beyond running."""
     if page == "README.md":
@@ -176,15 +199,11 @@ def check(page: str, names: dict[str, Any]) -> None:
         names["main"]()  # below the guard nothing was run
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if examples(page, "python", python)], ids=lambda page: page.name
-)
-def test_the_examples_run(
-    page: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def run_page(
+    page: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **names: Any
+) -> dict[str, Any]:
+    """Runs the examples of a page one after the other, with names of its own; what they define."""
     fill(tmp_path, tiny_root)
-    if page.name == "notebooks.md":
-        make_run(tiny_root, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     shards = str(tiny_root / "ImageNetS3.shards")
     monkeypatch.setattr(sys, "argv", ["reader.py", shards, "validation"])
@@ -193,17 +212,71 @@ def test_the_examples_run(
     layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     model = nn.Sequential(*layers, nn.Linear(4, 1000)).eval()
     torch.manual_seed(0)
-    document[0].namespace.update(
-        batch=next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4))),
-        batches=[(ids.numpy(), ids.numpy()), (ids, ids)],
-        jpeg=b"some bytes",
-        method=lambda images, labels: images[:, 1].float(),
-        model=model,
-        layer=model[0],
-    )
+    given: dict[str, Any] = {
+        "batch": next(iter(Loader(ImageNetS(tiny_root, "validation", 3), 4))),
+        "batches": [(ids.numpy(), ids.numpy()), (ids, ids)],
+        "jpeg": b"some bytes",
+        "method": lambda images, labels: images[:, 1].float(),
+        "model": model,
+        "layer": model[0],
+    }
+    document[0].namespace.update(given | names)
     for example in document:
         example.evaluate()
-    check(page.name, document[0].namespace)
+    return document[0].namespace
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page != QUESTIONS and examples(page, "python", python)],
+    ids=lambda page: page.name,
+)
+def test_the_examples_run(
+    page: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if page.name == "notebooks.md":
+        make_run(tiny_root, tmp_path / "run")
+    check(page.name, run_page(page, tiny_root, tmp_path, monkeypatch))
+
+
+@pytest.mark.slow
+def test_ten_questions_are_answered_in_ten_lines_each(
+    tiny_root: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    questions(tmp_path, tiny_root, finished)
+    names = run_page(
+        *(QUESTIONS, tiny_root, tmp_path, monkeypatch),
+        method=lambda images, labels: -torch.arange(224.0).expand(len(images), 224, 224),
+        model=lambda images: torch.eye(1, 1000),  # everything has the label 0
+    )
+    told = capsys.readouterr().out.splitlines()
+    metrics, scores, ids = names["metrics"].mean, names["scores"], sorted(names["ids"])
+    ours = names["matching"].score(), imagenets.score("imagenet-s", out="runs/mine")
+    reached = [str(one.metrics["mIoU"]) for one in ours]
+    assert 0 < metrics["pointing_game"] < 100
+    wanted = [
+        rf"{metrics['pointing_game']:.2f} \(\S+ to \S+\)",
+        re.escape(f"{dict.fromkeys(('own', 'swapped'), 100 / 3)} {names['swapped'].save('a.txt')}"),
+        re.escape(" ".join(reached)),
+        *map(re.escape, str(scores).splitlines()),
+        rf"{scores.metrics['mIoU']:.2f} \(\S+ to \S+\)",
+        rf"{scores.metrics['mIoU']:.2f} -> 100\.00: \+98\.88 \(\+\S+ to \+\S+\), p 0\.0010",
+        re.escape("torch.Size([2, 4, 3, 224, 224]) torch.Size([6, 4, 3, 96, 96])"),
+        re.escape(f"6 {names['loss'].item()}"),
+        *(rf"{wnid}/\S+ is filed under {wnid} and labelled n90000009" for wnid in CLASSES),
+        f"3 3 {names['apart'].save_list('b.txt')}",
+        re.escape("submission.zip 6 [] []"),
+        re.escape(f"beach.png {[names['names'][str(one)] for one in ids]}"),
+    ]
+    for line, pattern in zip(told, wanted, strict=True):
+        assert re.fullmatch(pattern, line)
+    lengths = [len(str(one.parsed).splitlines()) for one in examples(QUESTIONS, "python", python)]
+    assert len(lengths) == 10
+    assert max(lengths) <= 12
 
 
 @pytest.mark.extras

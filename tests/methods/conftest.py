@@ -1,4 +1,4 @@
-"""A finished run, which the tests of its stages look at, a copy of it, and the command line."""
+"""A copy of the finished run, and the command line."""
 
 from __future__ import annotations
 
@@ -7,18 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_run import job, run_stages
 
 from imagenets.cli.main import main
-from imagenets.methods.pass_ import STAGES
-
-
-@pytest.fixture(scope="session")
-def finished(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small run, all stages done. Tests must not change what stages left."""
-    out = tmp_path_factory.mktemp("finished")
-    run_stages(job(tiny_root, out), *STAGES)
-    return out
 
 
 @pytest.fixture
