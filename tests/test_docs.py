@@ -260,7 +260,7 @@ def test_ten_questions_are_answered_in_ten_lines_each(
     assert 0 < metrics["pointing_game"] < 100
     wanted = [
         rf"{metrics['pointing_game']:.2f} \(\S+ to \S+\)",
-        re.escape(f"{dict.fromkeys(('own', 'swapped'), 100 / 3)} {names['swapped'].save('a.txt')}"),
+        re.escape(f"{dict.fromkeys(('own', 'swapped'), 33.3)} {names['swapped'].save('a.txt')}"),
         re.escape(" ".join(reached)),
         *map(re.escape, str(scores).splitlines()),
         rf"{scores.metrics['mIoU']:.2f} \(\S+ to \S+\)",
