@@ -68,17 +68,19 @@ def export(
     """
     folder = Path(folder).expanduser()
     form.check(data)
-    _claim(folder, data, form)
+    facts = {"format": form.name, "tier": data.tier, "options": form.options()}
+    _check(folder, facts)
     with hold(paths.export_state(folder), folder):
+        _claim(folder, facts)
         wait_for_workers(_workers(folder))
-        splits = _splits(paths.export_state(folder), data)
-        _remove_parts(folder)
         pieces = _pieces(len(data), form.samples(data))
+        _declare(paths.export_state(folder), data, len(pieces))
+        _remove_parts(folder)
         records = [_record(folder, data.split, piece) for piece in pieces]
         there = [_is_done(folder, record) for record in records]
         todo = [piece for piece, done in zip(pieces, there, strict=True) if not done]
         _write_all(data, form, folder, todo, workers)
-        form.finish(data, folder, splits)
+        form.finish(data, folder, _finished(paths.export_state(folder)))
     files = [entry for record in records for entry in json.loads(record.read_text())["files"]]
     size = sum(one["size"] for one in files)
     return Exported(len(data), len(files), size, len(pieces), len(todo))
@@ -122,7 +124,12 @@ def _entry(folder: Path, path: Path) -> dict[str, Any]:
 
 
 def _record(folder: Path, split: str, piece: Piece) -> Path:
-    return paths.export_state(folder) / f"{split}-{piece.number:06d}.json"
+    return paths.export_state(folder) / _name(split, piece.number)
+
+
+def _name(split: str, number: int) -> str:
+    """Of the record of a piece."""
+    return f"{split}-{number:06d}.json"
 
 
 def _is_done(folder: Path, record: Path) -> bool:
@@ -141,9 +148,8 @@ def _is_done(folder: Path, record: Path) -> bool:
     return True
 
 
-def _claim(folder: Path, data: Split, form: Format) -> None:
+def _check(folder: Path, facts: dict[str, Any]) -> None:
     """Makes sure that the folder is empty, or holds an export of this kind."""
-    facts = {"format": form.name, "tier": data.tier, "options": form.options()}
     path = paths.export_state(folder) / _FACTS
     if path.is_file():
         _same(folder, _load(path), facts)
@@ -154,21 +160,36 @@ def _claim(folder: Path, data: Split, form: Format) -> None:
         raise UsageError(
             f"{folder}: holds files that are no export of this program. Choose another folder."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, facts)
 
 
-def _splits(state: Path, data: Split) -> dict[str, dict[str, Any]]:
-    """What is in the export by now, this split included."""
+def _claim(folder: Path, facts: dict[str, Any]) -> None:
+    """Says of what kind the export is; another run may have said so since it was checked."""
+    _check(folder, facts)
+    path = paths.export_state(folder) / _FACTS
+    if not path.is_file():
+        write_json(path, facts)
+
+
+def _declare(state: Path, data: Split, pieces: int) -> None:
+    """Says which samples a split has, or makes sure that it has these."""
     own = {"digest": data.digest, "samples": len(data), "masks": data.has_masks}
-    own["target"] = data.target
+    own |= {"target": data.target, "pieces": pieces}
     path = state / f"{_SPLIT}{data.split}.json"
     if path.is_file():
         _same(state.parent, _load(path), own)
     else:
         write_json(path, own)
-    found = sorted(state.glob(f"{_SPLIT}*.json"))
-    return {one.stem.removeprefix(_SPLIT): _load(one) for one in found}
+
+
+def _finished(state: Path) -> dict[str, dict[str, Any]]:
+    """The splits whose pieces are all written: one that was stopped is none of them yet."""
+    found = {}
+    for path in sorted(state.glob(f"{_SPLIT}*.json")):
+        split, one = path.stem.removeprefix(_SPLIT), _load(path)
+        numbers = range(one["pieces"])
+        if all((state / _name(split, number)).is_file() for number in numbers):
+            found[split] = one
+    return found
 
 
 def _same(folder: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:

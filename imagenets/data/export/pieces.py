@@ -64,12 +64,12 @@ class Format(Protocol):
         """
 
     def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:
-        """Writes what stands beside the pieces: of all splits that are in the folder by now.
+        """Writes what stands beside the pieces: of all splits that are whole by now.
 
         Args:
             data: The split that is done now.
             folder: Where to.
-            splits: Of each split: `digest`, `samples`, `masks`, `target`.
+            splits: Of each split: `digest`, `samples`, `masks`, `target`, `pieces`.
         """
 
 

@@ -176,6 +176,21 @@ def test_a_run_that_fails_keeps_its_pieces(tiny_root: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_what_stands_beside_the_pieces_names_whole_splits_alone(
+    tiny_root: Path, tmp_path: Path
+) -> None:
+    """A split that was stopped is not on the card of another, until it is finished."""
+    out, form = tmp_path / "out", make("parquet", shard_samples=7)
+    train, validation = (ImageNetS(tiny_root, split, "3") for split in ("train", "validation"))
+    export(train, form, out, workers=1)
+    (lost,) = (out / ".export").glob("train-000001.json")
+    lost.unlink()  # as if a kill had come before the second piece
+    export(validation, form, out, workers=1)
+    assert "| train |" not in (out / "README.md").read_text("utf-8")
+    export(train, form, out, workers=1)
+    assert "| train | 24 | no |" in (out / "README.md").read_text("utf-8")
+
+
 def test_any_number_of_workers_writes_the_same(tiny_root: Path, tmp_path: Path) -> None:
     data = ImageNetS(tiny_root, "validation", "3")
     for name in ("webdataset", "parquet"):
