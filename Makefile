@@ -1,6 +1,7 @@
 # `make demo`: the main job on a generated sample. `make test`: all tests, on the built wheel.
 # `make test-quick`: the fast ones, on the files as they are. `make test-extras`: the ones that
-# need optional libraries. `make lint`: style, types, import rules.
+# need optional libraries. `make lint`: style, types, import rules. `make docs`: the site, in
+# build/docs; a link that leads nowhere is an error.
 # Each sets up what it needs; all it takes is Python 3.11 or newer and a package registry.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -26,7 +27,7 @@ INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --n
 	site=$$($(1)/bin/python -Pc 'import imagenets; print(imagenets.__path__[0])') && \
 	(cd imagenets && find . -name '*.py' -exec sh -c 'touch -c -r "$$1" "$$0/$$1"' "$$site" {} \;)
 
-.PHONY: demo test test-quick test-extras lint clean
+.PHONY: demo test test-quick test-extras lint docs clean
 
 $(VENV)/.packages: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=..." >&2; exit 2; }
@@ -76,6 +77,9 @@ lint: $(VENV)/.packages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=$(CURDIR) $(BIN)/lint-imports
+
+docs: $(VENV)/.packages
+	PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs
 
 clean:
 	rm -rf $(VENV) $(EXTRAS) $(DEMO) build

@@ -61,8 +61,8 @@ class Backbone(nn.Module):
             images: Normalised float images, N x 3 x H x W.
 
         Returns:
-            The map N x F x h x w, and N x h x w attention: the class token's row over the patches,
-            mean of the heads.
+            The map N x F x h x w, and the attention N x h x w, which is the class token's row over
+            the patches, mean of the heads.
 
         Raises:
             UsageError: The network has no class token that attends to patches.

@@ -171,7 +171,7 @@ def draw_boxes(sizes: Tensor, group: ViewGroup, generator: torch.Generator) -> T
         generator: On the CPU.
 
     Returns:
-        V x N x 4 int64: left, top, width, height.
+        V x N x 4 int64 (left, top, width, height).
     """
     shape = (group.views, len(sizes), TRIES)
     whole = sizes.double()

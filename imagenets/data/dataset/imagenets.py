@@ -263,7 +263,7 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             names: Whether the tier's classes in the mask are named below, 16 pixels a line.
 
         Returns:
-            An RGB picture: H x 2 W, or H x W without a mask. Each class has its fixed colour.
+            An RGB picture, H x 2 W, or H x W without a mask. Each class has its fixed colour.
         """
         sample = self._sample(self._row(index))
         photo = sample["image"].permute(1, 2, 0).numpy()

@@ -270,7 +270,7 @@ class Split:
         """Writes the names of these samples, in their order, to a list file with a digest.
 
         Returns:
-            The digest: SHA-256 of the names, each ended by a newline. It names the subset, in a
+            SHA-256 of the names, each ended by a newline. It names the subset, in a
             paper for example.
         """
         return write_list(Path(path).expanduser(), self.names, self.tier, self.split)

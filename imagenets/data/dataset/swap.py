@@ -128,7 +128,7 @@ class Swap:
         """Writes the pairs by name, one a line, to a file that `load` reads.
 
         Returns:
-            Their digest: SHA-256 of the lines, each ended by a newline.
+            SHA-256 of the lines, each ended by a newline.
         """
         data = self.dataset
         return write_list(Path(path).expanduser(), self.named_pairs(), data.tier, data.split)

@@ -285,7 +285,7 @@ class View(ABC):
             generator: Not used: nothing is random about a view.
 
         Returns:
-            N x 4 boxes (left, top, width, height), and N times False: nothing is mirrored.
+            N x 4 boxes (left, top, width, height), and N times False, as nothing is mirrored.
         """
         needs = [self.frame(*size).window.needs(self.mode) for size in sizes.tolist()]
         return np.array(needs, np.int64).reshape(-1, 4), np.zeros(len(sizes), np.bool_)

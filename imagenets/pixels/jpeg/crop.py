@@ -112,7 +112,7 @@ def decode_crop(
         scratch: Where the pixels are put; by default somewhere new.
 
     Returns:
-        height x width x 3, uint8 RGB: a view of a larger array, so rows are not contiguous.
+        height x width x 3, uint8 RGB, a view of a larger array, so rows are not contiguous.
 
     Raises:
         ValueError: The file does not decode, the box is not inside the image, or file and lengths

@@ -50,8 +50,8 @@ def transcode(data: Bytes, interval: int | None = None) -> Restarted | None:
         interval: MCUs between markers; by default what `choose_interval` chooses.
 
     Returns:
-        The new file, or None where it cannot be had: no JPEG, progressive, arithmetic or
-        hierarchical coding, 12 bits, 2 or 4 components, several scans, broken or cut short.
+        The new file, or None where it cannot be had (no JPEG, progressive, arithmetic or
+        hierarchical coding, 12 bits, 2 or 4 components, several scans, broken or cut short).
     """
     source = np.frombuffer(data, np.uint8)
     old = layout(source)
