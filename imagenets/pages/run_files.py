@@ -82,6 +82,12 @@ class RunFiles:
         return read_object(self.out / CONFIG)
 
     @property
+    def foreground(self) -> str:
+        """What parted its labels from the background, in words."""
+        kind = str(self.settings.get("foreground", "attention"))
+        return "sharpened attention" if kind == "sharpened" else kind
+
+    @property
     def method(self) -> str:
         """What trained the run, for the title."""
         return "semi-supervised fine-tuning" if is_semi(self.out) else "PASS"

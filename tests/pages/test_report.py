@@ -66,7 +66,7 @@ def test_curves_have_axes_and_ln_m_beside_the_swav_loss(text: str) -> None:
     losses = json.loads(charts["Losses, and ln M beside i2i"]["data-values"])
     assert [one["name"] for one in losses] == ["i2i", "p2p", "ln M"]
     assert losses[0]["points"] == [[1, 2.5], [2, 1.25], [3, 0.8333], [4, 0.625], [5, 0.5]]
-    sweep = json.loads(charts["Labels on validation by attention threshold"]["data-values"])
+    sweep = json.loads(charts["Labels on validation by threshold"]["data-values"])
     assert sweep[0]["points"] == [[0.0, 10.0], [0.3, 30.0], [0.6, 20.0]]
     assert "chosen: 0.30" in text
 
@@ -91,6 +91,15 @@ def test_classes_confusions_images_and_categories(text: str, made: Path) -> None
     assert "4 of 8 are filed under n90000001" in text
 
 
+def test_maps_are_called_what_they_are(tiny_root: Path, tmp_path: Path) -> None:
+    out = make_run(tiny_root, tmp_path / "run")
+    change(out / "config.json", foreground="saliency")
+    text = write_report(tiny_root, "3", out, workers=1).read_text("utf-8")
+    kinds = [found["alt"].split()[0] for found, _ in check(text, list(SECTIONS)).all("img")]
+    assert (kinds.count("saliency"), kinds.count("attention")) == (12, 0)
+    assert "Saliency is that of the labelling step" in text
+
+
 def test_text_of_a_run_is_never_html(tiny_root: Path, tmp_path: Path) -> None:
     out = make_run(tiny_root, tmp_path / "a<b>&'c\"", text=HOSTILE)
     text = write_report(tiny_root, "3", out, workers=1).read_text("utf-8")
@@ -101,7 +110,7 @@ def test_text_of_a_run_is_never_html(tiny_root: Path, tmp_path: Path) -> None:
 
 def test_a_hostile_name_of_a_class_or_an_image_is_text() -> None:
     card = Card(HOSTILE, HOSTILE, [Picture(HOSTILE, "data:,", HOSTILE)], [Key(HOSTILE, (1, 2, 3))])
-    gallery = fill("sections/gallery.html", groups=[(HOSTILE, [card])], attention=False)
+    gallery = fill("sections/gallery.html", groups=[(HOSTILE, [card])], foreground=None)
     assert 'alt="&#34;&#39;&gt;&lt;script' in gallery
     words = dict.fromkeys(("name", "wnid", "lemmas", "definition"), HOSTILE)
     row = words | {"id": 1, "iou": 1.0, "biou": 1.0, "images": 1, "pixels": 1, "category": 1}

@@ -26,7 +26,7 @@ def _render(run: RunFiles) -> Markup:
     groups = [
         (title, [_card(run, row) for row in rows]) for title, rows in chosen(scored, EACH).items()
     ]
-    return fill("sections/gallery.html", groups=groups, attention=run.labels is not None)
+    return fill("sections/gallery.html", groups=groups, foreground=run.labels and run.foreground)
 
 
 def chosen(rows: Sequence[T], each: int) -> dict[str, list[T]]:
@@ -61,8 +61,8 @@ def _card(run: RunFiles, row: ImageRow) -> Card:
         kept = run.labels.grid(int(run.data.rows[index]), row.name)
         level = level_of_grid(kept.attention, kept.size)
         heat = pictures.heat(level, photo)
-        ends = f"attention {level.min():.2f} to {level.max():.2f}"
-        shown.append(Picture(ends, heat, f"attention for {row.name}"))
+        ends = f"{run.foreground} {level.min():.2f} to {level.max():.2f}"
+        shown.append(Picture(ends, heat, f"{run.foreground} for {row.name}"))
     measures = f"IoU {row.iou:.1f}, F-measure {row.fmeasure:.1f}"
     return Card(row.name, measures, shown, pictures.legend([truth, pred], run.names))
 

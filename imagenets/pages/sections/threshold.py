@@ -1,4 +1,4 @@
-"""The mIoU of the labels on validation at every threshold of the attention."""
+"""The mIoU of the labels on validation at every threshold."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def chart(runs: dict[str, RunFiles]) -> Chart | None:
     series = [Series(name, sweep["thresholds"], sweep["mIoU"]) for name, sweep in kept.items()]
     best = next(iter(kept.values()))["best"]
     mark = (best, f"chosen: {best:.2f}") if len(kept) == 1 else None
-    title = "Labels on validation by attention threshold"
-    return Chart(title, "attention threshold", "mIoU, percent", series, mark)
+    title = "Labels on validation by threshold"
+    return Chart(title, "threshold", "mIoU, percent", series, mark)
 
 
 SECTION = Section("Threshold", _render)
