@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -59,7 +61,22 @@ def set_up(parser: argparse.ArgumentParser, verb: Verb) -> None:
     parser.formatter_class = _Help
     verb.add_arguments(parser)
     add_common(parser)
-    parser.set_defaults(run=verb.run)
+    parser.set_defaults(run=verb.run, parser=parser)
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str] | None) -> argparse.Namespace:
+    """Parses a command line; an option that a verb has not is told with the usage of the verb.
+
+    argparse itself exits with 2, and names the verb's options only where the verb is the program.
+    """
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        own: argparse.ArgumentParser = getattr(arguments, "parser", parser)
+        options = re.findall(r"--[\w-]+", own.format_usage())
+        near = difflib.get_close_matches(unknown[0], options, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        own.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return arguments
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -190,4 +207,4 @@ def run_verb(verb: Verb, program: str, argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(program)
     set_up(parser, verb)
     add_completion(parser)
-    return execute(parser.parse_args(argv))
+    return execute(parse(parser, argv))

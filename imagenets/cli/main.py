@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 
-from imagenets.cli.command import Verb, add_version, execute, set_up
+from imagenets.cli.command import Verb, add_version, execute, parse, set_up
 from imagenets.cli.completion import add_completion
 
 VERBS: Mapping[str, str] = MappingProxyType(
@@ -59,7 +59,7 @@ def run_verbs(program: str, description: str, names: Sequence[str], words: Seque
         near = difflib.get_close_matches(first, names, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         parser.error(f"there is no verb {first!r}.{hint} Choose among {', '.join(names)}.")
-    arguments = parser.parse_args(words)
+    arguments = parse(parser, words)
     if not hasattr(arguments, "run"):
         parser.error(f"name a verb: {', '.join(names)}.")
     return execute(arguments)

@@ -54,6 +54,24 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_an_option_that_a_verb_has_not_is_told_with_those_it_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (
+        ["heatmaps", "--maps", "x", "--reprot", "y"],
+        ["report", "--root", "x", "--page1"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"usage: imagenets {words[0]} ")
+    assert "unrecognized arguments: --page1 (did you mean --page?)" in said
+    with pytest.raises(SystemExit):
+        prepare(["--imagenett", "y"])
+    assert "did you mean --imagenet?" in capsys.readouterr().err
+
+
 def test_an_unknown_verb_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["trian"])
