@@ -47,6 +47,7 @@ PAGES = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md"))]
 # what stands for a real set in the documents, and what the tests have in its place
 STAND_INS = {
     ", classes=50": ", classes=3",
+    '"sample", "validation", classes=6': '"imagenet-s", "validation", classes=3',
     'Path("imagenet-s"), "50"': 'Path("imagenet-s"), "3"',
     "tier=50": "tier=3",
     "split=50, backbone": 'split=3, epochs=1, batch_size=8, device="cpu", workers=0, backbone',
@@ -151,6 +152,8 @@ def check(page: str, names: dict[str, Any]) -> None:
     if page == "README.md":
         assert Path("first.png").is_file()
         assert names["labels"].shape == (*names["images"].shape[:1], 224, 224)
+    elif page == "start.md":
+        assert names["batch"].crops.shape == (4, 3, 96, 96)
     elif page == "augment.md":
         assert names["large"].shape == (2, 4, 3, 224, 224)
         assert names["labels"].shape == (2, 4, 224, 224)
