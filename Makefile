@@ -16,7 +16,7 @@ WHEEL := build/wheel
 # A folder that has all but the sources, so that Python can only find the installed wheel.
 ELSEWHERE := build/elsewhere
 PYTEST = mkdir -p $(ELSEWHERE) && \
-	ln -sfn $(CURDIR)/tests $(CURDIR)/docs $(CURDIR)/benchmarks $(CURDIR)/*.md $(CURDIR)/*.cff $(CURDIR)/*.txt \
+	ln -sfn $(CURDIR)/tests $(CURDIR)/docs $(CURDIR)/benchmarks $(CURDIR)/Makefile $(CURDIR)/*.md $(CURDIR)/*.cff $(CURDIR)/*.txt \
 		$(CURDIR)/pyproject.toml $(ELSEWHERE) && \
 	cd $(ELSEWHERE) && $(CURDIR)/$(1)/bin/python -m pytest --installed $(ARGS)
 

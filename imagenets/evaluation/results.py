@@ -23,7 +23,7 @@ OTHER_HALF = "the other half of the images"
 ALL = "all validation images"
 """Where the threshold of the training labels is chosen, and with it the network."""
 
-FOREGROUND = "attention or saliency of all validation images by Otsu's rule, no ground truth"
+FOREGROUND = "Otsu's rule on attention or saliency of all validation images, without ground truth"
 """Where a threshold was chosen that has seen no ground truth at all."""
 
 
