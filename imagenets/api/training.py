@@ -144,12 +144,21 @@ def steps(config: Config, stages: str | Sequence[str] | None, png: bool) -> list
         config: The settings.
         stages: Those that are asked for, a list or names with commas; None: all on the way.
         png: Whether pseudo labels are written as PNGs, too.
+
+    Returns:
+        Their names.
+
+    Raises:
+        UsageError: None is asked for.
     """
     from imagenets.methods.pass_.given import stages_of, taken_over
 
     asked = stages.split(",") if isinstance(stages, str) else stages
+    if asked is not None and not any(name.strip() for name in asked):
+        raise UsageError("stages: no step is named. Leave it out for all of them.")
     given = taken_over(config)
-    left = [name for name in asked or stages_of(config) if name not in given]
+    wanted = stages_of(config) if asked is None else [name.strip() for name in asked]
+    left = [name for name in wanted if name not in given]
     return [*given, *left, "pseudo-png"] if png else [*given, *left]
 
 

@@ -247,6 +247,9 @@ def test_training_has_the_options_of_the_command_line() -> None:
         ({"workers": -1}, "--workers -1"),
         ({"save_every": "soon"}, "soon"),
         ({"stages": ["paint"]}, "paint"),
+        ({"stages": "cluster, paint"}, "no step paint"),
+        ({"stages": []}, "no step is named"),
+        ({"stages": ""}, "no step is named"),
     ],
 )
 def test_training_that_cannot_be_is_said_in_an_exception(
