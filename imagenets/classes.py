@@ -43,7 +43,14 @@ _WNID = re.compile(WNID)
 
 
 def is_wnid(name: str | bytes) -> bool:
-    """Whether a name is a WordNet id: n and eight digits."""
+    """Tells WordNet ids from other names, such as those of folders.
+
+    Args:
+        name: Any name, as text or as the file system's bytes.
+
+    Returns:
+        Whether it is n and eight digits, and nothing else.
+    """
     return _WNID.fullmatch(os.fsdecode(name)) is not None
 
 
@@ -96,7 +103,11 @@ class Words:
 
 @cache
 def all_words() -> tuple[Words, ...]:
-    """The words of the 1,000 classes of ILSVRC 2012: `all_words()[i]` are those of index i."""
+    """Reads the words of the 1,000 classes of ILSVRC 2012; from the disk once, then from memory.
+
+    Returns:
+        The words of every class; position i holds those of the ImageNet-1k index i.
+    """
     text = files("imagenets").joinpath("wordnet", "classes.tsv").read_text("ascii")
     rows = [line.split("\t") for line in text.splitlines()[1:]]
     return tuple(
@@ -111,10 +122,13 @@ def _by_wnid() -> Mapping[str, Words]:
 
 
 def words(wnid: str) -> Words:
-    """The words of a class of ILSVRC.
+    """Looks up a class of ILSVRC.
 
     Args:
-        wnid: Its WordNet id.
+        wnid: Its WordNet id, such as "n03126707".
+
+    Returns:
+        Its words and its ImageNet-1k index.
 
     Raises:
         UsageError: It is none of the 1,000.
@@ -129,11 +143,14 @@ def words(wnid: str) -> Words:
 
 
 def names(wnids: Sequence[str]) -> tuple[str, ...]:
-    """The short name of each class, in the order given.
+    """Looks up the short names of classes.
 
     Args:
         wnids: Their WordNet ids, such as `ImageNetS.classes`. One that is not among the 1,000 of
             ILSVRC, as a custom tier may have, is its own name.
+
+    Returns:
+        One `Words.name` for each, in the order given.
 
     Raises:
         UsageError: It is one string, not a sequence of them.
@@ -145,10 +162,13 @@ def names(wnids: Sequence[str]) -> tuple[str, ...]:
 
 
 def find(text: str) -> tuple[Words, ...]:
-    """The classes of ILSVRC with this text in a lemma or the name, in the order of their index.
+    """Finds the classes of ILSVRC that have this text in a lemma or in the short name.
 
     Args:
         text: A word or a part of one, in any case. Not looked for in definitions.
+
+    Returns:
+        Their words, in the order of their index; empty where no class has the text.
     """
     part = text.casefold()
     return tuple(
@@ -160,19 +180,23 @@ def find(text: str) -> tuple[Words, ...]:
 
 @cache
 def ilsvrc_classes() -> tuple[str, ...]:
-    """The 1,000 WordNet ids of ILSVRC 2012, sorted: the rank is the ImageNet-1k label."""
+    """Gives the WordNet ids of ILSVRC 2012.
+
+    Returns:
+        The 1,000 ids, sorted; the position of an id is its ImageNet-1k label.
+    """
     return tuple(one.wnid for one in all_words())
 
 
 def ranks(classes: Sequence[str], wnids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int16]:
-    """Rank of each WordNet id among classes.
+    """Finds the rank of each WordNet id among classes.
 
     Args:
-        classes: Sorted and distinct; at least one.
-        wnids: Bytes array.
+        classes: WordNet ids, sorted and distinct; at least one.
+        wnids: N WordNet ids, of a bytes dtype such as S9.
 
     Returns:
-        int16 ranks from 0, -1 for what is none of the classes.
+        N int16 ranks from 0; -1 for what is none of the classes.
     """
     known = np.array(classes, np.bytes_)
     found = np.searchsorted(known, wnids).clip(0, len(known) - 1)

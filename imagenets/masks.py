@@ -31,7 +31,14 @@ Ids = npt.NDArray[np.uint16]
 
 
 def from_rgb(rgb: npt.NDArray[np.uint8]) -> Ids:
-    """Turns an H x W x 3 uint8 mask image into H x W uint16 ids."""
+    """Turns a mask image into ids.
+
+    Args:
+        rgb: H x W x 3 uint8. B is not looked at.
+
+    Returns:
+        H x W uint16 ids, R + 256 * G.
+    """
     ids: Ids = rgb[..., 1].astype(np.uint16)  # widened first: uint8 * 256 overflows on NumPy 2
     ids <<= 8
     ids |= rgb[..., 0]
@@ -39,7 +46,14 @@ def from_rgb(rgb: npt.NDArray[np.uint8]) -> Ids:
 
 
 def to_rgb(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    """Turns H x W ids (0..65535, any integer dtype) into an H x W x 3 uint8 mask image."""
+    """Turns ids into a mask image.
+
+    Args:
+        ids: H x W ids 0..65535, of any integer dtype. The range is not checked.
+
+    Returns:
+        H x W x 3 uint8, with B = 0.
+    """
     rgb = np.zeros((*ids.shape, 3), np.uint8)
     rgb[..., 0] = ids & 255
     rgb[..., 1] = ids >> 8
@@ -101,9 +115,15 @@ def decode(data: bytes | memoryview | str | Path, name: str | None = None) -> Id
 
 
 def encode(ids: npt.NDArray[np.integer]) -> bytes:
-    """Writes H x W ids (0..65535) as an RGB PNG, in the form that `decode` reads fastest.
+    """Writes ids as an RGB PNG, in the form that `decode` reads fastest.
 
     The same ids give the same bytes.
+
+    Args:
+        ids: H x W ids 0..65535, of any integer dtype.
+
+    Returns:
+        The PNG's bytes.
 
     Raises:
         UsageError: The array is empty, not two-dimensional or holds other ids.
@@ -117,7 +137,18 @@ def encode(ids: npt.NDArray[np.integer]) -> bytes:
 
 
 def load(path: str | Path) -> Ids:
-    """Reads a mask from a file; see `decode`."""
+    """Reads a mask from a file.
+
+    Args:
+        path: Of the PNG; `~` at the start is not expanded.
+
+    Returns:
+        H x W uint16 ids.
+
+    Raises:
+        CorruptError: The file is no mask; see `decode`.
+        FileNotFoundError: There is no such file.
+    """
     return decode(Path(path))
 
 

@@ -17,7 +17,12 @@ _LINE = 16
 
 @cache
 def palette() -> npt.NDArray[np.uint8]:
-    """The fixed colour of every id, 1001 x 3 RGB: 0 black, 1000 white, neighbours far apart."""
+    """Gives the fixed colour of every id: 0 black, 1000 white, neighbours far apart.
+
+    Returns:
+        1001 x 3 uint8, R, G and B of the ids 0..1000. Every call gives the same array, so copy it
+        before you change it.
+    """
     ids = np.arange(IGNORED + 1)
     hue = ids * 0.618034 % 1.0  # steps of the golden ratio never come close to each other
     value = np.array([1.0, 0.75, 0.9])[ids % 3]
@@ -35,12 +40,12 @@ def overlay(
     """Lays a mask over a photograph; the background stays as it is.
 
     Args:
-        photo: H x W x 3.
-        ids: H x W.
-        share: Of the colour in the result.
+        photo: H x W x 3 uint8 RGB.
+        ids: H x W ids from 0, of any integer dtype. Those above 1000 get the colour of 1000.
+        share: Of the colour in the result, 0 (the photograph alone) to 1 (the colour alone).
 
     Returns:
-        H x W x 3.
+        H x W x 3 uint8.
     """
     shown = ids.clip(max=IGNORED)
     shares = np.where(shown == BACKGROUND, 0.0, share)[..., None]
@@ -54,11 +59,11 @@ def with_key(picture: npt.NDArray[np.uint8], names: Mapping[int, str]) -> npt.ND
     """Writes below a picture what its colours stand for, one line an id.
 
     Args:
-        picture: H x W x 3.
-        names: Id -> name, in the order of the lines.
+        picture: H x W x 3 uint8 RGB.
+        names: Id 0..1000 -> name, in the order of the lines.
 
     Returns:
-        H' x W x 3, H' = H + 16 pixels for each name; a long line is cut at the edge.
+        H' x W x 3 uint8, H' = H + 16 pixels for each name; a long line is cut at the edge.
     """
     key = Image.new("RGB", (picture.shape[1], _LINE * len(names)), "white")
     draw = ImageDraw.Draw(key)

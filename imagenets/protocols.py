@@ -60,7 +60,12 @@ class Protocol:
     needs_match: bool = False
 
     def text(self) -> str:
-        """The rules, one a line."""
+        """Writes the rules for people.
+
+        Returns:
+            The protocol's title, then each of `RULES` on its own line behind its answer in
+            `allows`; `-` stands for an answer that is empty.
+        """
         lines = [f"Protocol: {self.title}"]
         lines += [
             f"  {answer or '-':>3}  {rule}" for answer, rule in zip(self.allows, RULES, strict=True)
@@ -120,7 +125,12 @@ class Used:
     regions: str = ""
 
     def document(self) -> dict[str, Any]:
-        """What scores say of it: `used`, and `valid_for`, protocol -> `valid` and `why`."""
+        """Gives what the files of scores say of it.
+
+        Returns:
+            A dict that fits JSON: `used` holds the fields of this object, `valid_for` the `valid`
+            and `why` of `Verdict` for each name of `PROTOCOLS`.
+        """
         found = {name: asdict(verdict) for name, verdict in judge(self).items()}
         return {"used": asdict(self), "valid_for": found}
 
@@ -143,12 +153,29 @@ VALID: Mapping[bool | None, str] = MappingProxyType({True: "yes", False: "no", N
 
 
 def judge(used: Used) -> dict[str, Verdict]:
-    """Judges a result by every protocol: name -> verdict."""
+    """Judges a result by every protocol.
+
+    A verdict is unknown where it is not said what the pretraining has seen, unless something else
+    breaks the rules.
+
+    Args:
+        used: What the result was made with.
+
+    Returns:
+        Name of each of `PROTOCOLS` -> verdict. `free` is always valid.
+    """
     return {name: _judged(used, protocol) for name, protocol in PROTOCOLS.items()}
 
 
 def verdicts_text(document: Mapping[str, Any]) -> str:
-    """What `Used.document` says of the protocols, one a line."""
+    """Writes the verdicts for people.
+
+    Args:
+        document: What `Used.document` gives, or the same read from the JSON of scores.
+
+    Returns:
+        A heading, then a line for each protocol: its title, "yes", "no" or "unknown", and why.
+    """
     lines = [
         f"  {PROTOCOLS[name].title:<20}{VALID[found['valid']]:<9}{found['why']}"
         for name, found in document["valid_for"].items()

@@ -90,7 +90,15 @@ class Tier:
 
 
 def list_paths(name: str) -> dict[str, str]:
-    """Where a tier's lists lie below an index folder, by what they hold."""
+    """Says where the lists of a tier lie below an index folder.
+
+    Args:
+        name: Of the tier, such as "50", or of a custom one; no tier of that name need exist.
+
+    Returns:
+        What each list holds ("categories", "mapping-validation", "mapping-test",
+        "names-validation", "names-train-semi") -> its path, relative to the index folder.
+    """
     return {
         "categories": f"categories/ImageNetS_categories_im{name}.txt",
         "mapping-validation": f"mapping/ImageNetS_im{name}_mapping_validation.txt",

@@ -22,13 +22,13 @@ def labels_of_grid(
     multiplies and adds in one step: a pixel can differ whose level is that close to the threshold.
 
     Args:
-        ids: h x w.
-        level: h x w.
-        threshold: Of the level, rounded to float32.
+        ids: h x w uint16.
+        level: h x w float32, such as the attention.
+        threshold: Of the level, rounded to float32; what equals it keeps its id.
         size: Width and height of the image, pixels.
 
     Returns:
-        H x W.
+        H x W uint16 ids.
 
     Raises:
         UsageError: The grids are of other types or shapes, or the size is none.
@@ -58,11 +58,11 @@ def largest_of_grid(logits: Floats, size: tuple[int, int]) -> npt.NDArray[np.uin
     at that can be the first there, so memory is needed for the result alone.
 
     Args:
-        logits: h x w x C, at most 65,536 classes.
+        logits: h x w x C float32, at most 65,536 classes.
         size: Width and height of the result, pixels.
 
     Returns:
-        H x W.
+        H x W uint16, indices along the last axis of the logits.
 
     Raises:
         UsageError: The logits are of another type or shape, or the size is none.
@@ -80,7 +80,17 @@ def largest_of_grid(logits: Floats, size: tuple[int, int]) -> npt.NDArray[np.uin
 
 
 def nearest_of_grid(ids: npt.NDArray[np.uint16], size: tuple[int, int]) -> npt.NDArray[np.uint16]:
-    """Resizes ids to a width and height, nearest; places are those of torch's `interpolate`."""
+    """Resizes ids to the size of their image, each pixel taking the nearest place's id.
+
+    Places are those of `torch.nn.functional.interpolate` with `mode="nearest"`.
+
+    Args:
+        ids: h x w uint16; at least one.
+        size: Width and height of the image, pixels.
+
+    Returns:
+        H x W uint16.
+    """
     (rows, _, _), (columns, _, _) = (
         _places(length, pixels) for length, pixels in zip(ids.shape, size[::-1], strict=True)
     )
@@ -91,7 +101,7 @@ def level_of_grid(level: Floats, size: tuple[int, int]) -> Floats:
     """Resizes a level bilinearly to a width and height, as `labels_of_grid` does.
 
     Args:
-        level: h x w.
+        level: h x w float32.
         size: Width and height of the image, pixels.
 
     Returns:

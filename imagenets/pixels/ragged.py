@@ -68,7 +68,14 @@ class RaggedBatch(Sequence[Tensor]):
             )
 
     def image(self, index: int) -> Tensor:
-        """A view of one image: 3 x H x W, or H x W where there is one channel."""
+        """Gives one image without copying it.
+
+        Args:
+            index: Of the image, 0..N - 1.
+
+        Returns:
+            A view of `data`, in its dtype: C x H x W, or H x W where there is one channel.
+        """
         width, height = self.sizes[index].tolist()
         start = int(self.offsets[index])
         flat = self.data[start : start + width * height * self.channels]
@@ -78,7 +85,14 @@ class RaggedBatch(Sequence[Tensor]):
 
     @classmethod
     def from_images(cls, images: Sequence[Tensor]) -> RaggedBatch:
-        """Joins C x H x W images, or H x W masks, copying each once.
+        """Joins images into a batch, copying each once.
+
+        Args:
+            images: C x H x W images, or H x W masks, each of its own size. They share dtype and
+                channels.
+
+        Returns:
+            A batch of the same dtype, on the device of the first image.
 
         Raises:
             ValueError: If there are none, or their types or channels differ.
@@ -104,9 +118,22 @@ class RaggedBatch(Sequence[Tensor]):
         return batch
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> RaggedBatch:
-        """The same images on another device: one copy of the flat buffer."""
+        """Brings the images to another device: one copy of the flat buffer.
+
+        Args:
+            device: Where `data` goes; `offsets` and `sizes` stay on the CPU.
+            non_blocking: Whether the call may return before the copy is done. That needs `data` in
+                page-locked memory, see `pin_memory`.
+
+        Returns:
+            A batch of the same images; its `data` is this one's where that is there already.
+        """
         return replace(self, data=self.data.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> RaggedBatch:
-        """The same images in page-locked memory, from which copies do not wait."""
+        """Brings the images into page-locked memory, from which copies to a GPU need not wait.
+
+        Returns:
+            A batch of the same images, whose `data` is page-locked.
+        """
         return replace(self, data=self.data.pin_memory())
