@@ -43,14 +43,17 @@ class Backbone(nn.Module):
     attends: bool = False
 
     def maps(self, images: Tensor, levels: Sequence[int] = (-1,)) -> list[Tensor]:
-        """Computes feature maps of N x 3 x H x W images.
+        """Computes feature maps of images.
 
         Args:
-            images: Normalised float images.
+            images: Normalised float images, N x 3 x H x W; see `normalized`.
             levels: Which maps, as indices into `channels`; the last one is the coarsest.
 
         Returns:
             For each level N x channels x H/stride x W/stride, sizes rounded up.
+
+        Raises:
+            TypeError: The subclass does not fill this method in.
         """
         raise TypeError(f"{type(self).__name__} is a backbone without `maps`")
 
@@ -62,7 +65,7 @@ class Backbone(nn.Module):
 
         Returns:
             The map N x F x h x w, and the attention N x h x w, which is the class token's row over
-            the patches, mean of the heads.
+            the patches after the softmax, mean of the heads.
 
         Raises:
             UsageError: The network has no class token that attends to patches.
@@ -70,27 +73,47 @@ class Backbone(nn.Module):
         raise UsageError(f"{self.name}: has no class token that attends to patches.")
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """All parameters in groups from the input to the output, for rates that differ by layer.
+        """Puts all parameters in groups, for learning rates that differ by layer.
 
-        Here: what is defined before the longest list of blocks, each block, what is defined after.
+        Unless the subclass has groups of its own, they are those of the function `layer_groups`.
+
+        Returns:
+            The groups from the input to the output; each parameter is in one of them.
         """
         return layer_groups(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives the coarsest feature map."""
+        """Computes the coarsest feature map.
+
+        Args:
+            images: Normalised float images, N x 3 x H x W; see `normalized`.
+
+        Returns:
+            N x F x h x w, where F, H / h and W / w are the last of `channels` and `strides`.
+        """
         return self.maps(images)[0]
 
     def crop(self, side: int) -> ShortSide | Squash:
-        """How a whole image comes in: the crop to give to a `Loader`.
+        """Chooses how a whole image comes in: the crop to give to a `Loader`.
 
         Args:
             side: Wished short side in pixels; both sides are rounded to multiples of `patch`. A
                 network with a `size` gets squares of that, whatever is wished.
+
+        Returns:
+            `ShortSide` where the network takes images of any proportions, else `Squash`.
         """
         return ShortSide(side, self.patch) if self.size is None else Squash(self.size)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Turns N x 3 x H x W uint8 images into the floats that it was made for."""
+        """Turns pixels into the floats that the network was made for.
+
+        Args:
+            images: N x 3 x H x W uint8, on any device; not changed.
+
+        Returns:
+            N x 3 x H x W float32 on the same device: (pixel / 255 - `mean`) / `std`.
+        """
         mean = torch.tensor(self.mean, device=images.device)[:, None, None]
         std = torch.tensor(self.std, device=images.device)[:, None, None]
         return images.to(torch.float32, copy=True).div_(255).sub_(mean).div_(std)
@@ -108,7 +131,14 @@ class OneMap(Backbone):
     backbone: nn.Module
 
     def maps(self, images: Tensor, levels: Sequence[int] = (-1,)) -> list[Tensor]:
-        """Computes the one map for each of the levels; see `Backbone.maps`.
+        """Computes the one map and gives it for each level; see `Backbone.maps`.
+
+        Args:
+            images: Normalised float images, N x 3 x H x W.
+            levels: Any number of -1 and 0, which both mean the one map.
+
+        Returns:
+            The same N x F x h x w tensor as often as there are levels.
 
         Raises:
             UsageError: Another level than the only one is asked for.
@@ -119,16 +149,26 @@ class OneMap(Backbone):
         return [grid for _ in levels]
 
     def grid(self, images: Tensor) -> Tensor:
-        """Computes the map N x F x h x w of normalised N x 3 x H x W images."""
+        """Computes the map.
+
+        Args:
+            images: Normalised float images, N x 3 x H x W.
+
+        Returns:
+            N x F x h x w.
+
+        Raises:
+            TypeError: The subclass does not fill this method in.
+        """
         raise TypeError(f"{type(self).__name__} is a backbone without `grid`")
 
     @property
     def probe_side(self) -> int:
-        """Side of the square image that `measure` takes."""
+        """Side in pixels of the square image that `measure` takes."""
         return self.size or (_PROBE if self.patch == 1 else _PROBE_PATCHES * self.patch)
 
     def measure(self) -> None:
-        """Finds channels and stride by trying.
+        """Finds `channels` and `strides` by running the network on one black image.
 
         Raises:
             UsageError: What comes out is not N x F x h x w, or has no stride.
@@ -189,12 +229,29 @@ class Wrapped(OneMap):
         self.measure()
 
     def grid(self, images: Tensor) -> Tensor:
-        """Computes the map; see `OneMap.grid`."""
+        """Computes the map with the function that was given as `features`.
+
+        Args:
+            images: Normalised float images, N x 3 x H x W.
+
+        Returns:
+            N x F x h x w.
+        """
         found: Tensor = self._features[0](images)
         return found
 
     def attended(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes the map and the attention that was given; see `Backbone.attended`."""
+        """Computes the map and the attention with the functions that were given.
+
+        Args:
+            images: Normalised float images, N x 3 x H x W.
+
+        Returns:
+            The map N x F x h x w, and the attention N x h x w, not rescaled.
+
+        Raises:
+            UsageError: No function for the attention was given, or it does not give N x h x w.
+        """
         attention = self._attention[0]
         if attention is None:
             return super().attended(images)
@@ -212,8 +269,8 @@ def as_grid(tokens: Tensor, first: int, shape: tuple[int, int]) -> Tensor:
 
     Args:
         tokens: N x T x F: `first` tokens of no patch (class, registers), then h * w row by row.
-        first: Their number.
-        shape: h and w.
+        first: Number of the tokens that are of no patch.
+        shape: Height and width of the grid of patches, h and w.
 
     Returns:
         N x F x h x w.
@@ -235,8 +292,8 @@ def looked_at(attention: Tensor, first: int, shape: tuple[int, int]) -> Tensor:
 
     Args:
         attention: N x heads x T x T after the softmax; token 0 is the class token.
-        first: Tokens that are of no patch.
-        shape: h and w of the patches.
+        first: Number of the tokens that are of no patch; they come before the others.
+        shape: Height and width of the grid of patches, h and w.
 
     Returns:
         N x h x w.
@@ -246,10 +303,17 @@ def looked_at(attention: Tensor, first: int, shape: tuple[int, int]) -> Tensor:
 
 
 def split_tokens(count: int, first: int) -> int:
-    """Side of the square grid that is left of some tokens.
+    """Finds the side of the square grid that patch tokens lie on.
+
+    Args:
+        count: Number of all tokens of an image.
+        first: Number of those that are of no patch (class, registers).
+
+    Returns:
+        Patches along one side, at least 1.
 
     Raises:
-        UsageError: It is no square.
+        UsageError: The patches make no square.
     """
     side = isqrt(count - first)
     if side < 1 or side * side + first != count:
@@ -260,8 +324,13 @@ def split_tokens(count: int, first: int) -> int:
 def layer_groups(network: nn.Module) -> list[list[nn.Parameter]]:
     """Groups parameters by the longest list of blocks: before it, each block, after it.
 
+    A list is a `ModuleList` or a `Sequential`; of equally long ones the first is taken.
+
     Args:
         network: Any; one without a list of blocks is one group.
+
+    Returns:
+        The groups, those without a parameter left out; each parameter is in one of them.
     """
     lists = [m for m in network.modules() if isinstance(m, nn.ModuleList | nn.Sequential)]
     blocks = list(max(lists, key=len)) if lists else []

@@ -54,14 +54,29 @@ class LoadReport:
 
 
 def plain_name(name: str) -> str:
-    """A weight's name without the prefixes that wrappers and heads put before it."""
+    """Takes away the prefixes that wrappers and heads put before a weight's name.
+
+    Args:
+        name: As in a state dict, such as "module.backbone.conv1.weight".
+
+    Returns:
+        The name without any of `naming.PREFIXES` at its start, such as "conv1.weight".
+    """
     while prefix := next((prefix for prefix in PREFIXES if name.startswith(prefix)), None):
         name = name[len(prefix) :]
     return name
 
 
 def plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network under the published names: those of the backbone stand bare."""
+    """Gives the weights of a network under the published names: the backbone's stand bare.
+
+    Args:
+        network: Any; its prefixes are those of `plain_name`.
+
+    Returns:
+        Name -> tensor, of the shapes and dtypes that the network has. Not copies: changing them
+        changes the network.
+    """
     return {plain_name(name): value for name, value in network.state_dict().items()}
 
 
@@ -117,9 +132,17 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Tens
     Nothing but tensors and plain values is unpickled. A name that ends in `.safetensors` is read as
     such a file.
 
+    Args:
+        path: Of the file.
+        device: Where the tensors go.
+
+    Returns:
+        Name -> tensor, with the names, shapes and dtypes of the file.
+
     Raises:
-        MissingError: It is not there.
+        MissingError: There is no such file.
         CorruptError: It cannot be read, or holds no weights.
+        DependencyError: It is a `.safetensors` file, and safetensors is not installed.
     """
     safe = path.suffix == ".safetensors"
     content = _read_safetensors(path, device) if safe else read_checkpoint(path, device)
@@ -136,9 +159,19 @@ def read_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Tens
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Reads a file of `torch.save` that holds a dict: tensors and plain values only.
 
+    The options of a training may be in it as an `argparse.Namespace`.
+
+    Args:
+        path: Of the file.
+        device: Where the tensors go.
+
+    Returns:
+        The dict as the file holds it.
+
     Raises:
-        MissingError: It is not there.
-        CorruptError: It cannot be read.
+        MissingError: There is no such file.
+        CorruptError: It cannot be read, holds something else than a dict, or things that would run
+            code when they are unpickled.
     """
     if not path.is_file():
         raise MissingError(f"{path}: not there.")

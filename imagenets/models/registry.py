@@ -46,8 +46,11 @@ def make_backbone(name: str, *, pretrained: bool = False) -> Backbone:
         pretrained: Whether the library brings its own weights, from its cache or the network; else
             they are those that the class starts from.
 
+    Returns:
+        The network, a `torch.nn.Module` that can be trained as it is.
+
     Raises:
-        UsageError: There is none of this name, or none that brings weights.
+        UsageError: There is none of this name, it brings no weights, or the library cannot make it.
         DependencyError: The library is not installed.
     """
     library, colon, theirs = name.partition(":")
