@@ -56,8 +56,14 @@ class WorkerError(ImageNetSError, RuntimeError):
 class RankError(ImageNetSError, RuntimeError):
     """Of several ranks, one has failed or does not answer.
 
-    Attributes:
+    Args:
+        message: What failed, and what to do.
+        exit_code: What the command line returns: 1 for a failure, 2 for a usage error.
         silent: Whether another rank says what is wrong, so that this one need not.
+
+    Attributes:
+        exit_code: As given.
+        silent: As given.
     """
 
     def __init__(self, message: str, *, exit_code: int = 1, silent: bool = False) -> None:
@@ -67,7 +73,12 @@ class RankError(ImageNetSError, RuntimeError):
 
 
 class Fault(NamedTuple):
-    """One of many faults: `kind` is a word that groups them, `text` says which and where."""
+    """One of many faults.
+
+    Attributes:
+        kind: A word that groups faults with one remedy, such as "missing".
+        text: Which file or image it is, and what is wrong with it.
+    """
 
     kind: str
     text: str

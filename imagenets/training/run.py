@@ -41,7 +41,11 @@ class Settings(Protocol):
         """Images a step."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts."""
+        """Plain numbers, strings, lists and dicts.
+
+        Returns:
+            The settings by name; `json.dumps` takes them as they are.
+        """
 
 
 S = TypeVar("S", bound=Settings)
@@ -72,17 +76,44 @@ class Run(Generic[S]):
     watch: Watch = ALONE
 
     def folder(self, stage: str) -> Path:
-        """The folder of one stage, made if need be."""
+        """The folder of one stage, made if need be.
+
+        Args:
+            stage: Name of the stage, as in the registry of its method.
+
+        Returns:
+            `out/<stage>`, which exists.
+        """
         folder = self.out / stage
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def dataset(self, split: str, masks: bool = False) -> ImageNetS:
-        """One split of the prepared set."""
+        """Opens one split of the prepared set.
+
+        Args:
+            split: "train", "train-semi", "validation", "test" or "train-full".
+            masks: Whether samples hold their masks, where the split has some.
+
+        Returns:
+            The split, without a transform.
+
+        Raises:
+            UsageError: There is no such tier or split.
+            MissingError: The split is not prepared.
+            CorruptError: A file of the set is damaged.
+        """
         return ImageNetS(self.root, split, self.tier, masks=masks)
 
     def training_loader(self, dataset: ImageNetS, crop: Crop | None = None) -> Loader:
-        """Full batches in a new order each epoch; of each, this rank's part.
+        """Makes a loader of full batches, in a new order each epoch; of each, this rank's part.
+
+        Args:
+            dataset: The split to train on, without a transform.
+            crop: What to cut out of each image; None: whole images.
+
+        Returns:
+            A loader of `batch` / ranks samples a batch; a last batch that is not full is left out.
 
         Raises:
             UsageError: There are fewer images than a batch has, or the ranks cannot share it.
@@ -123,11 +154,17 @@ class Run(Generic[S]):
 
         Args:
             dataset: Whose samples they are.
-            indices: Of each batch.
-            crop: What to cut out.
-            what: Stands before the bar.
+            indices: For each batch N int64 indices into the data set.
+            crop: What to cut out of each image.
+            what: Text before the bar.
             shared: Whether ranks share the batches out, each every `world`-th; else they are this
                 rank's own.
+
+        Returns:
+            This rank's batches in their order, on the device of the run.
+
+        Raises:
+            ImageNetSError: While iterating: a sample cannot be read, which the message names.
         """
         own = distributed.own_items(indices) if shared else indices
         if not len(own):  # a loader refuses that: nothing is left of an interrupted stage
@@ -141,11 +178,22 @@ class Run(Generic[S]):
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Half precision on a GPU, where it is faster; nothing on the CPU."""
+        """Half precision (bfloat16) on a GPU, where it is faster; nothing on the CPU.
+
+        Returns:
+            A context manager; enter it for a step's forward pass.
+        """
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def place(self, network: N) -> N:
-        """Moves a network to the device, in the layout that its convolutions are fastest in."""
+        """Moves a network to the device, in the layout that its convolutions are fastest in.
+
+        Args:
+            network: Changed in place: its weights of four dimensions become channels-last.
+
+        Returns:
+            The same network.
+        """
         network = network.to(self.device)
         for parameter in network.parameters():
             if parameter.ndim == 4:
@@ -158,6 +206,12 @@ def pick_device(name: str) -> torch.device:
 
     A GPU becomes the current one, on which kernels are started. Of several ranks each gets a GPU of
     its own, by its number on the machine.
+
+    Args:
+        name: What to look for; "auto" is a GPU where PyTorch finds one, else the CPU.
+
+    Returns:
+        The device; a GPU with its number.
 
     Raises:
         UsageError: There is no such device on this machine, or not one for every rank.
@@ -196,5 +250,12 @@ def _own_gpu(device: torch.device, local: int | None) -> torch.device:
 
 
 def seeded(*keys: int | str) -> torch.Generator:
-    """A generator of its own for each set of keys, so that nothing depends on what ran before."""
+    """Makes a generator of its own for each set of keys, whatever ran before.
+
+    Args:
+        *keys: What is drawn for, such as the seed of the run, the name of the stage and the step.
+
+    Returns:
+        A generator on the CPU, seeded with the CRC-32 of the keys: the same on every machine.
+    """
     return torch.Generator().manual_seed(zlib.crc32(repr(keys).encode()))

@@ -40,8 +40,14 @@ class SaveEvery:
     def parse(cls, text: str) -> SaveEvery:
         """Reads `10m`, `30s`, `2h` or `200steps`.
 
+        Args:
+            text: A number above 0, then s, m, h, step or steps; a number of steps is whole.
+
+        Returns:
+            How often to save, in seconds or in steps.
+
         Raises:
-            UsageError: It is none of these, or nothing.
+            UsageError: The text is none of these, or the number is 0.
         """
         found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|m|h|steps?)", text.strip())
         number, unit = (float(found[1]), found[2]) if found else (0.0, "")
@@ -110,7 +116,18 @@ class SavePoints:
         raise SystemExit(128 + self._ending)  # whoever took the signal before let it pass
 
     def waiting(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Gives the rows of a loop; a signal that ends the work does not wait for the next one."""
+        """Gives the rows of a loop; a signal that ends the work does not wait for the next one.
+
+        Args:
+            rows: What the loop runs over, such as batches.
+
+        Yields:
+            The same rows.
+
+        Raises:
+            BaseException: `_StopError`, when SIGTERM or SIGINT came; only the `with` block takes
+                it, which saves and raises the signal once more. Several ranks stop in `passed`.
+        """
         coming = iter(rows)
         while True:
             self._waits = distributed.world() == 1  # ranks stop together, in `passed`
@@ -125,7 +142,14 @@ class SavePoints:
             yield row
 
     def passed(self) -> None:
-        """Ends a step: saves when that is due, and stops when that was asked for."""
+        """Ends a step: saves when that is due, and stops when that was asked for.
+
+        Several ranks call it together, and do what any of them is asked for.
+
+        Raises:
+            BaseException: `_StopError`, when SIGTERM or SIGINT came to any rank; only the `with`
+                block takes it, which raises the signal once more.
+        """
         self._steps += 1
         save, end = self._agreed(self._is_due(), self._ending is not None)
         if save or end:
@@ -178,7 +202,13 @@ class SavePoints:
 
 @contextmanager
 def heed_warnings() -> Iterator[None]:
-    """Lets SIGUSR1 pass where no loop takes it: what is there is kept anyway, and work goes on."""
+    """Lets SIGUSR1 pass where no loop takes it: what is there is kept anyway, and work goes on.
+
+    Outside the main thread, and where the signal is ignored, nothing changes.
+
+    Returns:
+        A context manager; at the end of its block the signal does what it did before.
+    """
     before: dict[int, Any] = {}
     _handle(signal.SIGUSR1, lambda *_: None, before)
     try:

@@ -81,10 +81,15 @@ class Stages:
 
         Several ranks call it together; they share the folder of the run and the prepared set.
 
+        Args:
+            names: The stages to run, by their names in the registry, in any order.
+
         Raises:
             UsageError: There is no such stage, or the run was made with other settings.
             BusyError: Another run is at work in this folder.
-            MissingError: A stage that one of them reads is not done.
+            MissingError: A stage that one of them reads is not done, or a split is not prepared.
+            CorruptError: The ledger of the run cannot be read.
+            TrainingError: The memory of the device does not suffice, or training cannot go on.
         """
         unknown = [name for name in names if name not in self._registry]
         if unknown:
@@ -104,7 +109,15 @@ class Stages:
         self._settle()
 
     def is_done(self, name: str) -> bool:
-        """Whether a stage is done with the data and settings of this run."""
+        """Tells whether a stage is done with the data and settings of this run.
+
+        Args:
+            name: Its name in the registry.
+
+        Returns:
+            True where it left a whole result which was made from what the run has now, and so did
+            the stages that it reads.
+        """
         try:
             self._done(name)
         except MissingError:
@@ -263,12 +276,15 @@ def _free(folder: Path, name: str) -> Path:
 
 
 def read_settings(out: Path, parse: Callable[[Mapping[str, Any]], T], verb: str) -> tuple[str, T]:
-    """The tier and the settings of a run that was begun, from its folder.
+    """Reads the tier and the settings of a run that was begun, from its folder.
 
     Args:
         out: The folder of the run.
         parse: Makes settings of what their `to_json` gave.
-        verb: Of the command that begins such a run.
+        verb: Of the command that begins such a run, for messages.
+
+    Returns:
+        Name of the tier, and what `parse` made.
 
     Raises:
         MissingError: There is no run.

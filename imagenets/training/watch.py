@@ -79,7 +79,15 @@ class Swav:
 
 
 def timed(rows: Iterable[T], waited: Callable[[float], None]) -> Iterator[T]:
-    """Gives the same rows, and tells how many seconds each was waited for."""
+    """Gives the same rows, and tells how long each was waited for.
+
+    Args:
+        rows: What a loop runs over, such as batches.
+        waited: Is called with the seconds before each row, and once more at the end.
+
+    Yields:
+        The rows.
+    """
     coming = iter(rows)
     while True:
         begun = time.perf_counter()
@@ -189,6 +197,12 @@ def look_for_collapse(
 
 def tensorboard(folder: Path) -> OnLog:
     """Writes rows for TensorBoard: each number is `stage/name`, over the steps of the stage.
+
+    Args:
+        folder: Where event files go; made with the first row.
+
+    Returns:
+        What to give as `on_log` of a `Watch`.
 
     Raises:
         DependencyError: TensorBoard is not installed.
