@@ -134,10 +134,17 @@ class Photos:
 
 
 def photo_folders(images: Path, out: Path) -> tuple[Path, Path]:
-    """The folders of photographs and of results, `~` expanded.
+    """Expands `~` in the folders of photographs and of results, and keeps the two apart.
+
+    Args:
+        images: Folder of the photographs.
+        out: Folder for masks, overlays and the names of ids; need not be there yet.
+
+    Returns:
+        The folder of photographs and that of results.
 
     Raises:
-        UsageError: Both are one.
+        UsageError: Both are one folder.
     """
     images, out = images.expanduser(), out.expanduser()
     if out.resolve() == images.resolve():
@@ -156,6 +163,9 @@ def predict_photos(
         out: Where masks, overlays and the names of ids go.
         overlays: What overlays are stored as.
         changes: To settings that prediction reads.
+
+    Returns:
+        The folder of the masks, and how many photographs there are.
 
     Raises:
         UsageError: The run takes no changes.

@@ -40,7 +40,27 @@ Places = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of preparing, by their names on the command line; see `prepare`."""
+    """The options of preparing, by their names on the command line; see `prepare`.
+
+    Attributes:
+        source_kind: The only raw form to take, one of `imagenets.data.raw.KINDS`; None: any, told
+            by looking.
+        index: Folder of the lists; None: they are downloaded.
+        annotations: Mask archives, one path or several; none: they are downloaded.
+        mirror: URL that lists and archives are fetched from; None: the publishers'.
+        offline: Whether nothing is fetched.
+        allow_missing: Whether to go on without images that are not found.
+        layout: What is made: shards, the published folders ("tree"), or both.
+        subsets: Names of the splits; None: all that the sources can serve but `train-full`.
+        link: How a tree gets image files.
+        resize: Short side in pixels that larger images are brought to; None: bytes are kept.
+        restart: Whether JPEGs get restart markers, without any loss.
+        quality: Of JPEGs with `resize`, 1 to 100; None: 90.
+        workers: Processes; None: one for each available core.
+        backend: Processes of this machine ("loky"), or a Dask cluster.
+        scheduler: Address of the Dask cluster, such as `tcp://host:8786`; with "dask" alone.
+        no_decode: Whether images are stored without decoding each once to see that it can be.
+    """
 
     source_kind: str | None = None
     index: str | Path | None = None
@@ -60,12 +80,15 @@ class Asked:
     no_decode: bool = False
 
     def config(self, root: Path, imagenet: Places | None, images: bool = True) -> PrepareConfig:
-        """What a run of preparing is asked for.
+        """Checks the options and says what a run of preparing is asked for.
 
         Args:
             root: Where everything goes.
             imagenet: Raw ImageNet; None: $IMAGENET_DIR.
             images: Whether raw images are needed.
+
+        Returns:
+            The same as one value, with absolute paths; no file is touched for it.
 
         Raises:
             UsageError: A choice that there is not, a number out of range, or no raw ImageNet.
@@ -203,15 +226,18 @@ def prepare(
 
 
 def tiers(split: str, asked: Asked, root: Path) -> list[str]:
-    """The tiers that are named.
+    """Checks and lists the tiers that are named.
 
     Args:
         split: A tier, or "all".
         asked: Where their lists come from.
         root: Where everything goes.
 
+    Returns:
+        Their names: one, or with "all" the published ones.
+
     Raises:
-        UsageError: There is no such tier.
+        UsageError: There is no such tier, and no lists or mirror are given that may have it.
     """
     from imagenets.data.prepare.fetch import check_name
 
@@ -230,6 +256,9 @@ def prepare_tiers(names: Sequence[str], config: PrepareConfig) -> list[PrepareRe
         names: The tiers.
         config: What is asked for.
 
+    Returns:
+        What was made of each tier, in the order of `names`.
+
     Raises:
         ImageNetSError: Anything that a user can mend; what was done is kept.
     """
@@ -242,7 +271,19 @@ def prepare_tiers(names: Sequence[str], config: PrepareConfig) -> list[PrepareRe
 
 @contextmanager
 def hold_unless_done(names: Sequence[str], config: PrepareConfig) -> Iterator[None]:
-    """Makes this the only run on a root; one with nothing to do needs no right to write there."""
+    """Makes this the only run on a root; one with nothing to do needs no right to write there.
+
+    Args:
+        names: The tiers to prepare.
+        config: What is asked for; its `root` is held.
+
+    Returns:
+        A context manager, which holds the root for its block unless all tiers are prepared as
+        asked.
+
+    Raises:
+        BusyError: Another run is at work on the root.
+    """
     from imagenets.data.prepare.run import prepared_before
     from imagenets.data.prepare.state import hold
 
@@ -260,14 +301,17 @@ def make_pool(
     scheduler: str | None,
     writes: bool = True,
 ) -> Pool:
-    """Where the work is done.
+    """Says where the work is done.
 
     Args:
         root: Where everything goes.
-        workers: Processes; None: one for each core.
-        backend: What they are.
-        scheduler: Address of the Dask cluster.
+        workers: Processes; None: one for each available core.
+        backend: What they are: "loky", processes of this machine, or "dask", a cluster.
+        scheduler: Address of the Dask cluster; with "dask", and with that alone.
         writes: Whether workers write: another run then waits until they are gone.
+
+    Returns:
+        The pool; no process is started yet.
 
     Raises:
         UsageError: Fewer than one worker, or Dask without a scheduler.

@@ -50,6 +50,9 @@ def prepare_generated(config: PrepareConfig) -> PrepareReport:
     Args:
         config: What is asked for; images, lists and masks are those of the generated set.
 
+    Returns:
+        What was made of the one tier, 6.
+
     Raises:
         UsageError: Raw images that are not of this set are in the way.
     """

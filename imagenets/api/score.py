@@ -75,6 +75,9 @@ def score(
         gt: Folder of ground truth masks; None: those of the prepared set.
         workers: Processes; one for each core by default.
 
+    Returns:
+        The scores, in percent, and the file that holds them.
+
     Raises:
         UsageError: The run is of another tier, or there is no such subset or ground truth.
         MissingError: There is no prepared set, or no masks.
@@ -100,14 +103,19 @@ def score_run(
 
     Args:
         root: Folder of the prepared set.
-        split: The tier, or None.
-        out: Folder of the run, or None.
+        split: The tier; None: that of the run, else the only one that is prepared.
+        out: Folder of the run; None: ROOT/runs/TIER.
         subset: "validation" or "test".
-        truth: Folder of ground truth masks, or None.
-        workers: Processes.
+        truth: Folder of ground truth masks; None: those of the prepared set.
+        workers: Processes; None: one for each available core.
+
+    Returns:
+        The scores, in percent, and the file that holds them.
 
     Raises:
-        ImageNetSError: As `score` says.
+        UsageError: There is no such subset, the run is of another tier, or test images have no
+            ground truth.
+        ImageNetSError: Anything else that `score` names.
     """
     from imagenets.core.distributed import is_first
     from imagenets.data.dataset.imagenets import ImageNetS
