@@ -78,15 +78,33 @@ class Difference:
 
 
 class Resampled(Protocol):
-    """What any weighting of the images sums up, and makes metrics of."""
+    """What any weighting of the images sums up, and makes metrics of.
+
+    Attributes:
+        images: Number of images.
+    """
 
     images: int
 
     def sums(self, weights: Float) -> Sums:
-        """Weighted totals, from R x images."""
+        """Adds the images up.
+
+        Args:
+            weights: R x images: what each image counts in each of R samples.
+
+        Returns:
+            Two arrays whose first axis is that of the R samples.
+        """
 
     def metrics(self, sums: Sums) -> Values:
-        """The metrics of each sample."""
+        """Reckons the metrics of each sample.
+
+        Args:
+            sums: Of R samples, as the method `sums` gives them, or several of these added up.
+
+        Returns:
+            R values of each metric.
+        """
 
 
 class Statistics:
@@ -94,6 +112,9 @@ class Statistics:
 
     def __init__(self, counts: Counts) -> None:
         """Arranges the counts.
+
+        Args:
+            counts: Of all images.
 
         Raises:
             UsageError: There is no image.
@@ -115,22 +136,41 @@ class Statistics:
         self._means = np.stack([hits(counts), fmeasures(counts)], axis=1).astype(np.float64)
 
     def sums(self, weights: Float) -> Sums:
-        """Weighted totals: pixels (R x 5 x 2 x 3 x (K + 1)), and Acc with FMeasure (R x 2).
+        """Adds the images up.
 
         Args:
-            weights: R x images.
+            weights: R x images, float64: what each image counts in each of R samples; 1 each is
+                the whole set.
+
+        Returns:
+            Weighted pixels, R x 5 x 2 x 3 x (K + 1) with the axes of `Evaluator.pixels`; and Acc
+            with FMeasure, R x 2, in 0..1 where weights have mean 1.
         """
         pixels: Float = np.asarray(weights @ self._pixels)
         shape = (len(weights), 1 + len(BUCKETS), 2, 3, self._ids)
         return pixels.reshape(shape), weights @ self._means / self.images
 
     def metrics(self, sums: Sums) -> Values:
-        """The metrics of each sample."""
+        """Reckons the metrics of each sample; see `metrics_of`.
+
+        Args:
+            sums: Of R samples, as the method `sums` gives them.
+
+        Returns:
+            Percent: R values of each metric, R x (K + 1) of `IoUs`.
+        """
         return metrics_of(sums)
 
 
 def metrics_of(sums: Sums) -> Values:
-    """The metrics of each sample, from `Statistics.sums`."""
+    """Reckons the metrics of each sample.
+
+    Args:
+        sums: Of R samples, as `Statistics.sums` gives them: R x 5 x 2 x 3 x (K + 1), and R x 2.
+
+    Returns:
+        Percent, float64: R values of each of `SCALARS`, R x (K + 1) of `IoUs`.
+    """
     pixels, means = sums
     values: Values = dict(scalars(pixels))
     values["Acc"], values["FMeasure"] = 100 * means[:, 0], 100 * means[:, 1]
@@ -139,12 +179,18 @@ def metrics_of(sums: Sums) -> Values:
 
 
 def bootstrap(counts: Counts, samples: int = 1000, seed: int = 0) -> Values:
-    """The metrics under random weights of the images.
+    """Reckons the metrics under random weights of the images (Rubin, 1981).
 
     Args:
         counts: Of all images.
-        samples: Number of samples R.
+        samples: Number of samples R, at least 1.
         seed: The same seed gives the same samples.
+
+    Returns:
+        Percent, float64: R values of each of `SCALARS`, R x (K + 1) of `IoUs`.
+
+    Raises:
+        UsageError: There is no image.
     """
     return _bootstrap(Statistics(counts), samples, seed)
 
@@ -157,7 +203,16 @@ def _bootstrap(statistics: Resampled, samples: int, seed: int) -> Values:
 def intervals(
     counts: Counts, samples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Interval | list[Interval]]:
-    """Percentile intervals of every metric; of each id for `IoUs`.
+    """Finds the percentile interval of every metric.
+
+    Args:
+        counts: Of all images.
+        samples: Bootstrap samples, at least 2.
+        level: Share of the samples between the ends of an interval, above 0 and below 1.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        Name of each of `SCALARS` -> its interval; "IoUs" -> a list of K + 1, of the ids 0..K.
 
     Raises:
         UsageError: No image, fewer than 2 samples, or a level outside 0..1.
@@ -179,7 +234,17 @@ def intervals(
 def intervals_of(
     statistics: Resampled, names: Sequence[str], samples: int, level: float, seed: int
 ) -> dict[str, Interval]:
-    """Percentile intervals of the metrics that are named, each one number a sample.
+    """Finds the percentile intervals of some metrics, of anything that sums up.
+
+    Args:
+        statistics: Of all images.
+        names: Of the metrics, each one number a sample.
+        samples: Bootstrap samples, at least 2.
+        level: Share of the samples between the ends of an interval, above 0 and below 1.
+        seed: The same seed gives the same intervals.
+
+    Returns:
+        Name -> interval, in the order of the names.
 
     Raises:
         UsageError: Fewer than 2 samples, or a level outside 0..1.
@@ -197,9 +262,13 @@ def compare(
     Args:
         a: Counts of the first prediction.
         b: Counts of the second, images in the same order.
-        samples: Bootstrap samples, and as many random swaps.
-        level: Of the intervals.
+        samples: Bootstrap samples, and as many random swaps, at least 2. The smallest p-value is
+            1 / (samples + 1).
+        level: Share of the samples between the ends of an interval, above 0 and below 1.
         seed: The same seed gives the same answer.
+
+    Returns:
+        Name of each of `SCALARS` -> the second prediction less the first.
 
     Raises:
         UsageError: The numbers of images or classes differ, or as `intervals`.
@@ -222,9 +291,12 @@ def compare_sums(
         a: Of the first prediction.
         b: Of the second.
         names: Of the metrics to compare, each one number a sample.
-        samples: Bootstrap samples, and as many random swaps.
-        level: Of the intervals.
+        samples: Bootstrap samples, and as many random swaps, at least 2.
+        level: Share of the samples between the ends of an interval, above 0 and below 1.
         seed: The same seed gives the same answer.
+
+    Returns:
+        Name -> the second prediction less the first, in the order of the names.
 
     Raises:
         UsageError: Fewer than 2 samples, or a level outside 0..1.

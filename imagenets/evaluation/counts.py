@@ -52,7 +52,13 @@ class Counts:
     pixels: Int64
 
     def relabelled(self, mapping: Int64) -> Counts:
-        """These counts with every predicted id i replaced by `mapping[i]`, i in 0..K.
+        """Replaces every predicted id i in 0..K by `mapping[i]`.
+
+        Args:
+            mapping: K + 1 ids: each of 0..K once.
+
+        Returns:
+            New counts. Their rows are in the order of these, so no longer sorted by prediction.
 
         Raises:
             UsageError: The mapping is not one to one. Where two ids become one, the boundary
@@ -74,13 +80,27 @@ class Counts:
         )
 
     def confusion(self) -> Int64:
-        """(K + 1) x (K + 2) pixels by true and predicted id; the last column is outside 0..K."""
+        """Sums the pixels of all images by true and predicted id.
+
+        Returns:
+            (K + 1) x (K + 2) int64, true ids in rows; the last column is for predictions outside
+            0..K.
+        """
         result = np.zeros((self.num_classes + 1, self.num_classes + 2), np.int64)
         np.add.at(result, (self.gt, self.pred), self.pixels)
         return result
 
     def select(self, rows: slice, image: Int32, images: int) -> Counts:
-        """Some rows, as those of `images` images that are numbered anew."""
+        """Takes some rows, whose images are numbered anew.
+
+        Args:
+            rows: Which of the R rows.
+            image: For each row taken, the new index of its image, int32.
+            images: Number of images in the result, at least the highest new index + 1.
+
+        Returns:
+            Counts of these rows alone; all but `image` are views, not copies.
+        """
         return Counts(
             images,
             self.num_classes,
@@ -92,7 +112,11 @@ class Counts:
         )
 
     def split(self) -> Iterator[Counts]:
-        """Yields the counts of each image by itself, in order."""
+        """Takes the images apart.
+
+        Yields:
+            The counts of each image by itself, with the index 0, in order.
+        """
         ends = np.searchsorted(self.image, np.arange(self.images + 1))
         for start, end in pairwise(ends.tolist()):
             yield self.select(slice(start, end), np.zeros(end - start, np.int32), 1)
@@ -110,8 +134,8 @@ def count(
     """Counts one image.
 
     Args:
-        pred: H x W predicted ids; those outside 0..K count as nobody's area.
-        gt: H x W true ids 0..K, or `ignored`.
+        pred: H x W predicted ids of any integer dtype; those outside 0..K count as nobody's area.
+        gt: H x W true ids 0..K, or `ignored`, of any integer dtype.
         num_classes: K.
         ignored: Id of the pixels that are left out.
         boundaries: Whether to find the boundary flags; matching does without.
@@ -154,7 +178,15 @@ def count(
 
 
 def concatenate(parts: Sequence[Counts], num_classes: int) -> Counts:
-    """Joins counts of several batches of images, which keep their order."""
+    """Joins counts of several batches of images.
+
+    Args:
+        parts: Of each batch, all of K classes; may be empty.
+        num_classes: K.
+
+    Returns:
+        The counts of all images, numbered on from batch to batch.
+    """
     offsets = np.cumsum([0, *(part.images for part in parts)])
 
     def column(name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -174,7 +206,15 @@ def concatenate(parts: Sequence[Counts], num_classes: int) -> Counts:
 
 
 def masks_of(array: Any) -> Iterator[Array]:
-    """Yields the H x W arrays of one mask or a batch: NumPy, a tensor of any device, a sequence."""
+    """Takes a mask or a batch apart into single masks.
+
+    Args:
+        array: H x W or N x H x W: a NumPy array, or a tensor of any device; or a list or tuple of
+            such, whose sizes may differ.
+
+    Yields:
+        H x W arrays on the CPU, in the dtype given. Nothing is checked here; `count` does it.
+    """
     if isinstance(array, Sequence):
         for item in array:
             yield from masks_of(item)

@@ -49,6 +49,9 @@ def in_second_half(names: Sequence[str]) -> Half:
         names: `<wnid>/<stem>` or `<stem>`; the folder makes no difference, but where two images
             have one stem: then whole names are taken.
 
+    Returns:
+        N bools, one for each name, True for the second half.
+
     Raises:
         UsageError: There are fewer than two images, or two of one name.
     """
@@ -80,6 +83,9 @@ def cross_fit(
             more was chosen by half, such as a threshold, they must be given: what one half counts
             at the threshold of the other has seen both.
 
+    Returns:
+        The scores of all images and of each half, and the two matches.
+
     Raises:
         UsageError: The images cannot be halved.
     """
@@ -105,7 +111,14 @@ def cross_fit(
 
 
 def before_matching(scores: Scores) -> Counts:
-    """The counts of scores with the ids as they were predicted: a match one to one is undone."""
+    """Gives the counts of scores with the ids as they were predicted.
+
+    Args:
+        scores: With a match that is one to one, so that it can be undone, or without one.
+
+    Returns:
+        Counts of the same images; those of the scores themselves where there is no match.
+    """
     if scores.matched is None:
         return scores.counts
     table = matching.as_table(scores.matched, scores.counts.num_classes)
@@ -113,7 +126,15 @@ def before_matching(scores: Scores) -> Counts:
 
 
 def of_images(counts: Counts, chosen: Half) -> Counts:
-    """The counts of some images, numbered anew in their order."""
+    """Takes the counts of some images.
+
+    Args:
+        counts: Of N images.
+        chosen: N bools: which images.
+
+    Returns:
+        The counts of the images chosen, numbered anew in their order.
+    """
     rows = chosen[counts.image]
     number = (np.cumsum(chosen) - 1).astype(np.int32)
     return Counts(

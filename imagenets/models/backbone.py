@@ -89,7 +89,8 @@ class Backbone(nn.Module):
             images: Normalised float images, N x 3 x H x W; see `normalized`.
 
         Returns:
-            N x F x h x w, where F, H / h and W / w are the last of `channels` and `strides`.
+            N x F x h x w: F is the last of `channels`, h and w are H and W over the last of
+            `strides`, rounded up.
         """
         return self.maps(images)[0]
 
@@ -168,7 +169,7 @@ class OneMap(Backbone):
         return self.size or (_PROBE if self.patch == 1 else _PROBE_PATCHES * self.patch)
 
     def measure(self) -> None:
-        """Finds `channels` and `strides` by running the network on one black image.
+        """Finds `channels` and `strides` by running the network on one image of zeros.
 
         Raises:
             UsageError: What comes out is not N x F x h x w, or has no stride.

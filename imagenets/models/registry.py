@@ -47,7 +47,7 @@ def make_backbone(name: str, *, pretrained: bool = False) -> Backbone:
             they are those that the class starts from.
 
     Returns:
-        The network, a `torch.nn.Module` that can be trained as it is.
+        The network; its parameters lie on the default device of torch.
 
     Raises:
         UsageError: There is none of this name, it brings no weights, or the library cannot make it.
