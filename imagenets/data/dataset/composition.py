@@ -51,7 +51,18 @@ def background(
 ) -> Array:
     """Only the background: the object's pixels, and the ignored ones, are filled.
 
-    Arguments, result and errors are those of `foreground`.
+    Args:
+        image: uint8, an array H x W x 3 or a tensor 3 x H x W on the CPU.
+        target: uint8 H x W: 1 the object, 0 not, 255 ignored.
+        fill: See `Fill`.
+        generator: Draws the noise, for all pixels whatever the target is.
+
+    Returns:
+        A new image of the same kind and shape.
+
+    Raises:
+        UsageError: An argument is of another shape or type, the target has no object, or noise is
+            wanted without a generator.
     """
     return _composed(image, target, fill, generator, lambda marks: marks != 0)
 
@@ -61,8 +72,20 @@ def background_without_box(
 ) -> Array:
     """Only the background, without the object's outline: its smallest box is filled.
 
-    Ignored pixels outside the box are filled as well. Arguments, result and errors are those of
-    `foreground`.
+    Ignored pixels outside the box are filled as well.
+
+    Args:
+        image: uint8, an array H x W x 3 or a tensor 3 x H x W on the CPU.
+        target: uint8 H x W: 1 the object, 0 not, 255 ignored.
+        fill: See `Fill`.
+        generator: Draws the noise, for all pixels whatever the target is.
+
+    Returns:
+        A new image of the same kind and shape.
+
+    Raises:
+        UsageError: An argument is of another shape or type, the target has no object, or noise is
+            wanted without a generator.
     """
     return _composed(image, target, fill, generator, _boxed)
 
@@ -112,10 +135,19 @@ def _marks(target: npt.NDArray[Any] | Tensor) -> Bytes:
 def filling(
     shape: tuple[int, ...], fill: Fill, generator: np.random.Generator | None = None
 ) -> Bytes:
-    """What to fill an H x W x 3 image with: an array of this shape, or a colour.
+    """Makes what an image is filled with.
+
+    Args:
+        shape: Of the image: H, W, 3.
+        fill: See `Fill`; an image to fill with is an array here.
+        generator: Draws the noise; other fills do not need it.
+
+    Returns:
+        uint8, H x W x 3, or a colour, 3 numbers.
 
     Raises:
-        UsageError: There is no such fill, it has another shape, or noise lacks its generator.
+        UsageError: There is no such fill, it has another shape or type, or noise lacks its
+            generator.
     """
     if isinstance(fill, Tensor):
         raise UsageError("fill is a tensor, the image an array: give both of one kind.")

@@ -210,6 +210,9 @@ class ImageNetS(Split, Dataset[T], Generic[T]):
             target: As in `ImageNetS`.
             tv_tensors: As in `ImageNetS`.
 
+        Returns:
+            The split, in the order of a prepared set.
+
         Raises:
             UsageError: There is no such tier, split or target, or the masks are of another tier.
             MissingError: Lists, images or masks are not there; ten of them are named.

@@ -42,9 +42,12 @@ def patch_labels(mask: npt.NDArray[Any] | Tensor, grid: int | tuple[int, int]) -
     columns likewise: where the grid does not divide the mask, patches differ by one pixel.
 
     Args:
-        mask: H x W, or N x H x W, an array or a tensor on the CPU: ids of 0 to 65535, of which
-            1000 is ignored; or a target, uint8, of which 255 is ignored.
+        mask: H x W, or N x H x W, an array or a tensor on the CPU: ids of 0 to 65535, of which 1000
+            is ignored; or a target, uint8, of which 255 is ignored.
         grid: Patches on each side, or rows and columns: 14 for patches of 16 pixels of 224.
+
+    Returns:
+        Label and shares of each patch: rows x cols of them, N x rows x cols of N masks.
 
     Raises:
         UsageError: The mask is of another shape or type, or has fewer pixels than the grid.

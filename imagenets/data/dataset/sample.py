@@ -62,11 +62,14 @@ class MaskSource(Protocol):
     """Masks of another make; must be picklable, for the workers of a loader."""
 
     def read(self, row: int, name: str) -> bytes | memoryview | masks.Ids:
-        """The mask of a sample: a PNG, or H x W uint16 ids.
+        """Reads the mask of a sample.
 
         Args:
-            row: Of the sample in its whole split.
+            row: Of the sample in its whole split, from 0.
             name: Its name, `<class folder>/<stem>`.
+
+        Returns:
+            The bytes of a PNG, or H x W uint16 ids.
 
         Raises:
             ImageNetSError: It is missing or damaged; the message names it.
@@ -75,15 +78,26 @@ class MaskSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MaskFolder:
-    """Masks in a folder, `<folder>/<name>.png`; a `MaskSource`."""
+    """Masks in a folder, `<folder>/<name>.png`; a `MaskSource`.
+
+    Attributes:
+        folder: Holds a folder for each class, and in these the masks.
+    """
 
     folder: Path
 
     def read(self, row: int, name: str) -> bytes:
-        """The PNG.
+        """Reads the mask of a sample from its file.
+
+        Args:
+            row: Not used: files are found by name.
+            name: Name of the sample, `<class folder>/<stem>`.
+
+        Returns:
+            The bytes of the PNG.
 
         Raises:
-            MissingError: It is not there.
+            MissingError: There is no such file.
         """
         path = self.folder / f"{name}.png"
         try:
@@ -107,17 +121,28 @@ class StoredMask:
     labels: MaskSource | None = None
 
     def read(self) -> bytes | memoryview:
-        """The PNG, checked against its checksum where it lies in a shard.
+        """Reads the mask as a PNG, checked against its checksum where it lies in a shard.
+
+        Returns:
+            The bytes of the PNG; ids of a source that has no PNGs are encoded.
 
         Raises:
             CorruptError: It is missing or damaged.
-            MissingError: A mask of another make is not there.
+            MissingError: A file of a tree, or a mask of another make, is not there.
         """
         data = self.stored()
         return masks.encode(data) if isinstance(data, np.ndarray) else data
 
     def stored(self) -> bytes | memoryview | masks.Ids:
-        """What is there: the PNG, or the ids of a source that has no PNGs; raises like `read`."""
+        """Reads what is there, as it is.
+
+        Returns:
+            The bytes of the PNG, or H x W uint16 ids of a source that has no PNGs.
+
+        Raises:
+            CorruptError: It is missing or damaged.
+            MissingError: A file of a tree, or a mask of another make, is not there.
+        """
         if self.labels is not None:
             return self.labels.read(self.row, self.store.name(self.row))
         data = self.store.mask(self.row)
@@ -126,7 +151,15 @@ class StoredMask:
         return data
 
     def ids(self) -> masks.Ids:
-        """The mask, H x W uint16 ids; raises like `read`."""
+        """Reads and decodes the mask.
+
+        Returns:
+            H x W uint16 ids: 0 to the number of classes, and 1000, ignored.
+
+        Raises:
+            CorruptError: It is missing or damaged, or has an id that the tier has not.
+            MissingError: A file of a tree, or a mask of another make, is not there.
+        """
         data = self.stored()
         ids = data if isinstance(data, np.ndarray) else masks.decode(data, f"{self}: mask")
         odd = ids[(ids > len(self.store.classes)) & (ids != masks.IGNORED)]
@@ -145,7 +178,12 @@ class StoredMask:
 
 
 class Names(Sequence[str]):
-    """The names of some rows of a store, made when they are asked for."""
+    """The names of some rows of a store, made when they are asked for.
+
+    Args:
+        store: Where the samples lie.
+        rows: N int64, which of its samples, in this order.
+    """
 
     def __init__(self, store: Store, rows: npt.NDArray[np.int64]) -> None:
         self._store, self._rows = store, rows

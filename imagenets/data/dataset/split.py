@@ -67,12 +67,12 @@ class Split:
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
-        """Which samples of the whole split these are: 0, 1, 2 ... but for a view."""
+        """Which samples of the whole split these are, N int64: 0, 1, 2 ... but for a view."""
         return self._all_rows()
 
     @property
     def class_ids(self) -> npt.NDArray[np.int16]:
-        """The class id of every sample."""
+        """The class id of every sample, N int16: 1..K, 0 outside the tier."""
         return self._of_rows(self._store.class_ids)
 
     @property
@@ -86,7 +86,7 @@ class Split:
 
     @property
     def ilsvrc(self) -> npt.NDArray[np.int16]:
-        """The ILSVRC class of every sample."""
+        """The ILSVRC class of every sample, N int16: 0..999 for published tiers, -1 for none."""
         return self._of_rows(self._store.ilsvrc)
 
     @property
@@ -96,10 +96,11 @@ class Split:
 
     @property
     def target_ids(self) -> npt.NDArray[np.int16]:
-        """The class id of the label of every sample: of `ilsvrc`, through the tier's merges.
+        """The class id of the label of every sample, N int16.
 
-        0 where the tier has no such class. It is not `class_ids`, the class that an image is filed
-        under: the two differ for one validation image in eight.
+        It is that of `ilsvrc`, through the tier's merges: 0 where the tier has no such class. It is
+        not `class_ids`, the class that an image is filed under: the two differ for one validation
+        image in eight.
 
         Raises:
             MissingError: No list tells the labels, as of a tree without them.
@@ -126,28 +127,60 @@ class Split:
         return self._store.sizes(self._all_rows())
 
     def sizes_of(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Width and height of some images, n x 2; over a tree this reads their headers."""
+        """Tells the sizes of some images; over a tree this reads their headers.
+
+        Args:
+            indices: n int64, which samples.
+
+        Returns:
+            n x 2 int32, width and height in pixels.
+
+        Raises:
+            CorruptError: The header of a file is damaged; over a tree.
+        """
         return self._store.sizes(self._all_rows()[indices])
 
     def encoded(self, index: int) -> Encoded:
-        """The sample's files as they are stored, for those who decode themselves."""
+        """Reads the sample's files as they are stored, for those who decode themselves.
+
+        Args:
+            index: Which sample; negative ones count from the end.
+
+        Returns:
+            The encoded image, and the mask where the split has masks.
+
+        Raises:
+            IndexError: There is no such index.
+            CorruptError: A file is damaged; names the sample.
+            MissingError: A file of a tree is not there.
+        """
         row = self._row(index)
         mask = self._stored_mask(row).stored() if self.has_masks else None
         return Encoded(self._store.image(row), self._store.segments(row), mask)
 
     def mask(self, index: int) -> masks.Ids:
-        """Just the mask of a sample, H x W uint16 ids; its image is not decoded.
+        """Reads just the mask of a sample; its image is not decoded.
+
+        Args:
+            index: Which sample; negative ones count from the end.
+
+        Returns:
+            H x W uint16 ids: 0 background, 1..K classes, 1000 ignored.
 
         Raises:
             IndexError: There is no such index.
             UsageError: The split has no masks.
             CorruptError: The mask is missing or damaged; names the sample.
+            MissingError: The file of the mask is not there, where masks are files.
         """
         self._need_masks()
         return self._read_mask(self._row(index))
 
     def mask_files(self) -> dict[str, StoredMask]:
-        """The encoded mask of every sample by name, for scoring: no image is read.
+        """Finds the encoded mask of every sample, for scoring: no image is read, and no mask yet.
+
+        Returns:
+            Name, `<class folder>/<stem>`, -> the mask, to be read where it is needed.
 
         Raises:
             UsageError: The split has no masks.
@@ -168,7 +201,17 @@ class Split:
         return found.hexdigest()
 
     def where(self, index: int) -> str:
-        """Where a sample lies, and its name: for messages."""
+        """Says where a sample lies, for messages.
+
+        Args:
+            index: Which sample; negative ones count from the end.
+
+        Returns:
+            The file of its image or its shard, and its name in parentheses.
+
+        Raises:
+            IndexError: There is no such index.
+        """
         row = self._row(index)
         return f"{self._store.where(row)} ({self._store.name(row)})"
 
@@ -176,7 +219,10 @@ class Split:
         """A view of some classes only.
 
         Args:
-            classes: Class ids, or WordNet ids.
+            *classes: Class ids (0: outside the tier), or WordNet ids.
+
+        Returns:
+            The samples that are filed under them, in the order of the data set.
 
         Raises:
             UsageError: A class is not in the tier.
@@ -190,11 +236,14 @@ class Split:
         return self if self._rows is None else self._view(None)
 
     def subset(self, indices: Sequence[int] | npt.NDArray[np.integer | np.bool_]) -> Self:
-        """A view of the samples at these indices, in this order.
+        """A view of some samples, in the order that is given.
 
         Args:
-            indices: Whole numbers (negative ones count from the end), or a boolean for each
+            indices: M whole numbers (negative ones count from the end), or N booleans, one for each
                 sample, such as `data.class_ids == 2`.
+
+        Returns:
+            The M samples, or those that are True. One that is named twice is there twice.
 
         Raises:
             UsageError: They are neither.
@@ -212,11 +261,14 @@ class Split:
         return self._view(self._all_rows()[chosen])
 
     def object_shares(self) -> npt.NDArray[np.float64]:
-        """How much of each image its object covers: N shares of the pixels that are not ignored.
+        """Measures how much of each image its object covers.
 
         The object is that of the label, of a data set with target="label"; else that of the class
-        that the image is filed under. 0 where it is not there, and where all is ignored. Reads
-        every mask: some seconds for 12,419.
+        that the image is filed under. Reads every mask: some seconds for 12,419.
+
+        Returns:
+            N float64, shares (0..1) of the pixels that are not ignored; 0 where the object is not
+            there, and where all is ignored.
 
         Raises:
             UsageError: The split has no masks.
@@ -238,15 +290,18 @@ class Split:
         """A view of so many samples of each class, the same on every machine.
 
         A class is that of the label, of a data set with target="label"; else the class that images
-        are filed under. The order stays that of the data set.
+        are filed under.
 
         Args:
-            count: Samples of each class.
-            seed: Chooses others.
+            count: Samples of each class, at least 1.
+            seed: Any whole number; another one chooses others.
             allow_fewer: Whether classes that have fewer give all of theirs.
 
+        Returns:
+            The chosen samples, in the order of the data set; none without a class.
+
         Raises:
-            UsageError: A class has fewer.
+            UsageError: A class has fewer, or `count` is below 1.
         """
         return self.subset(per_class(self.names, self._object_ids(), count, seed, allow_fewer))
 
@@ -256,27 +311,51 @@ class Split:
         Args:
             buckets: "S", "MS", "ML", "L": up to 5, 25, 50 percent of its image, or more.
 
+        Returns:
+            Those samples, in the order of the data set; none without its object.
+
         Raises:
             UsageError: There is no such size, or the split has no masks.
+            CorruptError: A mask is missing or damaged; names the sample.
         """
         check_sizes(buckets)
         return self.subset(of_sizes(self.object_shares(), buckets))
 
     def subset_present(self, present: bool = True) -> Self:
-        """A view of the samples whose object is there, or of those without; see `object_shares`."""
+        """A view of the samples whose object is there, or of those without; see `object_shares`.
+
+        Args:
+            present: True for those with their object, False for the others.
+
+        Returns:
+            Those samples, in the order of the data set.
+
+        Raises:
+            UsageError: The split has no masks.
+            CorruptError: A mask is missing or damaged; names the sample.
+        """
         return self.subset((self.object_shares() > 0) == present)
 
     def save_list(self, path: str | Path) -> str:
         """Writes the names of these samples, in their order, to a list file with a digest.
 
+        Args:
+            path: The text file; an old one is replaced.
+
         Returns:
-            SHA-256 of the names, each ended by a newline. It names the subset, in a
-            paper for example.
+            SHA-256 of the names, each ended by a newline. It names the subset, in a paper for
+            example.
         """
         return write_list(Path(path).expanduser(), self.names, self.tier, self.split)
 
     def subset_from_list(self, path: str | Path) -> Self:
         """A view of the samples of a list file that `save_list` wrote, in its order.
+
+        Args:
+            path: The list file.
+
+        Returns:
+            Those samples.
 
         Raises:
             MissingError: There is no such file, or it names samples that are not here.
@@ -291,6 +370,9 @@ class Split:
 
         Args:
             source: The folder where they lie as `<name>.png`; or what reads them.
+
+        Returns:
+            The same samples; their masks are read when they are asked for.
         """
         if isinstance(source, str | Path):
             source = MaskFolder(Path(source).expanduser())

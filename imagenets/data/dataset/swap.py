@@ -120,12 +120,19 @@ class Swap:
         return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))
 
     def named_pairs(self) -> list[str]:
-        """The pairs by name, `<object> <background>`: the same wherever the data set lies."""
+        """Says the pairs by name: the same wherever the data set lies.
+
+        Returns:
+            M texts `<object> <background>`, in the order of `pairs`.
+        """
         names = self.dataset.names
         return [f"{names[first]} {names[second]}" for first, second in self.pairs.tolist()]
 
     def save(self, path: str | Path) -> str:
         """Writes the pairs by name, one a line, to a file that `load` reads.
+
+        Args:
+            path: The text file; an old one is replaced.
 
         Returns:
             SHA-256 of the lines, each ended by a newline.
@@ -141,12 +148,22 @@ class Swap:
         fill: BackgroundFill = "mean",
         seed: int = 0,
     ) -> Swap:
-        """The pairs of a file that `save` wrote.
+        """Reads the pairs of a file that `save` wrote.
+
+        Args:
+            path: The file.
+            dataset: The split whose images are paired; see `swap`.
+            fill: What stands where the background's own object was; the file does not say it.
+            seed: Of noise; the file does not say it either.
+
+        Returns:
+            The pairs, in the order of the file.
 
         Raises:
             MissingError: There is no such file, or it names images that are not in the data set.
             CorruptError: It is no such file, or not as it was written.
-            UsageError: It is of another tier or split, or the data set is not fit, see `swap`.
+            UsageError: It is of another tier or split, or the data set is not fit, see `swap`; or
+                there is no such fill.
         """
         file = Path(path).expanduser()
         pairs = [line.split(" ") for line in read_names(file, dataset.tier, dataset.split)]
@@ -169,6 +186,9 @@ def swap(dataset: ImageNetS[Sample], seed: int = 0, fill: BackgroundFill = "mean
             view.
         seed: Any whole number from 0.
         fill: What stands where the background's own object was, and where its mask is ignored.
+
+    Returns:
+        A pair for every image that shows its object, in their order.
 
     Raises:
         UsageError: The data set has no targets; or a class is in every image.

@@ -40,7 +40,15 @@ class ResizeCrop(View):
             )
 
     def frame(self, width: int, height: int) -> Frame:
-        """How an image of this size comes into the view."""
+        """Says how an image of one size comes into the view.
+
+        Args:
+            width: Of the image, pixels, at least 1.
+            height: Of the image, pixels, at least 1.
+
+        Returns:
+            What of the resized image is shown, and where in the view.
+        """
         short = min(width, height)
         full = (width * self.side // short, height * self.side // short)
         left, top = (round((length - self.size) / 2) for length in full)
@@ -66,7 +74,15 @@ class Squash(View):
         self._check()
 
     def frame(self, width: int, height: int) -> Frame:
-        """How an image of this size comes into the view."""
+        """Says how an image of one size comes into the view.
+
+        Args:
+            width: Of the image, pixels, at least 1.
+            height: Of the image, pixels, at least 1.
+
+        Returns:
+            What of the resized image is shown, and where in the view.
+        """
         square = (self.size, self.size)
         return Frame(Window((width, height), square, (0, 0), square), (0, 0))
 
@@ -98,7 +114,15 @@ class Pad(View):
             raise UsageError(f"Pad: fill is {self.fill}: give three values from 0 to 255 (RGB).")
 
     def frame(self, width: int, height: int) -> Frame:
-        """How an image of this size comes into the view."""
+        """Says how an image of one size comes into the view.
+
+        Args:
+            width: Of the image, pixels, at least 1.
+            height: Of the image, pixels, at least 1.
+
+        Returns:
+            What of the resized image is shown, and where in the view.
+        """
         long = max(width, height)
         full = (max(1, width * self.size // long), max(1, height * self.size // long))
         place = ((self.size - full[0]) // 2, (self.size - full[1]) // 2)
@@ -125,13 +149,20 @@ _NAMES: dict[str, tuple[str, Callable[..., View]]] = {
 
 
 def named(name: str) -> View:
-    """The view of a name, such as `resize256-crop224`, `squash224`, `pad224`.
+    """Makes the view of a name, such as `resize256-crop224`, `squash224`, `pad224`.
 
     `-bicubic` at the end takes that filter for images, `-fillRRGGBB` after `padB` is the colour of
     the padding. `str(view)` gives the name back.
 
+    Args:
+        name: One of these forms; numbers are pixels, a colour is six hexadecimal digits in lower
+            case.
+
+    Returns:
+        The view.
+
     Raises:
-        UsageError: There is no such view; lists those there are.
+        UsageError: There is no such view, which lists those there are; or a size is out of range.
     """
     base = name.removesuffix("-bicubic")
     mode: Mode = "bilinear" if base == name else "bicubic"
