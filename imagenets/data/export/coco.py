@@ -75,26 +75,62 @@ def write_coco(data: Split, path: str | Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Coco:
-    """Writes `OUT/instances_<split>.json`, all of a split in one piece; see `write_coco`."""
+    """Writes `OUT/instances_<split>.json`, all of a split in one piece; see `write_coco`.
+
+    Attributes:
+        name: As the command line says it.
+    """
 
     name: ClassVar[str] = "coco"
 
     def options(self) -> dict[str, Any]:
-        """What the bytes depend on, beside the samples."""
+        """Says what the bytes depend on, beside the samples.
+
+        Returns:
+            An empty dict: the format has no options.
+        """
         return {}
 
     def samples(self, data: Split) -> int:
-        """All: it is one file."""
+        """Says how many samples the file holds.
+
+        Args:
+            data: The split.
+
+        Returns:
+            All of them: it is one file. 1 of a split that has none.
+        """
         return max(1, len(data))
 
     def check(self, data: Split) -> None:
-        """Raises UsageError without masks, DependencyError without pycocotools."""
+        """Refuses what cannot be written, before anything is.
+
+        Args:
+            data: The split.
+
+        Raises:
+            UsageError: The split has no masks.
+            DependencyError: pycocotools is not installed.
+        """
         if not data.has_masks:
             raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
         _coder()
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
-        """Writes the file; see `Format`."""
+        """Writes the file, and reads it back.
+
+        Args:
+            data: The whole split.
+            piece: Not used: the file has all samples.
+            folder: Where to.
+
+        Returns:
+            The one file.
+
+        Raises:
+            CorruptError: A mask is damaged, which names the sample; or the file reads back
+                otherwise.
+        """
         path = folder / f"instances_{data.split}.json"
         counts = write_coco(data, path)
         read = json.loads(path.read_text())
@@ -102,7 +138,13 @@ class Coco:
         return [path]
 
     def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:
-        """Nothing: the file is all."""
+        """Does nothing: nothing stands beside the file.
+
+        Args:
+            data: Not used.
+            folder: Not used.
+            splits: Not used.
+        """
 
 
 def _coder() -> ModuleType:

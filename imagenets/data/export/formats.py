@@ -27,6 +27,9 @@ def make(name: str, **options: Any) -> Format:
         name: One of `FORMATS`.
         **options: Those of its class, such as `shard_samples`; None is its default.
 
+    Returns:
+        The format, to be given to `export`.
+
     Raises:
         UsageError: There is no such format, or it has no such option.
     """

@@ -52,6 +52,7 @@ class RandomResizedCrop(Pixels):
         scale: Range of the box's share of the image area.
         ratio: Range of its width / height, uniform in the logarithm.
         flip_probability: Probability of a horizontal flip.
+        exact: As in `Pixels`; False by default.
     """
 
     size: int = 224
@@ -64,7 +65,14 @@ class RandomResizedCrop(Pixels):
         _check(self)
 
     def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
-        """Height and width of a batch of crops."""
+        """Tells the size of a batch of crops.
+
+        Args:
+            sizes: N x 2, width and height of the images; all come out in one size.
+
+        Returns:
+            Height and width in pixels, both `size`.
+        """
         return self.size, self.size
 
     def draw(
@@ -104,13 +112,28 @@ class CenterCrop(Pixels):
             raise UsageError(f"CenterCrop: side is {self.side}, less than size {self.size}.")
 
     def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
-        """Height and width of a batch of crops."""
+        """Tells the size of a batch of crops.
+
+        Args:
+            sizes: N x 2, width and height of the images; all come out in one size.
+
+        Returns:
+            Height and width in pixels, both `size`.
+        """
         return self.size, self.size
 
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-        """What the middle is made of, with the filter's reach; nothing is random about it."""
+        """Tells what the middle is made of, with the filter's reach; nothing is random about it.
+
+        Args:
+            sizes: N x 2, width and height of the images, pixels.
+            generator: Not used.
+
+        Returns:
+            N x 4 int64 boxes (left, top, width, height), and N times False, as nothing is mirrored.
+        """
         return self.view.draw(sizes, generator)
 
     @property
@@ -137,14 +160,27 @@ class ShortSide(Pixels):
         _check(self)
 
     def shapes(self, sizes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-        """Height and width that images of these sizes (width, height) come out with, N x 2."""
+        """Tells how large images come out, one by one.
+
+        Args:
+            sizes: N x 2, width and height of the images, pixels.
+
+        Returns:
+            N x 2 int64, height and width in pixels.
+        """
         whole = sizes[:, ::-1].astype(np.int64)
         shapes: npt.NDArray[np.int64] = whole * self.side // whole.min(1, keepdims=True)
         steps = (shapes + self.multiple // 2) // self.multiple
         return steps.clip(min=1) * self.multiple
 
     def shape(self, sizes: npt.NDArray[np.integer]) -> tuple[int, int]:
-        """Height and width of a batch of images of these sizes.
+        """Tells how large the images of a batch come out.
+
+        Args:
+            sizes: N x 2, width and height of the images, pixels.
+
+        Returns:
+            Height and width in pixels.
 
         Raises:
             UsageError: They come out in more than one shape.
@@ -160,7 +196,15 @@ class ShortSide(Pixels):
     def draw(
         self, sizes: npt.NDArray[np.integer], generator: torch.Generator
     ) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-        """The whole images; nothing is random about them."""
+        """Gives the whole images as boxes; nothing is random about them.
+
+        Args:
+            sizes: N x 2, width and height of the images, pixels.
+            generator: Not used.
+
+        Returns:
+            N x 4 int64 boxes (0, 0, width, height), and N times False, as nothing is mirrored.
+        """
         boxes = np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.int64)
         return boxes, np.zeros(len(sizes), np.bool_)
 
@@ -197,5 +241,12 @@ def _check(crop: RandomResizedCrop | CenterCrop | ShortSide) -> None:
 
 
 def view_of(crop: Crop | None) -> View | None:
-    """The evaluation view that a crop shows, if it is one."""
+    """Finds the evaluation view that a crop shows.
+
+    Args:
+        crop: What a loader cuts out; None: whole images.
+
+    Returns:
+        The view; of a `CenterCrop` the `ResizeCrop` of its sizes; None of what is none.
+    """
     return crop.view if isinstance(crop, CenterCrop) else crop if isinstance(crop, View) else None
