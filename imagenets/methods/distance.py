@@ -130,6 +130,9 @@ class Matching:
     def references(self) -> References:
         """The reference vectors, on the device; from `references.pt` where that is there.
 
+        Returns:
+            R references: R x F float32 vectors, L2-normalised, and R int64 ids, 0 background.
+
         Raises:
             CorruptError: The file is damaged.
             MissingError: train-semi is not prepared.
@@ -145,8 +148,15 @@ class Matching:
     def score(self, workers: int | None = None) -> Scores:
         """Scores the validation masks without a match; leaves `scores.json`.
 
+        Args:
+            workers: Processes that read masks; None: one for each available core.
+
+        Returns:
+            The scores, in percent.
+
         Raises:
-            MissingError: There are no masks.
+            MissingError: There are no masks, or validation is not prepared.
+            UsageError: The validation split has no masks.
             BadMasksError: Some are missing or cannot be scored.
         """
         data = self._data("validation", masks=True)
@@ -220,7 +230,13 @@ class Matching:
 
 
 def used_by(out: Path) -> Used:
-    """What the masks of a folder were made with, as its files tell.
+    """Says what the masks of a folder were made with, as its files tell.
+
+    Args:
+        out: The folder of a `Matching`.
+
+    Returns:
+        Its tier, weights and their pretraining; the masks of train-semi gave the references.
 
     Raises:
         MissingError: There is no distance matching in the folder.

@@ -124,6 +124,9 @@ class Probes:
     def run(self) -> Probed:
         """Takes all measures, in one pass over each split.
 
+        Returns:
+            The measures, in percent, with the digest of the weights that they are of.
+
         Raises:
             UsageError: There are fewer labelled images or patches than neighbours, or fewer
                 validation images than classes.

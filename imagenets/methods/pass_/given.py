@@ -47,7 +47,14 @@ class PassRun(Run[Config]):
 
 
 def given_to(run: Run[Config]) -> dict[str, Any]:
-    """What a run is given, as arguments of another `PassRun`."""
+    """Tells what a run is given, as arguments of another `PassRun`.
+
+    Args:
+        run: A run of PASS.
+
+    Returns:
+        `backbone`, `init`, `start` and `partial` by name; none of a run that is no `PassRun`.
+    """
     if not isinstance(run, PassRun):
         return {}
     return {name: getattr(run, name) for name in ("backbone", "init", "start", "partial")}
@@ -58,6 +65,13 @@ def with_backbone(config: Config, backbone: Backbone) -> Config:
 
     Clustering and labelling take the attention of the backbone itself where it has one, else that
     of the head of step 2, which is trained on it.
+
+    Args:
+        config: The settings of a run without it.
+        backbone: With its weights; a digest of them goes into the settings.
+
+    Returns:
+        New settings: `arch`, `init.pretrain` and `attend` are those of the backbone.
 
     Raises:
         UsageError: The settings have a grid or scales that the backbone cannot have.
@@ -77,6 +91,14 @@ def with_files(
     config: Config, init: Mapping[str, Path], start: Mapping[str, Path] | None = None
 ) -> Config:
     """The settings of a run whose steps are given checkpoints.
+
+    Args:
+        config: The settings of a run without them.
+        init: Step -> checkpoint whose weights take the place of what it would train.
+        start: Step -> checkpoint that it starts from; None: none.
+
+    Returns:
+        New settings, which hold a digest of each checkpoint's weights.
 
     Raises:
         UsageError: A step that has no weights is named, or one twice.
@@ -98,7 +120,13 @@ def _digests(before: Given, files: Mapping[str, Path]) -> Given:
 
 
 def stage_of(path: Path) -> str:
-    """The step whose weights a checkpoint holds, by its heads; those without any are of step 1.
+    """Tells the step whose weights a checkpoint holds, by its heads.
+
+    Args:
+        path: The checkpoint, as `torch.save` or safetensors write it.
+
+    Returns:
+        "finetune", "attention", or "pretrain" where it has the head of neither.
 
     Raises:
         MissingError: The file is not there.
@@ -112,7 +140,14 @@ def stage_of(path: Path) -> str:
 
 
 def stages_of(config: Config) -> tuple[str, ...]:
-    """The steps of a run that lead to masks, in their order: what is not read is left out."""
+    """Lists the steps of a run that lead to masks: what is not read is left out.
+
+    Args:
+        config: The settings of the run.
+
+    Returns:
+        Names of the steps in their order; the last one predicts validation.
+    """
     wanted, left = set[str](), ["predict"]
     while left:
         name = left.pop()
@@ -124,7 +159,14 @@ def stages_of(config: Config) -> tuple[str, ...]:
 
 
 def taken_over(config: Config) -> tuple[str, ...]:
-    """The steps that weights from outside take the place of."""
+    """Lists the steps that weights from outside take the place of.
+
+    Args:
+        config: The settings of the run.
+
+    Returns:
+        Those of "pretrain", "attention", "finetune" that `init` has weights for, in this order.
+    """
     return tuple(stage for stage in TRAINED if getattr(config.init, stage))
 
 
@@ -133,6 +175,13 @@ def backbone_of(run: Run[Config]) -> Backbone:
 
     Steps share the given one. Nothing is changed in it here: each step fills it from a checkpoint,
     and says itself what of it is trained.
+
+    Args:
+        run: A run of PASS; a given backbone is that of a `PassRun`.
+
+    Returns:
+        The given one where it wraps another network, a `OneMap`; else a new one with random
+        weights.
 
     Raises:
         UsageError: There is none of this name, or another one is given.
@@ -195,12 +244,20 @@ def fill(
 ) -> tuple[str, ...]:
     """Fills the network of a step with the checkpoint that is given for it.
 
+    Args:
+        run: Its settings name the digest of the weights.
+        stage: The step: "pretrain", "attention" or "finetune".
+        network: Of this step; changed in place.
+        files: Step -> checkpoint; only that of this step is read.
+
     Returns:
         The names in the network that the file does not have.
 
     Raises:
         UsageError: It is not given, or not the one that the settings name; or it lacks weights of
             the backbone.
+        MissingError: The file is not there.
+        CorruptError: It cannot be read.
     """
     if stage not in files:
         raise UsageError(
@@ -217,19 +274,38 @@ def fill(
 
 
 def begin(run: Run[Config], stage: str, network: nn.Module) -> None:
-    """Fills the network of a step with what it starts from, where that is given."""
+    """Fills the network of a step with what it starts from, where that is given.
+
+    Args:
+        run: Its settings say whether something is given.
+        stage: The step: "pretrain", "attention" or "finetune".
+        network: Of this step; changed in place, or left as it is.
+
+    Raises:
+        UsageError: The checkpoint is not given now, or is not the one that the settings name.
+        MissingError: The file is not there.
+        CorruptError: It cannot be read.
+    """
     if getattr(run.config.start, stage):
         fill(run, stage, network, run.start if isinstance(run, PassRun) else {})
 
 
 def without_noise(backbone: Backbone) -> None:
-    """Lets only batch norms of a frozen backbone be in training mode, as published: no dropout."""
+    """Lets only batch norms of a frozen backbone be in training mode, as published: no dropout.
+
+    Args:
+        backbone: Changed in place.
+    """
     for module in backbone.modules():
         module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
 def seed_noise(generator: torch.Generator) -> None:
-    """Seeds what networks draw in a step of training, whatever ran before: dropout, drop path."""
+    """Seeds what networks draw in a step of training, whatever ran before: dropout, drop path.
+
+    Args:
+        generator: Of the step; PyTorch's own generators get the seed that it was made with.
+    """
     torch.manual_seed(generator.initial_seed())
 
 

@@ -22,12 +22,31 @@ THRESHOLD = "threshold.json"
 
 
 def label_path(folder: Path, split: str, number: int) -> Path:
-    """Where the labels of a split lie, file by file."""
+    """Says where the labels of a split lie, file by file.
+
+    Args:
+        folder: Of the labels.
+        split: Name of the split.
+        number: Of the file, from 0.
+
+    Returns:
+        `folder/<split>-<number>.h5`, the number in five digits.
+    """
     return folder / f"{split}-{number:05d}.h5"
 
 
 def key_of(out: Path) -> Key:
-    """What the labels of a run are made from, as its ledger says."""
+    """Says what the labels of a run are made from.
+
+    Args:
+        out: The folder of the run.
+
+    Returns:
+        The ledger's key of the step; empty where the ledger has none.
+
+    Raises:
+        CorruptError: The ledger cannot be read.
+    """
     entry = Ledger(out)[STAGE]
     return entry.key if entry else {}
 
@@ -39,6 +58,9 @@ def open_labels(out: Path, images: Split, threshold: float | None = None) -> Pse
         out: The folder of the run.
         images: That split, or a view of it.
         threshold: Attention below which a pixel is background; the best one by default.
+
+    Returns:
+        The labels; a label is read when it is asked for.
 
     Raises:
         MissingError: There are none.
@@ -57,13 +79,18 @@ def open_labels(out: Path, images: Split, threshold: float | None = None) -> Pse
 
 
 def validation_labels(out: Path, images: Split) -> PseudoLabels | None:
-    """The labels of the validation split, at any threshold; None where the run did not keep them.
+    """Opens the labels of the validation split.
 
     Args:
         out: The folder of the run.
-        images: That split.
+        images: That split, or a view of it.
+
+    Returns:
+        The labels, with a threshold of 0: no pixel is background. None where the run did not keep
+        them.
 
     Raises:
+        MissingError: An image has no label.
         CorruptError: They are damaged, or made from something else than the ledger says.
     """
     paths = sorted((out / STAGE / "validation").glob("*.h5"))
@@ -71,7 +98,13 @@ def validation_labels(out: Path, images: Split) -> PseudoLabels | None:
 
 
 def best_threshold(out: Path) -> float:
-    """The threshold that is best on validation.
+    """Reads the threshold that is best on validation.
+
+    Args:
+        out: The folder of the run.
+
+    Returns:
+        Attention, 0 to 1, below which a pixel is background.
 
     Raises:
         MissingError: It was not looked for yet.
@@ -89,7 +122,7 @@ class PseudoLabels:
 
     Args:
         paths: The files that hold them.
-        rows: Which images of their split must have a label.
+        rows: N int64, which images of their split must have a label.
         threshold: Attention below which a pixel is background; another one needs no new labels.
         key: What they must be made from; None: whatever it was.
 
@@ -138,6 +171,9 @@ class PseudoLabels:
             row: Of the image in its split.
             name: Its name, to be sure.
 
+        Returns:
+            H x W uint16: 0 background, 1..K generated categories.
+
         Raises:
             CorruptError: It is damaged, or of another image.
         """
@@ -150,6 +186,9 @@ class PseudoLabels:
         Args:
             row: Of the image in its split.
             name: Its name, to be sure.
+
+        Returns:
+            The image's own size, and its ids and attention, both h x w.
 
         Raises:
             CorruptError: It is damaged, or of another image.

@@ -140,6 +140,7 @@ class Config:
         attend: Where the attention of clustering and labelling is from, see `ATTENTIONS`.
         init: Weights that take the place of what a step would train.
         start: Weights that a step starts from.
+        changeable: Names of the settings that can be changed after training, `PREDICTION`.
     """
 
     arch: str
@@ -179,10 +180,13 @@ class Config:
     changeable: ClassVar[tuple[str, ...]] = PREDICTION
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts.
+        """Turns the settings into plain numbers, strings, lists and dicts.
 
         Settings of `LATER` are left out where they change nothing, so that a run which was made
         before there were such settings goes on.
+
+        Returns:
+            Values by the names of the attributes; tuples stay tuples, which JSON writes as lists.
         """
         return {
             k: v for k, v in asdict(self).items() if k not in LATER or getattr(self, k) != LATER[k]
@@ -191,6 +195,12 @@ class Config:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Config:
         """What `to_json` gave, back from a file; settings that it lacks are the default ones.
+
+        Args:
+            content: The object that JSON holds, without the tier.
+
+        Returns:
+            The settings; whether they fit together is not checked here.
 
         Raises:
             KeyError: It lacks views or schedules.
@@ -283,6 +293,13 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
 
 
 def preset_for(tier: str) -> str:
-    """Name of the preset for a tier: the published one, or `sample` for a custom tier."""
+    """Finds the preset for a tier.
+
+    Args:
+        tier: Its name, such as "50".
+
+    Returns:
+        The published one, `pass<tier>`, or "sample" for a custom tier.
+    """
     name = f"pass{tier}"
     return name if name in PRESETS else "sample"

@@ -55,15 +55,18 @@ def score_run(
 
     Ranks share the images out, and the first one writes.
 
-    The match is found on validation itself, as the benchmark does for its validation metrics.
-    That is optimistic; `results` in the JSON has this score and those that have not seen the
-    images, each with where it chose, and `provenance` what the run was made from.
+    The match is found on validation itself, as the benchmark does for its validation metrics. That
+    is optimistic; `results` in the JSON has this score and those that have not seen the images,
+    each with where it chose, and `provenance` what the run was made from.
 
     Args:
         data: The validation split.
         out: The folder of the run.
         workers: Processes; all available CPUs by default.
         truth: Folder of the ground truth masks; those of the prepared set by default.
+
+    Returns:
+        Scores of every image after matching, in percent; the same on all ranks.
 
     Raises:
         MissingError: There are no masks.
@@ -103,6 +106,9 @@ def used_by(out: Path, settings: Mapping[str, Any]) -> Used:
         out: The folder of the run, which need not be there yet.
         settings: As the run keeps them.
 
+    Returns:
+        The tier, the pretraining, the weights from outside and the regions.
+
     Raises:
         CorruptError: What was said of the weights cannot be read.
     """
@@ -125,6 +131,9 @@ def final_results(scores: Scores, out: Path) -> list[Result]:
     Args:
         scores: Of the final masks, as published.
         out: The folder of the run.
+
+    Returns:
+        The published score; of two images or more, the other one, too.
     """
     path = out / "pseudo" / THRESHOLD
     threshold = (float(json.loads(path.read_bytes())["best"]),) if path.is_file() else ()
@@ -149,6 +158,9 @@ def score_test(
         truth: Ground truth masks, or the folder that holds them.
         workers: Processes; all available CPUs by default.
 
+    Returns:
+        Scores of every image after matching, in percent; the same on all ranks.
+
     Raises:
         MissingError: There are no masks, or validation was not scored.
         CorruptError: Masks or match are of another network than that of the run.
@@ -166,12 +178,19 @@ def score_test(
 
 
 def load_match(out: Path, num_classes: int) -> matching.Match:
-    """The match of a run: generated id -> class id.
+    """Reads the match of a run.
+
+    Args:
+        out: The folder of the run.
+        num_classes: K of its tier.
+
+    Returns:
+        Generated id -> class id, both 0..K; 0 is background in both.
 
     Raises:
         MissingError: The run is not scored yet.
         CorruptError: It was found on other masks, or with another network, than those of the run
-            now.
+            now; or it cannot be read.
     """
     for path in (out / MATCH, out / SCORES):
         if not path.is_file():
@@ -191,7 +210,17 @@ def load_match(out: Path, num_classes: int) -> matching.Match:
 
 
 def class_names(out: Path) -> Sequence[str]:
-    """Names of the ids 0..K after matching, as scoring left them."""
+    """Reads the names of the ids 0..K after matching, as scoring left them.
+
+    Args:
+        out: The folder of the run, which is scored.
+
+    Returns:
+        K + 1 names, the first one that of background; none of scores without names.
+
+    Raises:
+        FileNotFoundError: The run is not scored.
+    """
     names: list[str] = json.loads((out / SCORES).read_bytes()).get("names", [])
     return names
 

@@ -79,6 +79,9 @@ def make_config(preset: str, changes: Changes, *, out: Path | None = None) -> Co
         changes: What is changed in them.
         out: Folder of the run, which may have been begun.
 
+    Returns:
+        The settings, checked.
+
     Raises:
         UsageError: There is no such preset, step or setting, a value is not of its type, or a
             number is out of range.
@@ -108,6 +111,9 @@ def with_prediction(config: Config, changes: Changes) -> Config:
     Args:
         config: Of the run.
         changes: Regions and assignments count.
+
+    Returns:
+        New settings, checked; those of training are the same.
 
     Raises:
         UsageError: Another setting would change, or a value is not of its type or out of range.

@@ -33,12 +33,27 @@ class SegNet(nn.Module):
     backbone: Backbone
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives N x (K + 1) x h x w logits of N x 3 x H x W normalised images."""
+        """Gives the logits of images; each network has its own.
+
+        Args:
+            images: N x 3 x H x W floats, normalised as the backbone's `normalized` does.
+
+        Returns:
+            N x (K + 1) x h x w logits, background first.
+
+        Raises:
+            TypeError: The network defines none.
+        """
         raise TypeError(f"{type(self).__name__} is a network without `forward`")
 
 
 class LinearNet(SegNet):
-    """A 1x1 classifier on the last map, its logits brought to twice the size."""
+    """A 1x1 classifier on the last map, its logits brought to twice the size.
+
+    Args:
+        backbone: Any backbone; its last map is read.
+        num_classes: K; there are K + 1 logits, background first.
+    """
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
@@ -46,13 +61,26 @@ class LinearNet(SegNet):
         self.head = _classifier(backbone.channels[-1], num_classes + 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives N x (K + 1) x h x w logits, h and w twice those of the last map."""
+        """Gives the logits of images.
+
+        Args:
+            images: N x 3 x H x W floats, normalised as the backbone's `normalized` does.
+
+        Returns:
+            N x (K + 1) x h x w, h and w twice those of the last map (bilinear,
+            align_corners=False).
+        """
         logits = self.head(self.backbone(images))
         return F.interpolate(logits, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class ViTNet(SegNet):
-    """A norm and a 1x1 classifier on the patches of a ViT: stride 16."""
+    """A norm and a 1x1 classifier on the patches of a ViT: stride 16.
+
+    Args:
+        backbone: A ViT with patches of 16 pixels, without its last norm.
+        num_classes: K; there are K + 1 logits, background first.
+    """
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
@@ -61,12 +89,24 @@ class ViTNet(SegNet):
         self.head = _classifier(backbone.channels[-1], num_classes + 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives N x (K + 1) x H/16 x W/16 logits."""
+        """Gives the logits of images.
+
+        Args:
+            images: N x 3 x H x W floats, normalised as the backbone's `normalized` does.
+
+        Returns:
+            N x (K + 1) x H/16 x W/16, rounded down.
+        """
         return cast(Tensor, self.head(self.fc_norm(self.backbone(images))))
 
 
 class PatchHead(nn.Module):
-    """A 1x1 classifier that gives 4 x 4 logits for each position."""
+    """A 1x1 classifier that gives 4 x 4 logits for each position.
+
+    Args:
+        channels: F of the map that it reads.
+        outputs: C, the logits of a pixel.
+    """
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -75,13 +115,28 @@ class PatchHead(nn.Module):
         nn.init.zeros_(cast(nn.Parameter, self.fc.bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The channels are rows and columns within a patch, then classes, classes fastest."""
+        """Gives the logits of a map, which is 4 times as wide and high after that.
+
+        The classifier's channels are rows and columns within a patch, then classes, classes
+        fastest.
+
+        Args:
+            x: N x F x h x w features.
+
+        Returns:
+            N x C x 4h x 4w logits.
+        """
         cells = self.fc(x).unflatten(1, (LOGITS, LOGITS, -1))
         return cast(Tensor, cells.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3))
 
 
 class ConvNeXtNet(SegNet):
-    """A norm and a classifier of 4 x 4 logits a position: stride 8."""
+    """A norm and a classifier of 4 x 4 logits a position: stride 8.
+
+    Args:
+        backbone: A ConvNeXt, whose last map has stride 32.
+        num_classes: K; there are K + 1 logits, background first.
+    """
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
@@ -90,7 +145,14 @@ class ConvNeXtNet(SegNet):
         self.seg_head = PatchHead(backbone.channels[-1], num_classes + 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives N x (K + 1) x H/8 x W/8 logits."""
+        """Gives the logits of images.
+
+        Args:
+            images: N x 3 x H x W floats, normalised as the backbone's `normalized` does.
+
+        Returns:
+            N x (K + 1) x H/8 x W/8, where H and W are multiples of 32.
+        """
         return cast(Tensor, self.seg_head(self.seg_norm(self.backbone(images))))
 
 
@@ -114,8 +176,12 @@ def make_network(model: str, num_classes: int, *, pretrained: bool = False) -> S
         num_classes: K; there are K + 1 logits, background first.
         pretrained: Whether the library of the backbone brings its weights.
 
+    Returns:
+        The network; its head is drawn anew from PyTorch's generator.
+
     Raises:
         UsageError: There is no such model, or no weights come with it.
+        DependencyError: The library of the backbone is not installed.
     """
     if pretrained or model not in (*MODES, *VITS, *CONVNEXTS):
         return LinearNet(make_backbone(model, pretrained=pretrained), num_classes)
@@ -127,10 +193,16 @@ def make_network(model: str, num_classes: int, *, pretrained: bool = False) -> S
 
 
 def layers(network: SegNet) -> tuple[dict[str, Layer], int]:
-    """The layer of each parameter, by its published name, and the number of layers.
+    """Tells the layer of each parameter, by its published name, and the number of layers.
 
-    Layers are those of the backbone's `layer_groups`, counted from 0; norm and head of the
-    network come after the last one, so that their number is the number of layers.
+    Layers are those of the backbone's `layer_groups`, counted from 0; norm and head of the network
+    come after the last one, so that their number is the number of layers.
+
+    Args:
+        network: Any network of `make_network`.
+
+    Returns:
+        Name -> layer, and the number of layers of the backbone.
     """
     backbone = network.backbone
     groups = backbone.layer_groups()
