@@ -34,7 +34,14 @@ class Encoded(Protocol):
     """An encoded mask that lies elsewhere than in a file; must be picklable, for the workers."""
 
     def read(self) -> bytes | memoryview:
-        """The encoded mask."""
+        """Reads the mask's bytes.
+
+        Returns:
+            The mask as a file would hold it, such as a PNG.
+
+        Raises:
+            OSError: It cannot be read; scoring lists it as an unreadable mask.
+        """
 
     def __str__(self) -> str:
         """What to call it in a message."""
@@ -46,10 +53,21 @@ Masks = Mapping[str, Mask]
 
 
 def list_masks(folder: Path, suffix: str = ".png") -> dict[str, Mask]:
-    """Finds the masks below a folder, `<wnid>/<stem>.png` or flat, sorted by name.
+    """Finds the masks below a folder, `<wnid>/<stem>.png` or flat.
+
+    Hidden files, and what macOS and Windows leave in folders, are passed over.
+
+    Args:
+        folder: Where to look, at any depth; `~` is expanded.
+        suffix: What the files end in, in small letters: a dot and three more. Files that end in
+            capitals count, too.
+
+    Returns:
+        Path below the folder without the suffix -> path, in the order of the paths.
 
     Raises:
-        MissingError: There is no such folder, or no PNG in it.
+        MissingError: There is no such folder, or no such file in it.
+        PermissionError: The folder, or one in it that is named after a class, cannot be listed.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -65,7 +83,14 @@ def list_masks(folder: Path, suffix: str = ".png") -> dict[str, Mask]:
 
 
 def masks_in(given: str | Path | Masks, suffix: str = ".png") -> Masks:
-    """Masks by name, as they are given or as they lie in a folder.
+    """Gives masks by name, whether they are given so or lie in a folder.
+
+    Args:
+        given: Masks by name, or the folder to look in, see `list_masks`.
+        suffix: What the files of the folder end in.
+
+    Returns:
+        What is given, or what the folder holds.
 
     Raises:
         MissingError: There is no such folder, or no mask in it.
@@ -92,13 +117,27 @@ class BadMasksError(FaultsError):
     """Masks that cannot be scored; nothing was scored."""
 
     def __init__(self, faults: Sequence[Fault], images: int, found: str = "") -> None:
-        """Words the message: faults of each kind, what was found, then what to do."""
+        """Words the message: faults of each kind, what was found, then what to do.
+
+        Args:
+            faults: At least one; of the kinds "missing", "size", "unreadable", "range" or "match".
+            images: Number of masks in the ground truth.
+            found: What there is instead, see `what_is_there`; empty: the message leaves it out.
+        """
         title = f"{len(faults)} fault(s) in the masks of {images} image(s); nothing was scored."
         super().__init__(title, faults, _REMEDIES, found)
 
 
 def what_is_there(preds: Masks, pred: str | Path | Masks) -> str:
-    """One line that says what predictions there are, for those who miss some."""
+    """Says what predictions there are, for those who miss some.
+
+    Args:
+        preds: The predictions by name; may be empty.
+        pred: The same as the user gave them; of a folder the path is shown.
+
+    Returns:
+        One line: the folder, the number of masks, and the name of the first one.
+    """
     where = str(pred) if isinstance(pred, str | Path) else "the predictions"
     name, mask = next(iter(preds.items()), ("", None))
     suffix = mask.suffix if isinstance(mask, Path) else ""
@@ -138,17 +177,23 @@ def count_masks(
         pred: Predicted masks, or the folder that holds them.
         ground_truth: Ground truth masks likewise.
         num_classes: K.
-        matched: Replaces every predicted id before anything is counted.
-        form: Of the predicted masks; ground truth is always as published.
+        matched: Predicted id -> class id, which replaces it before anything is counted; None: the
+            predicted ids are counted as they are.
+        form: Of the predicted masks, see `mask_formats.decode`; ground truth is always as
+            published ("rgb").
         boundaries: Whether boundary metrics are wanted.
         workers: Processes; all available cores by default.
         shared: Whether ranks share the images out; all must ask, and each gets all counts.
 
+    Returns:
+        The counts of all images of the ground truth, and the predictions left out.
+
     Raises:
-        BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
-            range; all of them are listed.
+        BadMasksError: Some masks are missing, unreadable, of another size, hold ids out of range
+            or ids for which `matched` has no class; all of them are listed.
         MissingError: A folder is not there or is empty.
-        UsageError: Flat names are not unique.
+        UsageError: Flat names are not unique, `matched` holds ids outside 0..K, or there is less
+            than one worker.
     """
     preds, ground_truths = masks_in(pred, SUFFIXES[form]), masks_in(ground_truth)
     partners, extra = pair(preds, ground_truths)
@@ -181,8 +226,13 @@ def pair(
 ) -> tuple[dict[str, str | None], list[str]]:
     """Finds the prediction of every ground truth mask: by name, or by stem where one side is flat.
 
+    Args:
+        preds: Names of the predictions, `<wnid>/<stem>` or `<stem>`.
+        ground_truths: Names of the ground truth masks likewise.
+
     Returns:
-        Name of each ground truth mask -> that of its prediction or None, and the unused ones.
+        Name of each ground truth mask -> that of its prediction or None; and the names of the
+        predictions that are left over.
 
     Raises:
         UsageError: Stems are needed, and two masks share one.

@@ -30,13 +30,28 @@ class CoOccurrence:
     """
 
     def __init__(self, num_classes: int, *, ignored: int = IGNORED) -> None:
-        """Starts with no image; `ignored` is the ground-truth id that is left out."""
+        """Starts with no image.
+
+        Args:
+            num_classes: K, the number of classes without other.
+            ignored: Ground-truth id that is left out.
+        """
         self.num_classes = num_classes
         self.ignored = ignored
         self.matrix: Int64 = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, pred: Any, gt: Any) -> None:
-        """Adds one image or a batch, as `Evaluator.update` takes them."""
+        """Adds one image or a batch.
+
+        Args:
+            pred: H x W or N x H x W predicted ids, NumPy array or tensor of any device, or a list
+                of such; ids outside 0..K are no category.
+            gt: The true ids likewise, 0..K or the ignored id.
+
+        Raises:
+            UsageError: Shapes or types do not fit.
+            CorruptError: The ground truth holds an id that is neither 0..K nor the ignored one.
+        """
         preds, gts = list(masks_of(pred)), list(masks_of(gt))
         if len(preds) != len(gts):
             raise UsageError(f"{len(preds)} predictions for {len(gts)} ground-truth masks.")
@@ -47,7 +62,14 @@ class CoOccurrence:
         self.add(concatenate(parts, self.num_classes))
 
     def add(self, counts: Counts) -> None:
-        """Adds images that were counted before: one product of two sparse image x id matrices."""
+        """Adds images that were counted before: one product of two sparse image x id matrices.
+
+        Args:
+            counts: Of any number of images; the boundary flags are not used.
+
+        Raises:
+            UsageError: They are of another number of classes.
+        """
         if counts.num_classes != self.num_classes:
             raise UsageError(f"cannot add {counts.num_classes} classes to {self.num_classes}.")
         true = _presence(counts, counts.gt)
@@ -55,13 +77,24 @@ class CoOccurrence:
         self.matrix += (predicted.T @ true).toarray()
 
     def merge(self, other: CoOccurrence) -> None:
-        """Adds what another accumulator has seen."""
+        """Adds what another accumulator has seen.
+
+        Args:
+            other: Of the same classes; not changed.
+
+        Raises:
+            UsageError: It is of another number of classes.
+        """
         if other.num_classes != self.num_classes:
             raise UsageError(f"cannot merge {other.num_classes} classes with {self.num_classes}.")
         self.matrix += other.matrix
 
     def state(self) -> list[Int64]:
-        """The array whose sum is the sum of accumulators; changing it changes this one."""
+        """Gives what adds up across accumulators; `distributed.all_reduce` sums it over ranks.
+
+        Returns:
+            `matrix` alone, K x K, not a copy: changing it changes this one.
+        """
         return [self.matrix]
 
 
@@ -111,7 +144,10 @@ def match_majority(matrix: npt.NDArray[np.integer[Any]]) -> Match:
     Ties go to the lower class id; a category that is never seen becomes other.
 
     Args:
-        matrix: M x K counts, generated category x class.
+        matrix: M x K counts, generated category x class; K is at least 1.
+
+    Returns:
+        Generated id 1..M -> class id 0..K, and 0 -> 0.
     """
     matrix = np.asarray(matrix)
     best = matrix.argmax(axis=1)
@@ -120,25 +156,47 @@ def match_majority(matrix: npt.NDArray[np.integer[Any]]) -> Match:
 
 
 def pixel_matrix(confusion: npt.NDArray[np.integer[Any]]) -> Int64:
-    """The K x K matrix for pixel-level matching: pixels in common instead of images.
+    """Makes the matrix for pixel-level matching: pixels in common instead of images.
 
     Not the benchmark's matching, which counts images.
 
     Args:
-        confusion: (K + 1) x (K + 2), as `Evaluator.confusion`.
+        confusion: (K + 1) x (K + 2) pixels by true and predicted id, as `Evaluator.confusion`.
+
+    Returns:
+        K x K int64: [i - 1, j - 1] is the number of pixels of the predicted id i and the true id j.
     """
     return np.ascontiguousarray(confusion[1:, 1:-1].T.astype(np.int64))
 
 
 def total(matrix: npt.NDArray[np.integer[Any]], matched: Mapping[int, int]) -> int:
-    """The sum that a match reaches: two optimal matches may differ, their totals do not."""
+    """Sums what a match reaches: two optimal matches may differ, their totals do not.
+
+    Args:
+        matrix: K x K counts, generated category x class, as `match` takes them.
+        matched: Generated id -> class id, both from 1; pairs with 0 count nothing.
+
+    Returns:
+        The sum over its pairs, in the unit of the matrix: images, or pixels.
+    """
     return sum(
         int(matrix[i - 1, j - 1]) for i, j in matched.items() if i != BACKGROUND and j != BACKGROUND
     )
 
 
 def as_table(matched: Mapping[int, int], num_classes: int) -> Int64:
-    """A match as an array: [i] is the class of the generated id i, -1 where there is none."""
+    """Writes a match as an array.
+
+    Args:
+        matched: Generated id -> class id, both 0..K.
+        num_classes: K.
+
+    Returns:
+        K + 1 int64: [i] is the class of the generated id i, -1 where it has none.
+
+    Raises:
+        UsageError: The match holds an id outside 0..K.
+    """
     table = np.full(num_classes + 1, -1, np.int64)
     for i, j in matched.items():
         if not (0 <= i <= num_classes and 0 <= j <= num_classes):
@@ -173,15 +231,31 @@ def apply(matched: Mapping[int, int], pred: npt.NDArray[Any]) -> npt.NDArray[Any
 
 
 def save(matched: Mapping[int, int], path: Path) -> None:
-    """Writes a match as a JSON object with string keys, the published form."""
+    """Writes a match as a JSON object with string keys, the published form.
+
+    Args:
+        matched: Generated id -> class id.
+        path: Of the file; an older one is replaced, in one step. `~` is expanded.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     write_json(path.expanduser(), {str(i): j for i, j in sorted(matched.items())})
 
 
 def load(path: Path, num_classes: int) -> Match:
-    """Reads a match.
+    """Reads a match from a file that `save` or the published code has written.
+
+    Args:
+        path: Of the JSON file; `~` is expanded.
+        num_classes: K.
+
+    Returns:
+        Generated id -> class id, both 0..K; with 0 -> 0, and perhaps not with every other id.
 
     Raises:
         CorruptError: Not a JSON object of ids 0..K, or it moves id 0.
+        FileNotFoundError: There is no such file.
     """
     try:
         return parse(path.expanduser().read_bytes(), num_classes)
@@ -195,8 +269,16 @@ def load(path: Path, num_classes: int) -> Match:
 def parse(text: bytes, num_classes: int) -> Match:
     """Reads a match from its JSON text; a missing 0 -> 0 is added.
 
+    Args:
+        text: A JSON object of id (a string of digits) -> class (a whole number), in UTF-8.
+        num_classes: K.
+
+    Returns:
+        Generated id -> class id, both 0..K.
+
     Raises:
-        ValueError: Says what is wrong.
+        ValueError: It is no such object, holds an id outside 0..K, or moves id 0; the message
+            says which.
     """
     data = json.loads(text)
     if not isinstance(data, dict):

@@ -26,7 +26,25 @@ Absent = Literal["published", "skip", "zero"]
 
 
 class Metrics(TypedDict):
-    """The metrics by their published names, in percent; `IoUs` holds one for each id 0..K."""
+    """The metrics by their published names, in percent (arXiv:2106.03149; docs/evaluation.md).
+
+    Attributes:
+        Acc: Share of the images whose largest predicted class is in their ground truth.
+        mIoU: Mean IoU over all ids 0..K, other among them.
+        mBIoU: The same on boundary maps (Cheng et al., "Boundary IoU", CVPR 2021,
+            arXiv:2103.16562).
+        FMeasure: F-measure of foreground against foreground with beta^2 = 0.3, mean over images.
+        S: Mean IoU of the classes that cover up to 5 % of their image, and of other in these
+            images. Like every size, 0 where there is no such class.
+        MS: The same of those that cover more, up to 25 %.
+        ML: The same of those that cover more, up to 50 %.
+        L: The same of those that cover more than 50 %.
+        BS: As S, on boundary maps.
+        BMS: As MS, on boundary maps.
+        BML: As ML, on boundary maps.
+        BL: As L, on boundary maps.
+        IoUs: IoU of each id 0..K, over all images.
+    """
 
     Acc: float
     mIoU: float
@@ -103,7 +121,7 @@ class Evaluator:
 
         Raises:
             UsageError: Shapes or types do not fit.
-            CorruptError: The ground truth holds an id above K that is not the ignored one.
+            CorruptError: The ground truth holds an id that is neither 0..K nor the ignored one.
         """
         preds, gts = list(masks_of(pred)), list(masks_of(gt))
         if len(preds) != len(gts):
@@ -115,7 +133,14 @@ class Evaluator:
         self.add(concatenate(parts, self.num_classes))
 
     def add(self, counts: Counts) -> None:
-        """Adds images that were counted before."""
+        """Adds images that were counted before.
+
+        Args:
+            counts: Of any number of images, with boundary flags.
+
+        Raises:
+            UsageError: They are of another number of classes.
+        """
         self._add_pixels(counts)
         self.pixels += totals(counts)
         fixed = np.rint(fmeasures(counts) * _FIXED).astype(np.int64)
@@ -131,6 +156,9 @@ class Evaluator:
     def merge(self, other: Evaluator) -> None:
         """Adds what another evaluator has seen; the order makes no difference at all.
 
+        Args:
+            other: Of the same classes and mode (`dtype`); not changed.
+
         Raises:
             UsageError: It has another number of classes or another mode.
         """
@@ -140,15 +168,29 @@ class Evaluator:
         self._confusion.add(*other._confusion.total())
 
     def state(self) -> list[Array]:
-        """The arrays whose sums are the sums of evaluators; changing them changes this one."""
+        """Gives the arrays that add up across evaluators; changing them changes this one.
+
+        Returns:
+            The number of images, shape (1,); `pixels`, 5 x 2 x 3 x (K + 1); and the sums over
+            images of hits and of F-measures in units of 2^-40, shape (2,); all int64.
+        """
         return [self._images, self.pixels, self._sums]
 
     def sparse_sums(self) -> list[Share]:
-        """What else adds up: the confusion matrix, sparse."""
+        """Gives what else adds up across evaluators: the confusion matrix, sparse.
+
+        Returns:
+            One pair of int64 arrays of one length: keys, true id * (K + 2) + predicted id, distinct
+            and ascending; and the pixels of each.
+        """
         return [self._confusion.total()]
 
     def replace(self, shares: Sequence[list[Share]]) -> None:
-        """Forgets the confusion matrix and takes the sum of these instead."""
+        """Forgets the confusion matrix and takes the sum of these instead.
+
+        Args:
+            shares: What `sparse_sums` gives on each rank.
+        """
         self._confusion = SparseSums()
         for (share,) in shares:
             self._confusion.add(*share)
@@ -159,7 +201,11 @@ class Evaluator:
         return np.asarray(self.sparse_confusion().todense())
 
     def sparse_confusion(self) -> csr_array[np.int64]:
-        """The same as a `scipy.sparse.csr_array`: of many classes, few meet."""
+        """Gives the confusion matrix without its zeros: of many classes, few meet.
+
+        Returns:
+            (K + 1) x (K + 2) int64 pixels, as `confusion`.
+        """
         from scipy.sparse import coo_array
 
         keys, pixels = self._confusion.total()
@@ -167,12 +213,15 @@ class Evaluator:
         return coo_array((pixels, np.divmod(keys, shape[1])), shape).tocsr()
 
     def compute(self, absent: Absent = "published") -> Metrics:
-        """The metrics so far.
+        """Reckons the metrics of all images so far.
 
         Args:
             absent: What an id counts that is absent from the ground truth. "published": 0 in mIoU
                 and mBIoU, left out in the sizes. "skip": left out everywhere. "zero": 0
                 everywhere, the convention of the published upper bounds by size.
+
+        Returns:
+            Every metric in percent; `IoUs` has K + 1.
 
         Raises:
             UsageError: Nothing was added yet.
@@ -197,7 +246,13 @@ class Evaluator:
         ]
 
     def hints(self) -> list[str]:
-        """Signs that these scores mean something else than one thinks; see `hints.hints`."""
+        """Looks for signs that these scores mean something else than one thinks.
+
+        Such as ids that start at another number, or clusters without a match.
+
+        Returns:
+            One sentence for each sign; empty where all looks well.
+        """
         return hints(self.confusion)
 
     def _check_images(self) -> None:
@@ -210,14 +265,14 @@ class Evaluator:
 
 
 def scalars(pixels: Array, absent: Absent = "published") -> dict[str, Array]:
-    """The metrics that follow from pixel totals: all of `SCALARS` but Acc and FMeasure.
+    """Reckons the metrics that follow from pixel totals: all of `SCALARS` but Acc and FMeasure.
 
     Args:
         pixels: ... x 5 x 2 x 3 x (K + 1) as in `Evaluator.pixels`; leading axes are kept.
         absent: As in `Evaluator.compute`.
 
     Returns:
-        Percent, float64, of the shape of the leading axes.
+        Name -> percent, float64, of the shape of the leading axes.
     """
     result = {}
     for kind, prefix in enumerate(("", "B")):
@@ -232,7 +287,15 @@ def scalars(pixels: Array, absent: Absent = "published") -> dict[str, Array]:
 
 
 def ious(pixels: Array) -> npt.NDArray[np.float64]:
-    """TP / (T + P - TP + 1e-10) along the last axis, from [..., (T, P, TP), id] pixel totals."""
+    """Reckons TP / (T + P - TP + 1e-10) of every id.
+
+    Args:
+        pixels: ... x 3 x N totals of any dtype: [predicted T, true P, both TP] x id; leading axes
+            are kept.
+
+    Returns:
+        ... x N float64, 0..1; 0 where an id has no pixels.
+    """
     predicted, true, both = (pixels[..., i, :].astype(np.float64) for i in range(3))
     result: npt.NDArray[np.float64] = both / (predicted + true - both + 1e-10)
     return result

@@ -84,11 +84,14 @@ class Scores:
             log.warning("%s: %s", pred, text)
 
     def document(self, classes: Sequence[str] | None = None) -> dict[str, Any]:
-        """The metrics for machines, with the names of empty sizes and the warnings, if any.
+        """Gives the metrics for machines.
 
         Args:
-            classes: WordNet ids of the classes 1..K, if known: `names` are then the names of the
-                ids 0..K, in the order of `IoUs`.
+            classes: WordNet ids of the classes 1..K, if known.
+
+        Returns:
+            A dict that fits JSON: every metric in percent; and where there are any, `names` of the
+            ids 0..K in the order of `IoUs`, `empty` (see there) and `warnings`.
         """
         names = [OTHER, *class_names(classes)] if classes else []
         notes = {"names": names, "empty": self.empty, "warnings": self.warnings}
@@ -127,9 +130,12 @@ def score(
         workers: Processes; all available CPUs by default.
         shared: Whether ranks share the images out; all must ask, and each gets the scores.
 
+    Returns:
+        The scores; with the match that was used, if any.
+
     Raises:
-        BadMasksError: Some masks are missing, unreadable, of another size or hold ids out of
-            range; nothing was scored.
+        BadMasksError: Some masks are missing, unreadable, of another size, hold ids out of range
+            or ids for which the given match has no class; nothing was scored.
         MissingError: A folder is not there or is empty.
         UsageError: Flat names are not unique, or there is no such way of matching or form.
     """
@@ -168,7 +174,15 @@ def score(
 
 
 def find_match(counts: Counts, kind: Matching = "image") -> matching.Match:
-    """Finds the match of predicted ids to classes on counted images; see `MATCHINGS`."""
+    """Finds the match of predicted ids to classes on counted images.
+
+    Args:
+        counts: Before matching, of predicted ids 0..K.
+        kind: What the match maximises, one of `MATCHINGS`; "image" is the benchmark's.
+
+    Returns:
+        Predicted id -> class id for every id 0..K, with 0 -> 0.
+    """
     if kind == "image":
         seen = matching.CoOccurrence(counts.num_classes)
         seen.add(counts)

@@ -41,7 +41,16 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What `method.txt` says; line breaks become spaces."""
+    """What `method.txt` says; line breaks become spaces.
+
+    Attributes:
+        name: Of the method; must not be empty.
+        training_data: What was trained on.
+        training_scheme: How it was trained, such as the protocol and the settings.
+        networks: Which networks.
+        link: Address of the paper or project.
+        description: The method in some sentences.
+    """
 
     name: str
     training_data: str = ""
@@ -51,7 +60,12 @@ class Method:
     description: str = ""
 
     def text(self) -> str:
-        """The file's content: one line a field."""
+        """Writes the content of `method.txt`.
+
+        Returns:
+            One line `Title: value` for each of `FIELDS`, in that order, with a line break at the
+            end.
+        """
         values = (
             self.name,
             self.training_data,
@@ -78,7 +92,12 @@ class BadSubmissionError(FaultsError):
     """An archive that would not be accepted."""
 
     def __init__(self, path: Path, faults: Sequence[Fault]) -> None:
-        """Words the message: faults of each kind, then what to do."""
+        """Words the message: faults of each kind, then what to do.
+
+        Args:
+            path: Of the archive, for the message.
+            faults: At least one, as `check` gives them.
+        """
         title = f"{path}: {len(faults)} fault(s); this is no valid submission."
         super().__init__(title, faults, _REMEDIES)
 
@@ -97,22 +116,26 @@ def build(
     """Writes a submission and checks it; nothing is left at `out` unless it is valid.
 
     Args:
-        pred: Predicted masks, or the folder that holds them.
-        images: The images of the split.
+        pred: Predicted masks, or the folder that holds them: RGB PNGs, which go in as they are.
+        images: The images of the split, `<wnid>/<stem>` -> (width, height) in pixels; None: the
+            size of the mask is not checked.
         num_classes: K.
         protocol: The protocol it is for.
         method: Goes into `method.txt`.
-        out: The archive to write.
-        matched: Goes into `match.json`.
+        out: The archive to write; an older one is replaced.
+        matched: Predicted id -> class id, goes into `match.json`.
         workers: Processes that check; all available cores by default.
 
     Returns:
         Names of predictions that were left out, being of no image of the split.
 
     Raises:
-        UsageError: The protocol needs a match and there is none, or has none and there is one.
+        UsageError: The protocol needs a match and there is none, or takes none and there is one;
+            or flat names are not unique.
         BadMasksError: Predictions are missing.
-        BadSubmissionError: The masks are not as they must be.
+        BadSubmissionError: The masks, the method or the match are not as they must be.
+        MissingError: There is no such folder of predictions, or no mask in it.
+        OSError: The archive cannot be written.
     """
     if protocol.needs_match != (matched is not None):
         needs = "needs a match: give --match" if protocol.needs_match else "takes no match"
@@ -151,10 +174,14 @@ def check(
 
     Args:
         path: The archive.
-        images: The images of the split.
+        images: The images of the split, `<wnid>/<stem>` -> (width, height) in pixels; None: the
+            size of the mask is not checked.
         num_classes: K.
         protocol: The protocol it is for; None: `match.json` may be there or not.
-        workers: Processes.
+        workers: Processes; all available cores by default.
+
+    Returns:
+        The faults; empty where the archive is a valid submission.
 
     Raises:
         MissingError: There is no such file.

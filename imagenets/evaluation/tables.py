@@ -30,9 +30,17 @@ _SHOWN = 5  # best and worst classes in the short table
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One id: what it is, IoUs in percent, areas in pixels, images whose ground truth has it.
+    """What is to be said of one id over all images.
 
-    `name` is the WordNet id (or the folder) of the class, `class_name` the same in words.
+    Attributes:
+        id: 0 (other) to K.
+        name: WordNet id (or folder) of the class, "other" for 0; empty: not known.
+        class_name: The same in words, see `classes.names`.
+        iou: IoU, percent.
+        biou: IoU of the boundary maps, percent.
+        pixels: Number of pixels of this id in the ground truth.
+        predicted: Number of pixels predicted as this id, where the ground truth is not ignored.
+        images: Number of images whose ground truth has this id.
     """
 
     id: int
@@ -47,10 +55,16 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One image: mean IoUs over the ids of its ground truth, F-measure (percent), and more.
+    """What is to be said of one image.
 
-    `hit` says whether its largest predicted class is in the ground truth, `pixels` how many are
-    not ignored. A metric is NaN where the ground truth has no such pixels.
+    Attributes:
+        name: `<wnid>/<stem>` or `<stem>`.
+        iou: Mean IoU over the ids in its ground truth, percent; NaN where all of it is ignored.
+        biou: Mean IoU of the boundary maps over the ids whose boundary is in its ground truth,
+            percent; NaN where none is.
+        fmeasure: F-measure of foreground against foreground, percent.
+        hit: 1 where its largest predicted class is in the ground truth, else 0.
+        pixels: Number of pixels that are not ignored.
     """
 
     name: str
@@ -65,11 +79,14 @@ CLASS_KEYS = tuple(field.name for field in fields(ClassRow))
 
 
 def class_rows(counts: Counts, classes: Sequence[str] | None = None) -> list[ClassRow]:
-    """What is to be said of each id 0..K.
+    """Says what there is to say of each id 0..K.
 
     Args:
-        counts: Of all images.
+        counts: Of all images, after matching, with boundary flags.
         classes: WordNet ids of the classes 1..K, if known.
+
+    Returns:
+        K + 1 rows, by id.
     """
     pixels = totals(counts)[0]  # [area, boundary] x [predicted, true, both] x id
     values = 100 * ious(pixels)
@@ -94,7 +111,15 @@ def class_rows(counts: Counts, classes: Sequence[str] | None = None) -> list[Cla
 
 
 def image_rows(counts: Counts, names: Sequence[str]) -> list[ImageRow]:
-    """What is to be said of each image, the worst IoU first, those without any last."""
+    """Says what there is to say of each image.
+
+    Args:
+        counts: Of all images, after matching, with boundary flags.
+        names: Of the images, in the order of the counts.
+
+    Returns:
+        One row an image: the worst IoU first, of equal ones by name, those without any last.
+    """
     values = 100 * image_ious(counts)
     f, hit = 100 * fmeasures(counts), hits(counts)
     pixels = np.bincount(counts.image, counts.pixels, counts.images)
@@ -113,7 +138,15 @@ def image_rows(counts: Counts, names: Sequence[str]) -> list[ImageRow]:
 
 
 def write_csv(rows: Sequence[ClassRow | ImageRow], path: Path) -> None:
-    """Writes rows under the names of their fields, numbers in full precision."""
+    """Writes rows under the names of their fields, numbers in full precision.
+
+    Args:
+        rows: At least one, all of one kind.
+        path: Of the file; an older one is replaced, in one step.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     with atomic(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(rows[0])])
@@ -121,7 +154,17 @@ def write_csv(rows: Sequence[ClassRow | ImageRow], path: Path) -> None:
 
 
 def class_text(rows: Sequence[ClassRow], key: str = "id", descending: bool = False) -> str:
-    """All ids as an aligned table, sorted by one of `CLASS_KEYS`."""
+    """Writes all ids as an aligned table.
+
+    Args:
+        rows: Of all ids, see `class_rows`.
+        key: One of `CLASS_KEYS` to sort by; of equal rows the lower id is the lesser.
+        descending: Whether the largest comes first.
+
+    Returns:
+        A heading and a line for each row, without a line break at the end. The names are left out
+        where all are the WordNet ids themselves.
+    """
     ranked = sorted(rows, key=lambda row: (getattr(row, key), row.id), reverse=descending)
     columns = [["class", *(row.name for row in ranked)]]
     if any(row.class_name != row.name for row in rows):
@@ -146,13 +189,16 @@ def class_text(rows: Sequence[ClassRow], key: str = "id", descending: bool = Fal
 def metrics_text(
     metrics: Metrics, images: int, rows: Sequence[ClassRow] = (), empty: Collection[str] = ()
 ) -> str:
-    """The metrics as an aligned table.
+    """Writes the metrics as an aligned table.
 
     Args:
         metrics: In percent.
         images: Number of images; 0 where it is not known.
         rows: Of all ids: the classes that score best and worst are shown if they are given.
         empty: Names of the metrics that no object counts for: shown as `-`.
+
+    Returns:
+        Some lines, without a line break at the end.
     """
     values = dict(metrics)
     number = f"{images:,} images, " if images else ""
@@ -182,7 +228,16 @@ def _extremes(rows: Sequence[ClassRow]) -> list[str]:
 def interval_text(
     found: Mapping[str, Interval | list[Interval]], level: float, empty: Collection[str] = ()
 ) -> str:
-    """The bootstrap's intervals as an aligned table, without the metrics named as empty."""
+    """Writes the bootstrap's intervals as an aligned table.
+
+    Args:
+        found: Metric -> interval, as `bootstrap.intervals` gives them; "IoUs" is not shown.
+        level: Of the intervals, 0..1, for the heading.
+        empty: Names of the metrics that no object counts for: left out.
+
+    Returns:
+        A heading and a line for each metric, without a line break at the end.
+    """
     lines = [
         f"{'metric':<9}{'value':>8}  {f'{100 * level:g} % interval':^17} {'error':>7} {'bias':>7}"
     ]
@@ -201,9 +256,15 @@ def interval_text(
 def difference_text(
     found: Mapping[str, Difference], level: float, empty: Collection[str] = ()
 ) -> str:
-    """A comparison as an aligned table, without the metrics named as empty.
+    """Writes a comparison as an aligned table.
 
-    Metrics that differ at 1 - level are starred.
+    Args:
+        found: Metric -> difference, as `bootstrap.compare` gives them.
+        level: Of the intervals, 0..1. Metrics whose p-value is at most 1 - level are starred.
+        empty: Names of the metrics that no object counts for: left out.
+
+    Returns:
+        A heading and a line for each metric, without a line break at the end.
     """
     title = f"{100 * level:g} % interval"
     lines = [f"{'metric':<9}{'A':>8}{'B':>8}{'B - A':>8}  {title:^19} {'p':>7}"]
