@@ -234,7 +234,7 @@ def tiers(split: str, asked: Asked, root: Path) -> list[str]:
         root: Where everything goes.
 
     Returns:
-        Their names: one, or with "all" the published ones.
+        Names of tiers, one, or with "all" the published ones.
 
     Raises:
         UsageError: There is no such tier, and no lists or mirror are given that may have it.

@@ -131,7 +131,7 @@ class Matching:
         """The reference vectors, on the device; from `references.pt` where that is there.
 
         Returns:
-            R references: R x F float32 vectors, L2-normalised, and R int64 ids, 0 background.
+            R x F float32 vectors, L2-normalised, and R int64 ids, 0 background.
 
         Raises:
             CorruptError: The file is damaged.

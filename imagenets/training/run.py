@@ -256,6 +256,6 @@ def seeded(*keys: int | str) -> torch.Generator:
         *keys: What is drawn for, such as the seed of the run, the name of the stage and the step.
 
     Returns:
-        A generator on the CPU, seeded with the CRC-32 of the keys: the same on every machine.
+        A generator on the CPU, the same on every machine, seeded with the CRC-32 of the keys.
     """
     return torch.Generator().manual_seed(zlib.crc32(repr(keys).encode()))

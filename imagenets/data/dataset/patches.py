@@ -47,7 +47,7 @@ def patch_labels(mask: npt.NDArray[Any] | Tensor, grid: int | tuple[int, int]) -
         grid: Patches on each side, or rows and columns: 14 for patches of 16 pixels of 224.
 
     Returns:
-        Label and shares of each patch: rows x cols of them, N x rows x cols of N masks.
+        Label and shares of rows x cols patches, or of N x rows x cols for N masks.
 
     Raises:
         UsageError: The mask is of another shape or type, or has fewer pixels than the grid.

@@ -154,7 +154,7 @@ class StoredMask:
         """Reads and decodes the mask.
 
         Returns:
-            H x W uint16 ids: 0 to the number of classes, and 1000, ignored.
+            H x W uint16 ids, which are 0 to the number of classes, and 1000, ignored.
 
         Raises:
             CorruptError: It is missing or damaged, or has an id that the tier has not.

@@ -165,7 +165,7 @@ class Split:
             index: Which sample; negative ones count from the end.
 
         Returns:
-            H x W uint16 ids: 0 background, 1..K classes, 1000 ignored.
+            H x W uint16 ids, 0 background, 1..K classes, 1000 ignored.
 
         Raises:
             IndexError: There is no such index.

@@ -87,7 +87,7 @@ class Coco:
         """Says what the bytes depend on, beside the samples.
 
         Returns:
-            An empty dict: the format has no options.
+            An empty dict, as the format has no options.
         """
         return {}
 
@@ -98,7 +98,7 @@ class Coco:
             data: The split.
 
         Returns:
-            All of them: it is one file. 1 of a split that has none.
+            All of them, as it is one file; 1 of a split that has none.
         """
         return max(1, len(data))
 

@@ -71,7 +71,7 @@ def with_backbone(config: Config, backbone: Backbone) -> Config:
         backbone: With its weights; a digest of them goes into the settings.
 
     Returns:
-        New settings: `arch`, `init.pretrain` and `attend` are those of the backbone.
+        New settings, whose `arch`, `init.pretrain` and `attend` are those of the backbone.
 
     Raises:
         UsageError: The settings have a grid or scales that the backbone cannot have.

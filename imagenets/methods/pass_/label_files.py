@@ -86,8 +86,8 @@ def validation_labels(out: Path, images: Split) -> PseudoLabels | None:
         images: That split, or a view of it.
 
     Returns:
-        The labels, with a threshold of 0: no pixel is background. None where the run did not keep
-        them.
+        The labels, with a threshold of 0, at which no pixel is background. None where the run did
+        not keep them.
 
     Raises:
         MissingError: An image has no label.
@@ -172,7 +172,7 @@ class PseudoLabels:
             name: Its name, to be sure.
 
         Returns:
-            H x W uint16: 0 background, 1..K generated categories.
+            H x W uint16 ids, 0 background, 1..K generated categories.
 
         Raises:
             CorruptError: It is damaged, or of another image.
