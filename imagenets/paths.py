@@ -87,6 +87,16 @@ def parse_set(name: str) -> tuple[str, bool] | None:
     return (found["tier"], found["shards"] is not None) if found else None
 
 
+def is_own(root: Path, path: Path) -> bool:
+    """Whether a path is the root, or what the root keeps for itself, or lies in that."""
+    root, path = root.resolve(), path.resolve()
+    if root != path and root not in path.parents:
+        return False
+    first = next(iter(path.relative_to(root).parts), "")
+    kept = (downloads(root), state(root), runs(root), synthetic(root))
+    return not first or root / first in kept or parse_set(first) is not None
+
+
 def prepared(root: Path) -> dict[str, list[Path]]:
     """The sets that lie below a root, tier -> folders (tree, shards), by name."""
     found: dict[str, list[Path]] = {}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from imagenets.cli.command import Verb
 from imagenets.cli.options import absolute, add_json, add_root, add_workers, only_tier
-from imagenets.errors import UsageError
 from imagenets.tiers import SPLITS
 
 
@@ -18,7 +17,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", metavar="N", help="tier: 50, 300, 919 or custom (default: the one prepared)"
     )
     parser.add_argument(
-        "--subset",
+        "--subsets",
         nargs="+",
         choices=SPLITS,
         default=["validation"],
@@ -36,10 +35,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from imagenets.pages.browser import write_browser
 
     root, out = absolute(arguments.root), absolute(arguments.out)
-    if out.resolve() == root.resolve():
-        raise UsageError(f"--out {arguments.out}: is the prepared root. Name another folder.")
     tier = arguments.split or only_tier(root)
-    made = write_browser(root, tier, arguments.subset, out, arguments.workers)
+    made = write_browser(root, tier, arguments.subsets, out, arguments.workers)
     if arguments.json:
         told = {"page": str(made.page), "images": made.images}
         print(json.dumps({**told, "made": made.made, "bytes": made.size}, indent=1))
@@ -57,7 +54,7 @@ VERB = Verb(
     "command goes on; where all is done it does nothing.",
     examples=(
         ("--root imagenet-s --split 50 --out look", "the validation images: open look/index.html"),
-        ("--out look --subset validation train-semi", "several splits on one page"),
+        ("--out look --subsets validation train-semi", "several splits on one page"),
     ),
     add_arguments=_add_arguments,
     run=_run,

@@ -9,6 +9,7 @@ from imagenets.cli.command import Verb
 from imagenets.cli.options import add_trained_run, add_workers, check_tier, only_tier
 from imagenets.data.export.formats import FORMATS, make
 from imagenets.errors import MissingError, UsageError
+from imagenets.paths import is_own
 from imagenets.tiers import SPLITS
 
 STEPS = ("pretrain", "attention", "finetune")
@@ -81,6 +82,11 @@ def _export_set(arguments: argparse.Namespace) -> None:
     from imagenets.data.export.exporting import export
 
     form = make(arguments.to, shard_samples=arguments.shard_samples)
+    if is_own(arguments.root, arguments.out.expanduser()):
+        raise UsageError(
+            f"--out {arguments.out}: belongs to the prepared root, which would take it for a set "
+            "of its own. Name another folder."
+        )
     tier = arguments.split or only_tier(arguments.root)
     for split in arguments.subsets or ["validation"]:
         data = ImageNetS(arguments.root, split, tier, target=arguments.target)

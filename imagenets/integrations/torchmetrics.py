@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from imagenets.errors import DependencyError
+from imagenets.errors import DependencyError, UsageError
 from imagenets.evaluation.counts import Int64
 from imagenets.evaluation.metrics import SCALARS, Absent, Array, Evaluator
 from imagenets.masks import IGNORED
@@ -29,12 +29,14 @@ _DENSE = ("images", "pixels", "sums")
 
 
 class EvaluatorMetric(torchmetrics.Metric):
-    """An `Evaluator` that torchmetrics and Lightning reset, move, save and sum over ranks.
+    """An `Evaluator` that torchmetrics and Lightning reset, move and sum over ranks.
 
     Its states are the integer sums of the evaluator, so that ranks give what one process gives, to
-    the last bit. torchmetrics' own mIoU and this one differ: see docs/evaluation.md.
+    the last bit. torchmetrics' own mIoU and this one differ: see docs/evaluation.md. A state dict
+    holds them after `metric.persistent(True)`, as with any metric of torchmetrics.
 
-    Example: `metric.update(ids, batch.masks)`, then `self.log_dict(metric.compute())`.
+    Example: `metric.update(ids, batch.masks, batch.repeated)`, then
+    `self.log_dict(metric.compute())`.
     """
 
     is_differentiable = False
@@ -76,26 +78,33 @@ class EvaluatorMetric(torchmetrics.Metric):
         for name in ("keys_", "numbers_"):  # the confusion matrix: each rank has keys of its own
             self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, pred: Any, gt: Any) -> None:
+    def update(self, pred: Any, gt: Any, repeated: Sequence[bool] | Tensor | None = None) -> None:
         """Adds one image or a batch.
 
         Args:
             pred: H x W or N x H x W predicted ids, or a list of such of any sizes.
             gt: The true ids likewise.
+            repeated: N booleans, such as `Batch.repeated`: images that another rank scores, which
+                stand in a batch so that all ranks have as many; they are left out.
 
         Raises:
             UsageError: Shapes or types do not fit.
             CorruptError: The ground truth holds an id above K that is not the ignored one.
         """
+        if repeated is not None:
+            pred, gt = _kept(pred, repeated), _kept(gt, repeated)
         evaluator = self._empty()
         evaluator.update(pred, gt)
         for name, array in zip(_DENSE, evaluator.state(), strict=True):
             setattr(self, name, getattr(self, name) + self._tensor(array))
         self._add_keys(*evaluator.sparse_sums()[0])
-        if len(self.keys_) > _WAITING:
-            ((keys, numbers),) = self.evaluator().sparse_sums()
-            self.keys_, self.numbers_ = [], []
-            self._add_keys(keys, numbers)
+        self._fold()
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        """As `update`; returns the metrics of this batch alone."""
+        found = super().forward(*arguments, **named)
+        self._fold()  # torchmetrics has put the batch beside those before it
+        return found
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics by their published names, float64 in percent; over all ranks.
@@ -124,6 +133,13 @@ class EvaluatorMetric(torchmetrics.Metric):
             self._add_keys(*self._empty().sparse_sums()[0])  # ranks must gather alike
         super().sync(*arguments, **named)
 
+    def _fold(self) -> None:
+        """Sums what waits into one."""
+        if len(self.keys_) > _WAITING:
+            ((keys, numbers),) = self.evaluator().sparse_sums()
+            self.keys_, self.numbers_ = [], []
+            self._add_keys(keys, numbers)
+
     def _add_keys(self, keys: Int64, numbers: Int64) -> None:
         self.keys_.append(self._tensor(keys))
         self.numbers_.append(self._tensor(numbers))
@@ -133,6 +149,16 @@ class EvaluatorMetric(torchmetrics.Metric):
 
     def _empty(self) -> Evaluator:
         return Evaluator(self.num_classes, ignored=self.ignored)
+
+
+def _kept(several: Any, repeated: Sequence[bool] | Tensor) -> list[Any]:
+    """The images of a batch that are not repeated."""
+    images, left_out = list(several), [bool(one) for one in repeated]
+    if len(images) != len(left_out):
+        raise UsageError(
+            f"repeated has {len(left_out)} entries for {len(images)} images: give one for each."
+        )
+    return [image for image, out in zip(images, left_out, strict=True) if not out]
 
 
 def _joined(parts: Tensor | list[Tensor]) -> Any:

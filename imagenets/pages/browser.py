@@ -19,6 +19,7 @@ from imagenets.errors import UsageError
 from imagenets.pages.browsing import drawing
 from imagenets.pages.browsing.page import MARK, Shown, browser_page
 from imagenets.pages.browsing.pieces import KINDS, Piece, open_split, write_piece
+from imagenets.paths import is_own
 from imagenets.tiers import SPLITS
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,11 @@ class Browser:
 
 
 def write_browser(
-    root: Path, tier: str, splits: Sequence[str], out: Path, workers: int | None = None
+    root: str | Path,
+    tier: str,
+    splits: Sequence[str],
+    out: str | Path,
+    workers: int | None = None,
 ) -> Browser:
     """Writes the page over some splits of a prepared set, or goes on where a run was stopped.
 
@@ -75,10 +80,11 @@ def write_browser(
         OSError: A file cannot be written, as on a full disk; names it.
     """
     count = worker_count(workers)
+    root, out = (Path(path).expanduser().absolute() for path in (root, out))
     opened = {split: open_split(root, tier, split) for split in dict.fromkeys(splits)}
     for unknown in filter(None, (unknown for _, unknown in opened.values())):
         log.warning("labels are left out: %s", unknown)
-    _check(out)
+    _check(root, out)
     with hold(out / _WORK, out):
         wait_for_workers(out / _WORK / "workers")
         shown = [
@@ -91,14 +97,16 @@ def write_browser(
         page = out / PAGE
         if not page.exists() or page.read_text("utf-8") != text:
             write_file(page, text)
-        _remove_others(out, {one.folder for one in shown})
+        _remove_old(out, shown)
     sizes = [path.stat().st_size for one in shown for path in (out / one.folder).iterdir()]
     images = {one.data.split: len(one.data) for one in shown}
     return Browser(page, images, made, sum(sizes) + page.stat().st_size)
 
 
-def _check(out: Path) -> None:
+def _check(root: Path, out: Path) -> None:
     """Refuses a folder in which something else lies."""
+    if is_own(root, out):
+        raise UsageError(f"{out}: belongs to the prepared root. Name another folder for the page.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file. Name a folder for the page.")
     page = out / PAGE
@@ -106,6 +114,11 @@ def _check(out: Path) -> None:
         raise UsageError(
             f"{page}: was not written by `imagenets browse`. Choose another folder, or move it."
         )
+    if page.exists() or not out.exists():
+        return
+    for path in out.iterdir():  # of a run that was stopped before it wrote the page
+        if path.name not in (_WORK, part_of(page).name) and not _FOLDER.fullmatch(path.name):
+            raise UsageError(f"{path}: is not of `imagenets browse`. Name a folder of its own.")
 
 
 def _key(data: ImageNetS, labelled: bool) -> str:
@@ -135,9 +148,18 @@ def _write(pieces: Sequence[Piece], workers: int, out: Path) -> int:
     return sum(images for _, images in pool.map(write_piece, left, "images", weights))
 
 
-def _remove_others(out: Path, own: set[str]) -> None:
-    """Removes pieces that the page does not name any more."""
-    for path in out.iterdir():
-        if path.is_dir() and path.name not in own and _FOLDER.fullmatch(path.name):
+def _remove_old(out: Path, shown: Sequence[Shown]) -> None:
+    """Removes older pieces of the splits of the page; those of other splits stay, and it says so.
+
+    They may be hours of work: the page has them again as soon as it is asked for their split.
+    """
+    own = {one.folder: one.data.split for one in shown}
+    for path in sorted(out.iterdir()):
+        found = _FOLDER.fullmatch(path.name)
+        if not found or not path.is_dir() or path.name in own:
+            continue
+        if found[1] in own.values():
             shutil.rmtree(path)
+        else:
+            log.warning("%s: stays, but is not on the page, which was asked for without it", path)
     part_of(out / PAGE).unlink(missing_ok=True)

@@ -55,6 +55,7 @@ def test_it_gives_what_the_evaluator_gives(monkeypatch: pytest.MonkeyPatch) -> N
     for number in (5, 6):
         one = metric(*batch(number))  # of this batch alone
         assert one["mIoU"] == seen(range(number, number + 1)).compute()["mIoU"]
+        assert len(metric.keys_) <= 2  # `forward` folds what waits, too
     found = metric.compute()
     assert found.pop("IoUs").tolist() == expected.compute()["IoUs"]
     assert alike(found, expected)
@@ -79,6 +80,47 @@ def test_it_refuses_what_the_evaluator_refuses() -> None:
         metric.update(ids, ids + 7)
     with pytest.raises(UsageError, match="1 predictions for 2"):
         metric.update(ids, [ids, ids])
+
+
+@extras
+def test_repeated_images_are_left_out() -> None:
+    from imagenets.integrations.torchmetrics import EvaluatorMetric
+
+    metric, expected = EvaluatorMetric(K), Evaluator(K)
+    pred, gt = batch(0)
+    metric.update(pred, gt, torch.tensor([False, True, False]))
+    expected.update(pred[::2], gt[::2])
+    metric.update(*batch(1), [True, True, True])  # none of its own
+    assert alike(metric.compute(), expected)
+    with pytest.raises(UsageError, match="2 entries for 3 images"):
+        metric.update(pred, gt, [True, False])
+
+
+def of_a_loader(root: Path, images: int) -> list[float]:
+    """Scores an odd number of images as a validation step does: with the batches of a loader."""
+    from imagenets import ImageNetS
+    from imagenets.data.loader import Loader
+    from imagenets.integrations.torchmetrics import EvaluatorMetric
+
+    data = ImageNetS(root, "validation", 3).subset(range(images))
+    metric = EvaluatorMetric(3)
+    for loaded in Loader(data, batch_size=2, crop=None, workers=1):
+        metric.update([mask * 0 + 1 for mask in loaded.masks], loaded.masks, loaded.repeated)
+    return [float(value) for value in metric.compute().values()] + [int(metric.images)]
+
+
+@extras
+def test_ranks_score_no_image_of_a_loader_twice(tiny_root: Path, tmp_path: Path) -> None:
+    from imagenets import ImageNetS
+
+    data, expected = ImageNetS(tiny_root, "validation", 3), Evaluator(3)
+    for index in range(5):
+        mask = data.mask(index)
+        expected.update(np.ones_like(mask), mask)
+    metrics: Any = expected.compute()
+    found = run_ranks(2, tmp_path, of_a_loader, tiny_root, 5)
+    assert [one[:-1] for one in found] == [[metrics[name] for name in SCALARS]] * 2
+    assert sum(int(one[-1]) for one in found) == 5
 
 
 def of_ranks(share_out: list[list[int]]) -> list[float]:

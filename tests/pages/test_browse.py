@@ -130,10 +130,23 @@ def test_another_set_takes_the_place_of_the_old_one(
     assert len(old) == 2
     monkeypatch.setattr(browser, "_FORM", 0)
     write_browser(tiny_root, "3", ["validation"], out, workers=1)
-    (new,) = out.glob("*-????????????????")
+    (new,) = out.glob("validation-????????????????")
     assert new not in old
+    assert len(set(out.glob("*-????????????????")) & old) == 1  # the other split's stay
     assert new.name in (out / "index.html").read_text()
     assert (out / "validation-of-mine").exists()
+
+
+def test_pieces_of_splits_that_are_left_out_stay_and_are_told(
+    tiny_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    look = tmp_path / "look"
+    write_browser(str(tiny_root), "3", ["validation", "train-semi"], str(look), workers=1)
+    write_browser(tiny_root, "3", ["validation"], look, workers=1)
+    assert "stays, but is not on the page" in caplog.text
+    assert "train-semi" not in (look / "index.html").read_text("utf-8")
+    again = write_browser(tiny_root, "3", ["validation", "train-semi"], look, workers=1)
+    assert again.made == 0
 
 
 def test_a_folder_of_others_is_refused(tiny_root: Path, tmp_path: Path) -> None:
@@ -145,14 +158,23 @@ def test_a_folder_of_others_is_refused(tiny_root: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [page]
     with pytest.raises(UsageError, match="is a file"):
         write_browser(tiny_root, "3", ["validation"], page, workers=1)
+    page.rename(tmp_path / "thesis.html")
+    with pytest.raises(UsageError, match=r"thesis\.html: is not of `imagenets browse`"):
+        write_browser(tiny_root, "3", ["validation"], tmp_path, workers=1)
 
 
 def test_the_prepared_root_is_no_place_for_the_page(
     tiny_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["browse", "--root", str(tiny_root), "--out", str(tiny_root)]) == 2
-    assert "is the prepared root. Name another folder." in capsys.readouterr().err
+    assert "belongs to the prepared root. Name another folder" in capsys.readouterr().err
     assert not (tiny_root / "index.html").exists()
+    for name in ("runs/look", "ImageNetSlook"):
+        with pytest.raises(UsageError, match="belongs to the prepared root"):
+            write_browser(tiny_root, "3", ["validation"], tiny_root / name, workers=1)
+    export = ["export", "--root", str(tiny_root), "--to", "gray16", "--out"]
+    assert main([*export, str(tiny_root / "ImageNetSlook")]) == 2
+    assert "belongs to the prepared root, which would take it" in capsys.readouterr().err
 
 
 def test_without_lists_the_labels_are_left_out(

@@ -143,6 +143,35 @@ def test_mask_and_target_lie_over_the_photograph(page: Chromium, tiny_root: Path
     assert page.run("document.activeElement.dataset.place") == str(place + 1)
 
 
+def test_an_open_image_stays_itself_when_the_filter_changes(
+    page: Chromium, tiny_root: Path
+) -> None:
+    """What is found changes below it, as when pieces of the index come late."""
+    data = ImageNetS(tiny_root, "validation", 3, target="label")
+    place = int(np.flatnonzero(data.object_shares() > 0)[-1])
+    name = "document.getElementById('one-name').textContent"
+    page.run(f"document.querySelector('.cell[data-place=\"{place}\"]').click()")
+    drawn = f"document.getElementById('picture').width === {data.mask(place).shape[1]}"
+    assert page.run(WAIT.format(drawn))
+    top, left = (int(at[0]) for at in np.nonzero(data.mask(place) == data.target_ids[place]))
+    page.press("t")
+    before = page.run(PIXEL.format(left, top))
+    page.run(set_to("class", "'no such word'"))
+    assert found(page) == "0 of 18"
+    page.press("p")
+    page.press("t")
+    assert page.run(PIXEL.format(left, top)) == before
+    page.press("ArrowRight")  # there is none to go to
+    assert page.run(name) == data.names[place]
+    page.run(set_to("class", "''") + ";" + set_to("differ", "true", "checked"))
+    differing = [data.names[i] for i in np.flatnonzero(data.class_ids != data.target_ids)]
+    assert found(page) == f"{len(differing)} of 18"
+    stays = data.names[place] in differing
+    page.press("ArrowLeft")
+    wanted = differing[differing.index(data.names[place]) - 1] if stays else data.names[place]
+    assert page.run(name) == wanted
+
+
 def test_keys_move_among_the_images(page: Chromium) -> None:
     at = "Number(document.activeElement.dataset.place)"
     page.press("/")

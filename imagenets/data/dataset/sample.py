@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypedDict, overload
@@ -104,6 +106,15 @@ class MaskFolder:
             return path.read_bytes()
         except FileNotFoundError:
             raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
+
+    def identity(self, names: Iterable[str]) -> str:
+        """The folder, and a digest of the size and time of each file."""
+        found = hashlib.sha256()
+        for name in names:
+            with suppress(FileNotFoundError):
+                state = (self.folder / f"{name}.png").stat()
+                found.update(f"{name} {state.st_size} {state.st_mtime_ns}\n".encode())
+        return f"{self.folder.resolve()} {found.hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)

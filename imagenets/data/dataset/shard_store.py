@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenets.data.dataset.store import digest
-from imagenets.data.shards import Manifest, ShardReader
+from imagenets.data.shards import SAMPLE_DTYPE, Manifest, ShardReader
 from imagenets.errors import CorruptError
 
 _OPEN_SHARDS = 256
@@ -29,8 +30,8 @@ class ShardStore:
         self.unlisted = 0  # packing needs the lists
         infos = manifest.of_split(split)
         self._digest = digest(f"{info.file} {info.sha256}" for info in infos)
-        self._readers = [ShardReader(folder / info.file, verify=True) for info in infos]
-        tables = [reader.samples for reader in self._readers]
+        readers = [ShardReader(folder / info.file, verify=True) for info in infos]
+        tables = [reader.samples for reader in readers]
         for info, table in zip(infos, tables, strict=True):
             if len(table) != info.samples:
                 raise CorruptError(
@@ -38,16 +39,25 @@ class ShardStore:
                     f"{info.samples}. Delete this file and run imagenets-prepare again."
                 )
         self._starts = np.cumsum([0, *(len(table) for table in tables)])
+        self._table = np.concatenate(tables) if tables else np.zeros(0, SAMPLE_DTYPE)
+        self._readers = self._with_tables(readers)
         self._raw = split == "train-full"
-        self._order = self._sorted(tables) if self._raw else None
-        self.class_ids = self._column(tables, "class_id", np.int16)
-        self.ilsvrc = self._column(tables, "ilsvrc", np.int16)
-        sides = [self._column(tables, side, np.uint16) for side in ("width", "height")]
+        # raw ILSVRC is ordered by class and stem, which is by stem, as it starts so: two runs, fast
+        self._order = np.argsort(self._table["name"], kind="stable") if self._raw else None
+        self.class_ids = self._column("class_id", np.int16)
+        self.ilsvrc = self._column("ilsvrc", np.int16)
+        sides = [self._column(side, np.uint16) for side in ("width", "height")]
         self._sizes = np.stack(sides, axis=1)  # 65,535 is the most that a JPEG can have
         self._mapped: OrderedDict[int, None] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_mapped": OrderedDict()}
+        """Has one large table for all shards: joblib's workers map it and get it only once."""
+        readers = [reader.without_table() for reader in self._readers]
+        return {**self.__dict__, "_mapped": OrderedDict(), "_readers": readers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._readers = self._with_tables(self._readers)
 
     def name(self, row: int) -> str:
         shard, index = self._find(row)
@@ -81,17 +91,16 @@ class ShardStore:
     def digest(self) -> str:
         return self._digest
 
-    @staticmethod
-    def _sorted(tables: list[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
-        """The order of raw ILSVRC: by class and stem, which is by stem, as it starts so."""
-        stems = np.concatenate([table["name"] for table in tables] or [np.zeros(0, "S32")])
-        return np.argsort(stems, kind="stable")  # two sorted runs or so: fast
+    def _with_tables(self, readers: list[ShardReader]) -> list[ShardReader]:
+        """Readers whose tables are parts of the large one."""
+        places = pairwise(self._starts.tolist())
+        return [
+            reader.with_table(self._table[start:stop])
+            for reader, (start, stop) in zip(readers, places, strict=True)
+        ]
 
-    def _column(
-        self, tables: list[npt.NDArray[Any]], field: str, kind: type[np.integer[Any]]
-    ) -> npt.NDArray[Any]:
-        parts = [table[field] for table in tables] or [np.zeros(0, kind)]
-        column = np.concatenate(parts).astype(kind, copy=False)
+    def _column(self, field: str, kind: type[np.integer[Any]]) -> npt.NDArray[Any]:
+        column = self._table[field].astype(kind)
         return column if self._order is None else column[self._order]
 
     def _find(self, row: int) -> tuple[int, int]:

@@ -200,6 +200,17 @@ class Split:
             found.update(self._rows.tobytes())
         return found.hexdigest()
 
+    @property
+    def other_masks(self) -> str | None:
+        """What tells masks of `with_masks` from others.
+
+        None: the masks are the split's own. "": the source cannot tell, as it has no `identity`.
+        """
+        if self._mask_source is None:
+            return None
+        identity = getattr(self._mask_source, "identity", None)
+        return "" if identity is None else str(identity(self.names))
+
     def where(self, index: int) -> str:
         """Says where a sample lies, for messages.
 
@@ -369,7 +380,9 @@ class Split:
         """A view with masks of another make, such as pseudo labels or predictions.
 
         Args:
-            source: The folder where they lie as `<name>.png`; or what reads them.
+            source: The folder where they lie as `<name>.png`; or what reads them. If it has a
+                method `identity(names)`, whose text changes when a mask does, an export of the
+                view that was stopped goes on; without, it starts anew.
 
         Returns:
             The same samples; their masks are read when they are asked for.

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from imagenets.core.files import write_file
+from imagenets.core.files import atomic
 from imagenets.core.log import bar
 from imagenets.data.dataset.split import Split
 from imagenets.data.export.pieces import Piece, same_bytes
@@ -39,9 +39,21 @@ def write_coco(data: Split, path: str | Path) -> dict[str, int]:
 
     Raises:
         UsageError: The split has no masks.
-        CorruptError: A mask is missing or damaged; names the sample.
+        CorruptError: A mask is missing or damaged, or the file reads back otherwise than it was
+            written.
+        MissingError: No list tells the labels, or a mask of `with_masks` is not there.
         DependencyError: pycocotools is not installed.
     """
+    path = Path(path).expanduser()
+    made = _instances(data)
+    with atomic(path) as part:
+        part.write_text(json.dumps(made, separators=(",", ":")) + "\n", "utf-8")
+        same_bytes(path, [json.loads(part.read_text("utf-8"))], [made])
+    return {name: len(made[name]) for name in ("images", "annotations", "categories")}
+
+
+def _instances(data: Split) -> dict[str, Any]:
+    """What the file holds."""
     coder = _coder()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -60,7 +72,7 @@ def write_coco(data: Split, path: str | Path) -> dict[str, int]:
     names = zip(data.classes, data.class_names, strict=True)
     categories = [{"id": i, "name": name, "wnid": wnid} for i, (wnid, name) in enumerate(names, 1)]
     what = "the mask of the label" if wanted is not None else "every class of the mask"
-    made = {
+    return {
         "info": {
             "description": f"ImageNet-S{data.tier} {data.split}: {what}",
             "url": "https://github.com/LUSSeg/ImageNet-S",
@@ -69,8 +81,6 @@ def write_coco(data: Split, path: str | Path) -> dict[str, int]:
         "annotations": annotations,
         "categories": categories,
     }
-    write_file(Path(path).expanduser(), json.dumps(made, separators=(",", ":")) + "\n")
-    return {name: len(made[name]) for name in ("images", "annotations", "categories")}
 
 
 @dataclass(frozen=True)
@@ -132,9 +142,7 @@ class Coco:
                 otherwise.
         """
         path = folder / f"instances_{data.split}.json"
-        counts = write_coco(data, path)
-        read = json.loads(path.read_text())
-        same_bytes(path, [len(read[name]) for name in counts], list(counts.values()))
+        write_coco(data, path)
         return [path]
 
     def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from imagenets.data.export.pieces import Format, Piece
 from imagenets.errors import CorruptError, UsageError
 
 _FACTS = "facts.json"
+_VERSION = 1  # changes with what the files of a format hold
 _SPLIT = "split-"
 
 
@@ -50,8 +51,7 @@ def export(
     """Writes a split in another format; what was stopped goes on, what is done stays.
 
     Args:
-        data: The split, or a view of it. Masks of `with_masks` do not count when it is asked
-            whether an earlier export is of the same data: take a new folder for them.
+        data: The split, or a view of it.
         form: The format; see `formats.make`.
         folder: Where to; several splits of a tier may share it.
         workers: Processes; one for each CPU if None.
@@ -68,7 +68,8 @@ def export(
     """
     folder = Path(folder).expanduser()
     form.check(data)
-    facts = {"format": form.name, "tier": data.tier, "options": form.options()}
+    facts = {"version": _VERSION, "format": form.name, "tier": data.tier}
+    facts["options"] = form.options()
     _check(folder, facts)
     with hold(paths.export_state(folder), folder):
         _claim(folder, facts)
@@ -77,13 +78,13 @@ def export(
         _declare(paths.export_state(folder), data, len(pieces))
         _remove_parts(folder)
         records = [_record(folder, data.split, piece) for piece in pieces]
-        there = [_is_done(folder, record) for record in records]
+        known = data.other_masks != ""
+        there = [known and _is_done(folder, record) for record in records]
         todo = [piece for piece, done in zip(pieces, there, strict=True) if not done]
         _write_all(data, form, folder, todo, workers)
-        form.finish(data, folder, _finished(paths.export_state(folder)))
-    files = [entry for record in records for entry in json.loads(record.read_text())["files"]]
-    size = sum(one["size"] for one in files)
-    return Exported(len(data), len(files), size, len(pieces), len(todo))
+        form.finish(data, folder, _finished(folder))
+    sizes = [one["size"] for record in records for one in _load(record)["files"]]
+    return Exported(len(data), len(sizes), sum(sizes), len(pieces), len(todo))
 
 
 def _pieces(samples: int, size: int) -> list[Piece]:
@@ -173,7 +174,7 @@ def _claim(folder: Path, facts: dict[str, Any]) -> None:
 def _declare(state: Path, data: Split, pieces: int) -> None:
     """Says which samples a split has, or makes sure that it has these."""
     own = {"digest": data.digest, "samples": len(data), "masks": data.has_masks}
-    own |= {"target": data.target, "pieces": pieces}
+    own |= {"target": data.target, "pieces": pieces, "other_masks": data.other_masks}
     path = state / f"{_SPLIT}{data.split}.json"
     if path.is_file():
         _same(state.parent, _load(path), own)
@@ -181,13 +182,13 @@ def _declare(state: Path, data: Split, pieces: int) -> None:
         write_json(path, own)
 
 
-def _finished(state: Path) -> dict[str, dict[str, Any]]:
-    """The splits whose pieces are all written: one that was stopped is none of them yet."""
-    found = {}
+def _finished(folder: Path) -> dict[str, dict[str, Any]]:
+    """The splits whose pieces are all there: one that was stopped is none of them yet."""
+    found, state = {}, paths.export_state(folder)
     for path in sorted(state.glob(f"{_SPLIT}*.json")):
         split, one = path.stem.removeprefix(_SPLIT), _load(path)
-        numbers = range(one["pieces"])
-        if all((state / _name(split, number)).is_file() for number in numbers):
+        records = [state / _name(split, number) for number in range(one["pieces"])]
+        if all(_is_done(folder, record) for record in records):
             found[split] = one
     return found
 

@@ -21,8 +21,10 @@ from imagenets.pixels.png import encode_gray
 class TargetFolders(MaskFiles):
     """Writes `OUT/images/<split>/<wnid>/<stem>.JPEG` and `OUT/targets/<split>/<wnid>/<stem>.png`.
 
-    The folder is the class of the label, not the class folder of ImageNet-S. A target has 8 bits: 1
-    the object, 0 not, 255 ignored.
+    The folder is the class of the label, not the class folder of ImageNet-S. Every split has a
+    folder for every label, empty ones too, so that an index is the same class in all of them: of
+    ImageNet, torchvision's index is the ImageNet-1k label. A target has 8 bits: 1 the object, 0
+    not, 255 ignored.
     """
 
     name: ClassVar[str] = "imagefolder"
@@ -45,4 +47,7 @@ class TargetFolders(MaskFiles):
         return files
 
     def finish(self, data: Split, folder: Path, splits: dict[str, dict[str, Any]]) -> None:
-        """Nothing: the files are all."""
+        """Makes the folders of labels that no image of the split has."""
+        for wnid in {*data.source_classes, *data.classes}:
+            for tree in ("images", "targets"):
+                (folder / tree / data.split / wnid).mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from imagenets.core.files import atomic
 from imagenets.data.dataset.split import Split
 from imagenets.data.export.pieces import Piece, Shards, facts, same_bytes, stored
+from imagenets.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class WebDataset(Shards):
     """
 
     name: ClassVar[str] = "webdataset"
+
+    def check(self, data: Split) -> None:
+        """Raises UsageError for names that readers would take for one another."""
+        super().check(data)
+        for name in data.names:
+            if "." in name.rpartition("/")[2]:
+                raise UsageError(
+                    f"{name}: WebDataset takes what is before the first dot for the name of a "
+                    "sample. Rename such images and prepare the set again, or export to parquet."
+                )
 
     def write(self, data: Split, piece: Piece, folder: Path) -> list[Path]:
         """Writes one tar; see `Format`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
 
-from imagenets.data.shards.format import REMEDY, SEGMENT_DTYPE
+from imagenets.data.shards.format import REMEDY, SAMPLE_DTYPE, SEGMENT_DTYPE
 from imagenets.data.shards.index import ShardIndex, existing, read_index, stamp
 from imagenets.errors import CorruptError
+
+_NONE = np.zeros(0, SAMPLE_DTYPE)
+"""One object for all: pickled once, however many readers have it."""
 
 
 class ShardReader:
@@ -80,6 +84,23 @@ class ShardReader:
         """Bytes of each restart segment of the image, None without; raises like `image`."""
         view = self._read("segment", index)
         return None if view is None else np.frombuffer(view, SEGMENT_DTYPE)
+
+    def without_table(self) -> ShardReader:
+        """A reader that has all but its table, which `with_table` gives it back."""
+        return self.with_table(_NONE)
+
+    def with_table(self, table: npt.NDArray[Any]) -> ShardReader:
+        """A reader of the same file whose table lies elsewhere, such as in that of many shards.
+
+        Args:
+            table: As `samples` is.
+
+        Returns:
+            Another reader, which has not mapped the file yet.
+        """
+        other = ShardReader(self.path, verify=self.verify)
+        other._index = replace(self._known(), samples=table)
+        return other
 
     def close(self) -> None:
         """Lets go of the file; the reader opens it again when needed."""

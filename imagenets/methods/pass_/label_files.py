@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,11 @@ class PseudoLabels:
         """
         reader, place = self._place(row, name)
         return reader.label(place, self.threshold)
+
+    def identity(self, names: Iterable[str]) -> str:
+        """What the labels were made from, and the threshold; see `ImageNetS.with_masks`."""
+        keys = sorted({reader.key for reader in self._readers})
+        return f"{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]} at {self.threshold}"
 
     def grid(self, row: int, name: str) -> Label:
         """What is kept of an image, on the grid, whatever the threshold.

@@ -86,6 +86,7 @@
     const ofClass = matching(classTexts, words), ofLabel = matching(labelTexts, label);
     const isOf = (own) => (inside ? own[INSIDE].some((id) => ofClass[id])
       : ofClass[own[FOLDER]] || words.every((word) => own[NAME].toLowerCase().includes(word)));
+    const kept = current ? found[current] : -1;  /* pieces come in any order: the place moves, the image not */
     found = [];
     images.forEach((own, at) => {
       if (split && about.splits[own[SPLIT]].name !== split) return;
@@ -99,7 +100,8 @@
     by("count").textContent = indexed < total
       ? `${count} found, reading ${indexed.toLocaleString("en")} of ${total.toLocaleString("en")}`
       : `${count} of ${total.toLocaleString("en")}`;
-    current = Math.min(current, Math.max(0, found.length - 1));
+    current = kept < 0 ? 0 : Math.max(found.indexOf(kept), Math.min(current, found.length - 1), 0);
+    neighbours();
     draw();
   };
 
@@ -189,7 +191,7 @@
 
   /* One image: the photograph, its mask or its target laid over it. */
   const dialog = by("one"), canvas = by("picture"), tip = by("tip");
-  let mode = "mask", shown = -1, turn = 0, photo = null, ids = null;
+  let mode = "mask", shown = -1, turn = 0, drawn = null;  /* shown: the image's number in all, whatever is found now */
   const picture = async (kind, data) => {
     const image = new Image();
     image.src = `data:image/${kind};base64,${data}`;
@@ -216,7 +218,7 @@
     return wanted && id === wanted ? TARGET.object : TARGET.other;
   };
   const paint = () => {
-    const own = images[found[shown]];
+    const { own, photo, ids } = drawn;
     canvas.width = photo.naturalWidth;
     canvas.height = photo.naturalHeight;
     const pen = canvas.getContext("2d");
@@ -264,51 +266,60 @@
       return item;
     }));
   };
-  const show = async (place) => {
-    if (place < 0 || place >= found.length) return;
-    const own = images[found[place]], mine = ++turn;
-    shown = place;
+  function neighbours() {
+    const place = found.indexOf(shown);
+    by("before").disabled = place <= 0;
+    by("after").disabled = place < 0 || place === found.length - 1;
+  }
+  const show = async (at) => {
+    const own = images[at], mine = ++turn;
+    shown = at;
+    drawn = null;
+    canvas.width = canvas.width;  /* no picture beside the words of another */
     tip.hidden = true;
-    by("before").disabled = place === 0;
-    by("after").disabled = place === found.length - 1;
+    neighbours();
     describe(own);
     if (!dialog.open) dialog.showModal();
     try {
       const [large, mask] = await row("details", own[SPLIT], own[INDEX]);
       const [image, under] = await Promise.all([picture("jpeg", large), mask ? picture("png", mask) : null]);
       if (mine !== turn) return;
-      [photo, ids] = [image, under && read(under)];
+      drawn = { own, photo: image, ids: under && read(under) };
       paint();
-    } catch (error) { if (dialog.open) dialog.close(); }
+    } catch (error) { if (mine === turn && dialog.open) dialog.close(); }
   };
-  const choose = (wanted) => { mode = wanted; if (photo) paint(); };
+  const step = (by) => {
+    const place = found.indexOf(shown), at = place < 0 ? undefined : found[place + by];
+    if (at !== undefined) show(at);
+  };
+  const choose = (wanted) => { mode = wanted; if (drawn) paint(); };
   grid.addEventListener("click", (event) => {
     const button = event.target.closest(".cell");
-    if (button) show(Number(button.dataset.place));
+    if (button) show(Number(button.dataset.at));
   });
-  dialog.addEventListener("close", () => { turn++; photo = null; go(shown); });
+  dialog.addEventListener("close", () => { turn++; drawn = null; go(Math.max(0, found.indexOf(shown))); });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   by("close").addEventListener("click", () => dialog.close());
-  by("before").addEventListener("click", () => show(shown - 1));
-  by("after").addEventListener("click", () => show(shown + 1));
+  by("before").addEventListener("click", () => step(-1));
+  by("after").addEventListener("click", () => step(1));
   for (const button of dialog.querySelectorAll("[data-mode]")) button.addEventListener("click", () => choose(button.dataset.mode));
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "ArrowLeft") show(shown - 1);
-    else if (event.key === "ArrowRight") show(shown + 1);
+    if (event.key === "ArrowLeft") step(-1);
+    else if (event.key === "ArrowRight") step(1);
     else {
       const wanted = { p: "photo", m: "mask", t: "target" }[event.key.toLowerCase()];
       if (wanted) choose(wanted);
     }
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!ids || !photo) return;
+    if (!drawn?.ids) return;
     const box = canvas.getBoundingClientRect(), scale = Math.min(box.width / canvas.width, box.height / canvas.height);
     const x = Math.floor((event.clientX - box.left - (box.width - canvas.width * scale) / 2) / scale);
     const y = Math.floor((event.clientY - box.top - (box.height - canvas.height * scale) / 2) / scale);
     tip.hidden = x < 0 || y < 0 || x >= canvas.width || y >= canvas.height;
     if (tip.hidden) return;
-    tip.textContent = told(ids[y * canvas.width + x]);
+    tip.textContent = told(drawn.ids[y * canvas.width + x]);
     tip.style.left = `${event.clientX + 14}px`;
     tip.style.top = `${event.clientY + 16}px`;
   });

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,9 @@ def test_a_run_that_fails_keeps_its_pieces(tiny_root: Path, tmp_path: Path) -> N
                 raise CorruptError("row 7")
             return data.mask(row)
 
+        def identity(self, names: Iterable[str]) -> str:
+            return str(len(list(names)))
+
     source = Source()
     view = data.with_masks(source)
     form, out = make("webdataset", shard_samples=5), tmp_path / "out"
@@ -189,6 +193,52 @@ def test_what_stands_beside_the_pieces_names_whole_splits_alone(
     assert "| train |" not in (out / "README.md").read_text("utf-8")
     export(train, form, out, workers=1)
     assert "| train | 24 | no |" in (out / "README.md").read_text("utf-8")
+
+
+def test_other_masks_are_never_taken_for_done(tiny_root: Path, tmp_path: Path) -> None:
+    data, form = ImageNetS(tiny_root, "validation", "3"), make("gray16")
+    folder, out = tmp_path / "masks", tmp_path / "out"
+    for index, name in enumerate(data.names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(masks.encode(data.mask(index)))
+    own = data.with_masks(folder)
+    assert export(own, form, out, workers=1).made == 1
+    assert export(own, form, out, workers=1).made == 0
+    with pytest.raises(UsageError, match="other_masks"):
+        export(data, form, out)
+    (folder / f"{data.names[3]}.png").write_bytes(masks.encode(np.zeros_like(data.mask(3))))
+    with pytest.raises(UsageError, match="other_masks"):
+        export(own, form, out)
+
+    class Silent:
+        def read(self, row: int, name: str) -> masks.Ids:
+            return data.mask(row)
+
+    mute = data.with_masks(Silent())
+    for _ in range(2):
+        assert export(mute, form, tmp_path / "mute", workers=1).made == 1
+
+
+def test_names_with_dots_are_no_webdataset(tiny_root: Path, tmp_path: Path) -> None:
+    class Dotted(ImageNetS):
+        names = ("n01/a.b", "n01/a.c")  # type: ignore[assignment]
+
+    data = Dotted(tiny_root, "validation", "3")
+    with pytest.raises(UsageError, match=r"n01/a\.b: WebDataset"):
+        export(data, make("webdataset"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_index_is_the_same_class_in_every_split(tiny_root: Path, tmp_path: Path) -> None:
+    for split in ("validation", "train-semi"):
+        data = ImageNetS(tiny_root, split, "3", target="label")
+        export(data, make("imagefolder"), tmp_path, workers=1)
+    folders = [
+        sorted(path.name for path in (tmp_path / tree / split).iterdir())
+        for tree in ("images", "targets")
+        for split in ("validation", "train-semi")
+    ]
+    assert all(one == sorted(data.source_classes) for one in folders)
 
 
 def test_any_number_of_workers_writes_the_same(tiny_root: Path, tmp_path: Path) -> None:
