@@ -68,6 +68,8 @@ def predict(
     """
     from imagenets.methods.pass_.settings import Changes
 
+    if overlays not in ("jpg", "png"):
+        raise UsageError(f"overlays {overlays!r}: choose jpg or png.")
     if (images is None) != (out is None):
         raise UsageError("images and out go together: the folders of photographs and of results.")
     if images is not None and subset is not None:

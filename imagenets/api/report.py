@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagenets.api.places import only_tier, tier_and_run
+from imagenets.api.places import tier_and_run
 from imagenets.api.session import root_folder, session
 from imagenets.errors import MissingError, UsageError
 
@@ -57,6 +57,6 @@ def report(
         if len(compare) != 2:
             raise UsageError(f"--compare: give two runs, not {len(compare)}.")
         first, second = (Path(run).expanduser() for run in compare)
-        tier = tier or only_tier(place)
+        tier, first = tier_and_run(place, tier, first)
         file = file or second / "comparison.html"
         return write_comparison(place, tier, (first, second), file, workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -201,13 +202,18 @@ def epochs_of(asked: int | str | Mapping[str, int] | None) -> dict[str, int]:
     if asked is None or asked == "":
         return {}
     if isinstance(asked, Mapping):
+        for stage, number in asked.items():
+            if not isinstance(number, int):
+                raise UsageError(f"--epochs {stage}={number!r}: give a whole number.")
         return dict(asked)
     try:
-        if isinstance(asked, int) or "=" not in asked:
+        if not isinstance(asked, str):
+            return dict.fromkeys(TRAINED, operator.index(asked))
+        if "=" not in asked:
             return dict.fromkeys(TRAINED, int(asked))
         pairs = (pair.split("=") for pair in asked.split(","))
         return {stage: int(number) for stage, number in pairs}
-    except ValueError:
+    except (ValueError, TypeError):
         raise UsageError(f"--epochs {asked}: give a number, or pretrain=N,finetune=N.") from None
 
 
@@ -253,5 +259,5 @@ def said_of(
 
 
 def _spelled(value: Any) -> str:
-    """A value as TOML has it; text without quotes."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as TOML has it; text and paths without quotes."""
+    return str(value) if isinstance(value, str | Path) else json.dumps(value)

@@ -25,6 +25,12 @@ _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUP
 """What file systems answer that cannot bring a file or folder to the disk."""
 
 
+def as_folders(frozen: object, *fields: str) -> None:
+    """Makes paths of the fields of a frozen dataclass that were given as text, `~` expanded."""
+    for name in fields:
+        object.__setattr__(frozen, name, Path(getattr(frozen, name)).expanduser())
+
+
 def part_of(path: Path) -> Path:
     """The temporary name of a file: `<name>.part`, beside it."""
     return path.with_name(path.name + PART)

@@ -68,7 +68,7 @@ class ImageNetSDataModule(lightning.LightningDataModule):
             seed: Of order and crops.
 
         Raises:
-            UsageError: There is no such split to train on.
+            UsageError: There is no such split to train on, or a batch has no images.
         """
         super().__init__()
         if train_split not in ("train", "train-semi", "train-full"):
@@ -77,7 +77,11 @@ class ImageNetSDataModule(lightning.LightningDataModule):
             )
         self._place = (root, classes)
         self._train_split = train_split
-        self._sizes = (batch_size, validation_batch_size or batch_size)
+        own = batch_size if validation_batch_size is None else validation_batch_size
+        for name, size in (("batch_size", batch_size), ("validation_batch_size", own)):
+            if size < 1:
+                raise UsageError(f"{name} {size}: at least 1 is needed.")
+        self._sizes = (batch_size, own)
         self._crops = (crop or RandomResizedCrop(224), validation_crop)
         self._workers, self._seed = workers, seed
 
@@ -101,22 +105,38 @@ class ImageNetSDataModule(lightning.LightningDataModule):
         self.validation = ImageNetS(root, "validation", classes)
 
     def train_dataloader(self) -> Loader:
-        """Full batches in a new order each epoch."""
+        """Makes the loader of the training split.
+
+        Returns:
+            Full batches in a new order each epoch.
+        """
         loader = self._loader(self.train, 0, shuffle=True, drop_last=True)
         if self.trainer is not None:
             loader.set_epoch(self.trainer.current_epoch)
         return loader
 
     def val_dataloader(self) -> Loader:
-        """Every validation image, in the order of the set."""
+        """Makes the loader of the validation split.
+
+        Returns:
+            Every image, in the order of the set.
+        """
         return self._loader(self.validation, 1)
 
     def test_dataloader(self) -> Loader:
-        """The validation images: no masks of the test images were released."""
+        """Makes the loader that `Trainer.test` reads.
+
+        Returns:
+            The validation images: no masks of the test images were released.
+        """
         return self.val_dataloader()
 
     def predict_dataloader(self) -> Loader:
-        """The validation images, to make masks of."""
+        """Makes the loader that `Trainer.predict` reads.
+
+        Returns:
+            The validation images, to make masks of.
+        """
         return self.val_dataloader()
 
     def _loader(self, data: ImageNetS, which: int, **more: Any) -> Loader:

@@ -101,13 +101,24 @@ class EvaluatorMetric(torchmetrics.Metric):
         self._fold()
 
     def forward(self, *arguments: Any, **named: Any) -> Any:
-        """As `update`; returns the metrics of this batch alone."""
+        """Adds a batch, and says what it scores alone.
+
+        Args:
+            *arguments: As of `update`.
+            **named: As of `update`.
+
+        Returns:
+            What `compute` gives, of this batch.
+        """
         found = super().forward(*arguments, **named)
         self._fold()  # torchmetrics has put the batch beside those before it
         return found
 
     def compute(self) -> dict[str, Tensor]:
-        """The metrics by their published names, float64 in percent; over all ranks.
+        """Works the metrics out, over all ranks.
+
+        Returns:
+            Scalars by their published names, float64, in percent; `IoUs` has K + 1 of them.
 
         Raises:
             UsageError: Nothing was added yet.
@@ -120,7 +131,11 @@ class EvaluatorMetric(torchmetrics.Metric):
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def evaluator(self) -> Evaluator:
-        """An `Evaluator` of what this rank has seen, or all have while the metric is synced."""
+        """Gives what was added as an `Evaluator`, for its confusion matrix or a match.
+
+        Returns:
+            Of what this rank has seen; while the metric is synced, of what all have.
+        """
         evaluator = self._empty()
         for own, name in zip(evaluator.state(), _DENSE, strict=True):
             own[...] = getattr(self, name).cpu().numpy()
@@ -128,7 +143,12 @@ class EvaluatorMetric(torchmetrics.Metric):
         return evaluator
 
     def sync(self, *arguments: Any, **named: Any) -> None:
-        """Sums over ranks; torchmetrics asks for it before `compute`."""
+        """Sums over ranks; torchmetrics asks for it before `compute`.
+
+        Args:
+            *arguments: As of `torchmetrics.Metric.sync`.
+            **named: As of `torchmetrics.Metric.sync`.
+        """
         if not self._is_synced and not self.keys_:
             self._add_keys(*self._empty().sparse_sums()[0])  # ranks must gather alike
         super().sync(*arguments, **named)

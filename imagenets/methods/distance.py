@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from imagenets.core import distributed, lock
-from imagenets.core.files import write_json
+from imagenets.core.files import as_folders, write_json
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import CorruptError, MissingError, UsageError
 from imagenets.evaluation.score import Scores, score
@@ -79,9 +79,9 @@ class Matching:
 
     Attributes:
         backbone: With its weights; put on the device and into evaluation mode.
-        root: The prepared set.
+        root: The prepared set; may be given as text.
         tier: Its tier.
-        out: The folder that all files go to.
+        out: The folder that all files go to; may be given as text.
         settings: The numbers.
         device: Where the backbone runs.
         workers: Processes that decode images.
@@ -97,6 +97,9 @@ class Matching:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int = 0
     pretraining: Pretraining | None = None
+
+    def __post_init__(self) -> None:
+        as_folders(self, "root", "out")
 
     def predict(self, subset: str = "validation") -> Path:
         """Writes the masks of a split; those that are there already stay.

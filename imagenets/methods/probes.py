@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from imagenets.core.files import as_folders
 from imagenets.core.pool import available_cpus
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import UsageError
@@ -107,7 +108,7 @@ class Probes:
 
     Attributes:
         backbone: With its weights; put on the device and into evaluation mode.
-        root: The prepared set.
+        root: The prepared set; may be given as text.
         tier: Its tier.
         settings: The numbers.
         device: Where all is worked out.
@@ -120,6 +121,9 @@ class Probes:
     settings: Settings = field(default_factory=Settings)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        as_folders(self, "root")
 
     def run(self) -> Probed:
         """Takes all measures, in one pass over each split.

@@ -18,6 +18,7 @@ from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation import matching
 from imagenets.evaluation.mask_folders import CountedMasks, count_masks
+from imagenets.evaluation.metrics import SCALARS
 from imagenets.evaluation.tables import ClassRow, ImageRow, class_rows, image_rows
 from imagenets.methods.pass_.label_files import PseudoLabels, validation_labels
 from imagenets.methods.pass_.mask_files import PREDICTS
@@ -67,14 +68,20 @@ class RunFiles:
 
         Raises:
             MissingError: The run is not scored yet.
-            CorruptError: The file cannot be read.
+            CorruptError: The file cannot be read, or lacks a metric.
         """
         path = self.out / "scores.json"
         if not path.is_file():
             raise MissingError(
                 f"{path}: not there. Run `imagenets-baseline score` on this run first."
             )
-        return read_object(path)
+        found = read_object(path)
+        lacking = [name for name in SCALARS if name not in found]
+        if lacking:
+            raise CorruptError(
+                f"{path}: lacks {lacking[0]}. Run `imagenets-baseline score` on this run again."
+            )
+        return found
 
     @cached_property
     def settings(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from imagenets.core import distributed
+from imagenets.core.files import as_folders
 from imagenets.core.launch import launched
 from imagenets.core.log import progress
 from imagenets.data.dataset.imagenets import ImageNetS
@@ -55,6 +56,8 @@ S = TypeVar("S", bound=Settings)
 class Run(Generic[S]):
     """One training run.
 
+    Folders may be given as text.
+
     Attributes:
         root: The prepared set.
         tier: Its tier.
@@ -74,6 +77,9 @@ class Run(Generic[S]):
     workers: int = 0
     save_every: SaveEvery = TEN_MINUTES
     watch: Watch = ALONE
+
+    def __post_init__(self) -> None:
+        as_folders(self, "root", "out")
 
     def folder(self, stage: str) -> Path:
         """The folder of one stage, made if need be.

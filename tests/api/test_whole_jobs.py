@@ -19,6 +19,7 @@ import imagenets
 from imagenets.api.prepare import Asked, prepare
 from imagenets.api.score import score
 from imagenets.api.train import train
+from imagenets.api.training import assignments_of, epochs_of
 from imagenets.cli import prepare_options
 from imagenets.cli.main import main
 from imagenets.cli.predict import VERB as PREDICT
@@ -27,7 +28,7 @@ from imagenets.cli.report import VERB as REPORT
 from imagenets.cli.train import VERB as TRAIN
 from imagenets.data.raw import synthetic
 from imagenets.data.shards import Manifest
-from imagenets.errors import MissingError, UsageError
+from imagenets.errors import CorruptError, MissingError, UsageError
 
 
 def test_a_set_is_prepared_as_the_command_line_prepares_it(tiny_root: Path, tmp_path: Path) -> None:
@@ -99,6 +100,15 @@ def test_a_run_is_scored_as_the_command_line_scores_it(
     assert json.loads(capsys.readouterr().out) == found.document
 
 
+def test_arguments_that_mean_nothing_are_said_in_an_exception(tmp_path: Path) -> None:
+    for epochs in (1.5, "two", {"pretrain": "1"}, {"pretrain": 0.5}):
+        with pytest.raises(UsageError, match="--epochs"):
+            epochs_of(epochs)  # type: ignore[arg-type]  # wrong ones
+    assert assignments_of({"regions": tmp_path}) == (f"regions={tmp_path}",)
+    with pytest.raises(UsageError, match="overlays 'gif'"):
+        imagenets.predict(tmp_path, images=tmp_path, out="x", overlays="gif")  # type: ignore[arg-type]
+
+
 def test_a_score_that_cannot_be_is_said_in_an_exception(tiny_root: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no run of training was begun"):
         score(tiny_root, split=3, out=tmp_path)
@@ -126,6 +136,13 @@ def test_a_page_is_written_as_the_command_line_writes_it(
     both = imagenets.report(tiny_root, compare=[run, str(other)], workers=1)
     assert both == other / "comparison.html"
     assert both.is_file()
+    (tmp_path / "two" / "ImageNetS50").mkdir(parents=True)  # the tier is that of the runs
+    (tmp_path / "two" / "ImageNetS3.shards").symlink_to(tiny_root / "ImageNetS3.shards")
+    assert imagenets.report(tmp_path / "two", compare=[run, other], workers=1) == both
+    scores = json.loads((other / "scores.json").read_text())
+    (other / "scores.json").write_text(json.dumps(scores | {"mIoU": None}).replace("mIoU", "old"))
+    with pytest.raises(CorruptError, match=r"scores\.json: lacks mIoU"):
+        imagenets.report(tiny_root, compare=[run, other])
     with pytest.raises(UsageError, match="give two runs, not 1"):
         imagenets.report(tiny_root, compare=[run])
     with pytest.raises(UsageError, match="give one of them"):

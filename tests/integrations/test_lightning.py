@@ -126,6 +126,8 @@ def test_it_validates_alone_and_knows_its_classes(tiny_root: Path, tmp_path: Pat
     assert sum(len(batch) for batch in data.predict_dataloader()) == 12
     with pytest.raises(UsageError, match="train_split 'val'"):
         module(tiny_root, train_split="val")
+    with pytest.raises(UsageError, match="validation_batch_size 0"):
+        module(tiny_root, validation_batch_size=0)
     with pytest.raises(MissingError):
         module(tmp_path).setup("fit")
 

@@ -37,7 +37,9 @@ def network() -> nn.Module:
 
 
 def matching(root: Path, out: Path, settings: Settings = SMALL) -> Matching:
-    return Matching(Wrapped(network(), name="tiny"), root, "3", out, settings)
+    own = Matching(Wrapped(network(), name="tiny"), str(root), "3", str(out), settings)  # type: ignore[arg-type]
+    assert (own.root, own.out) == (root, out)  # text will do
+    return own
 
 
 @pytest.fixture

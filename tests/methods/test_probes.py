@@ -35,7 +35,7 @@ def network() -> nn.Module:
 
 
 def probe(root: Path, settings: Settings = SMALL) -> Probed:
-    return Probes(Wrapped(network(), name="tiny"), root, "3", settings).run()
+    return Probes(Wrapped(network(), name="tiny"), str(root), "3", settings).run()
 
 
 @torch.inference_mode()

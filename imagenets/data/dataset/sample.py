@@ -108,7 +108,14 @@ class MaskFolder:
             raise MissingError(f"{path}: not there. Write the mask of this image first.") from None
 
     def identity(self, names: Iterable[str]) -> str:
-        """The folder, and a digest of the size and time of each file."""
+        """Tells the masks from others; see `Split.with_masks`.
+
+        Args:
+            names: Of the samples, `<class folder>/<stem>`.
+
+        Returns:
+            The folder, and a digest of the size and time of each file.
+        """
         found = hashlib.sha256()
         for name in names:
             with suppress(FileNotFoundError):

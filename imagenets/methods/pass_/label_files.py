@@ -182,7 +182,14 @@ class PseudoLabels:
         return reader.label(place, self.threshold)
 
     def identity(self, names: Iterable[str]) -> str:
-        """What the labels were made from, and the threshold; see `ImageNetS.with_masks`."""
+        """Tells the labels from others; see `Split.with_masks`.
+
+        Args:
+            names: Of the samples; the labels of all are made from the same.
+
+        Returns:
+            A digest of what they were made from, and the threshold.
+        """
         keys = sorted({reader.key for reader in self._readers})
         return f"{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]} at {self.threshold}"
 

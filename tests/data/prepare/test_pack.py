@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from world import SPLITS, World
 
 from imagenets import masks
 from imagenets.core.pool import Pool
+from imagenets.data.dataset.shard_store import ShardStore
 from imagenets.data.lists import read_lists
 from imagenets.data.prepare.archive import digest
 from imagenets.data.prepare.inspect import check_decodes, inspect, shrink, store_mask
@@ -70,6 +72,20 @@ def test_shards_hold_the_raw_bytes_and_the_masks_ids(tmp_path: Path) -> None:
                     published = masks.decode(world.tiny.members[f"{member}.png"])
                     assert np.array_equal(masks.decode(mask), published)
     assert packing.oddities == {"CMYK": 2, "greyscale": 2}  # both are in train and train-semi
+
+
+def test_a_split_goes_to_another_process_with_its_tables_in_one_array(tmp_path: Path) -> None:
+    """joblib's workers map one large array; they would get 1300 small ones with each task."""
+    world = make(tmp_path)
+    store = ShardStore(world.shards, packed(world).manifest, "train")
+    state = store.__getstate__()
+    assert [len(reader.samples) for reader in state["_readers"]] == [0] * 5
+    assert len({id(reader.samples) for reader in state["_readers"]}) == 1  # pickled once
+    copy: ShardStore = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copy.class_ids, store.class_ids)
+    for row in range(18):
+        assert copy.name(row) == store.name(row)
+        assert bytes(copy.image(row)) == bytes(store.image(row))
 
 
 def test_shards_follow_the_plan(tmp_path: Path) -> None:
