@@ -128,7 +128,7 @@ class Used:
         """Gives what the files of scores say of it.
 
         Returns:
-            A dict that fits JSON: `used` holds the fields of this object, `valid_for` the `valid`
+            A dict that fits JSON. `used` holds the fields of this object, `valid_for` the `valid`
             and `why` of `Verdict` for each name of `PROTOCOLS`.
         """
         found = {name: asdict(verdict) for name, verdict in judge(self).items()}
@@ -174,7 +174,7 @@ def verdicts_text(document: Mapping[str, Any]) -> str:
         document: What `Used.document` gives, or the same read from the JSON of scores.
 
     Returns:
-        A heading, then a line for each protocol: its title, "yes", "no" or "unknown", and why.
+        A heading, then for each protocol a line with its title, "yes", "no" or "unknown", and why.
     """
     lines = [
         f"  {PROTOCOLS[name].title:<20}{VALID[found['valid']]:<9}{found['why']}"

@@ -157,7 +157,7 @@ class Statistics:
             sums: Of R samples, as the method `sums` gives them.
 
         Returns:
-            Percent: R values of each metric, R x (K + 1) of `IoUs`.
+            R float64 values of each of `SCALARS`, R x (K + 1) of `IoUs`, in percent.
         """
         return metrics_of(sums)
 
@@ -169,7 +169,7 @@ def metrics_of(sums: Sums) -> Values:
         sums: Of R samples, as `Statistics.sums` gives them: R x 5 x 2 x 3 x (K + 1), and R x 2.
 
     Returns:
-        Percent, float64: R values of each of `SCALARS`, R x (K + 1) of `IoUs`.
+        R float64 values of each of `SCALARS`, R x (K + 1) of `IoUs`, in percent.
     """
     pixels, means = sums
     values: Values = dict(scalars(pixels))
@@ -187,7 +187,7 @@ def bootstrap(counts: Counts, samples: int = 1000, seed: int = 0) -> Values:
         seed: The same seed gives the same samples.
 
     Returns:
-        Percent, float64: R values of each of `SCALARS`, R x (K + 1) of `IoUs`.
+        R float64 values of each of `SCALARS`, R x (K + 1) of `IoUs`, in percent.
 
     Raises:
         UsageError: There is no image.

@@ -136,7 +136,7 @@ def what_is_there(preds: Masks, pred: str | Path | Masks) -> str:
         pred: The same as the user gave them; of a folder the path is shown.
 
     Returns:
-        One line: the folder, the number of masks, and the name of the first one.
+        One line with the folder, the number of masks, and the name of the first one.
     """
     where = str(pred) if isinstance(pred, str | Path) else "the predictions"
     name, mask = next(iter(preds.items()), ("", None))

@@ -93,7 +93,7 @@ class CoOccurrence:
         """Gives what adds up across accumulators; `distributed.all_reduce` sums it over ranks.
 
         Returns:
-            `matrix` alone, K x K, not a copy: changing it changes this one.
+            `matrix` alone, K x K. It is no copy, so changing it changes this one.
         """
         return [self.matrix]
 
@@ -164,7 +164,7 @@ def pixel_matrix(confusion: npt.NDArray[np.integer[Any]]) -> Int64:
         confusion: (K + 1) x (K + 2) pixels by true and predicted id, as `Evaluator.confusion`.
 
     Returns:
-        K x K int64: [i - 1, j - 1] is the number of pixels of the predicted id i and the true id j.
+        K x K int64, [i - 1, j - 1] being the pixels of the predicted id i and the true id j.
     """
     return np.ascontiguousarray(confusion[1:, 1:-1].T.astype(np.int64))
 
@@ -177,7 +177,7 @@ def total(matrix: npt.NDArray[np.integer[Any]], matched: Mapping[int, int]) -> i
         matched: Generated id -> class id, both from 1; pairs with 0 count nothing.
 
     Returns:
-        The sum over its pairs, in the unit of the matrix: images, or pixels.
+        The sum over its pairs, in the unit of the matrix, which is images or pixels.
     """
     return sum(
         int(matrix[i - 1, j - 1]) for i, j in matched.items() if i != BACKGROUND and j != BACKGROUND
@@ -192,7 +192,7 @@ def as_table(matched: Mapping[int, int], num_classes: int) -> Int64:
         num_classes: K.
 
     Returns:
-        K + 1 int64: [i] is the class of the generated id i, -1 where it has none.
+        K + 1 int64, [i] being the class of the generated id i, -1 where it has none.
 
     Raises:
         UsageError: The match holds an id outside 0..K.

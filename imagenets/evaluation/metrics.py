@@ -180,8 +180,8 @@ class Evaluator:
         """Gives what else adds up across evaluators: the confusion matrix, sparse.
 
         Returns:
-            One pair of int64 arrays of one length: keys, true id * (K + 2) + predicted id, distinct
-            and ascending; and the pixels of each.
+            One pair of int64 arrays of one length. The keys, true id * (K + 2) + predicted id, are
+            distinct and ascending; beside them stand the pixels of each.
         """
         return [self._confusion.total()]
 

@@ -90,8 +90,8 @@ class Scores:
             classes: WordNet ids of the classes 1..K, if known.
 
         Returns:
-            A dict that fits JSON: every metric in percent; and where there are any, `names` of the
-            ids 0..K in the order of `IoUs`, `empty` (see there) and `warnings`.
+            A dict that fits JSON, with every metric in percent; and where there are any, `names`
+            of the ids 0..K in the order of `IoUs`, `empty` (see there) and `warnings`.
         """
         names = [OTHER, *class_names(classes)] if classes else []
         notes = {"names": names, "empty": self.empty, "warnings": self.warnings}

@@ -63,8 +63,8 @@ class Method:
         """Writes the content of `method.txt`.
 
         Returns:
-            One line `Title: value` for each of `FIELDS`, in that order, with a line break at the
-            end.
+            For each of `FIELDS`, in that order, a line of its title, a colon and the value; each
+            ends with a line break.
         """
         values = (
             self.name,

@@ -118,7 +118,7 @@ def image_rows(counts: Counts, names: Sequence[str]) -> list[ImageRow]:
         names: Of the images, in the order of the counts.
 
     Returns:
-        One row an image: the worst IoU first, of equal ones by name, those without any last.
+        One row an image, the worst IoU first, of equal ones by name, those without any last.
     """
     values = 100 * image_ious(counts)
     f, hit = 100 * fmeasures(counts), hits(counts)

@@ -89,8 +89,8 @@ class Backbone(nn.Module):
             images: Normalised float images, N x 3 x H x W; see `normalized`.
 
         Returns:
-            N x F x h x w: F is the last of `channels`, h and w are H and W over the last of
-            `strides`, rounded up.
+            N x F x h x w, where F is the last of `channels`, and h and w are H and W over the last
+            of `strides`, rounded up.
         """
         return self.maps(images)[0]
 
@@ -113,7 +113,7 @@ class Backbone(nn.Module):
             images: N x 3 x H x W uint8, on any device; not changed.
 
         Returns:
-            N x 3 x H x W float32 on the same device: (pixel / 255 - `mean`) / `std`.
+            (pixel / 255 - `mean`) / `std` as N x 3 x H x W float32 on the same device.
         """
         mean = torch.tensor(self.mean, device=images.device)[:, None, None]
         std = torch.tensor(self.std, device=images.device)[:, None, None]

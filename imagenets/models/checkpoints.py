@@ -74,8 +74,8 @@ def plain_state(network: nn.Module) -> dict[str, Tensor]:
         network: Any; its prefixes are those of `plain_name`.
 
     Returns:
-        Name -> tensor, of the shapes and dtypes that the network has. Not copies: changing them
-        changes the network.
+        Name -> tensor, of the shapes and dtypes that the network has. They are no copies, so
+        changing them changes the network.
     """
     return {plain_name(name): value for name, value in network.state_dict().items()}
 

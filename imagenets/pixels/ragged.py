@@ -74,7 +74,7 @@ class RaggedBatch(Sequence[Tensor]):
             index: Of the image, 0..N - 1.
 
         Returns:
-            A view of `data`, in its dtype: C x H x W, or H x W where there is one channel.
+            A view of `data`, in its dtype, C x H x W, or H x W where there is one channel.
         """
         width, height = self.sizes[index].tolist()
         start = int(self.offsets[index])
