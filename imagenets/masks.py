@@ -140,7 +140,7 @@ def load(path: str | Path) -> Ids:
     """Reads a mask from a file.
 
     Args:
-        path: Of the PNG; `~` at the start is not expanded.
+        path: Of the PNG; `~` is expanded.
 
     Returns:
         H x W uint16 ids.
@@ -149,7 +149,7 @@ def load(path: str | Path) -> Ids:
         CorruptError: The file is no mask; see `decode`.
         FileNotFoundError: There is no such file.
     """
-    return decode(Path(path))
+    return decode(Path(path).expanduser())
 
 
 def save(path: str | Path, ids: npt.NDArray[np.integer]) -> None:

@@ -234,12 +234,16 @@ def test_blue_is_seen_through_every_row_filter(filters: int) -> None:
         masks.decode(build(rows, blue=True))
 
 
-def test_masks_are_saved_and_loaded_by_path(tmp_path: Path) -> None:
+def test_masks_are_saved_and_loaded_by_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = np.array([[0, 919], [1000, 1]])
     for path in (tmp_path / "a.png", str(tmp_path / "b.png")):
         masks.save(path, ids)
         assert masks.load(path).tolist() == masks.decode(path).tolist() == ids.tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert masks.load("~/a.png").tolist() == ids.tolist()
     with pytest.raises(FileNotFoundError):
         masks.load(tmp_path / "no.png")
     with pytest.raises(UsageError):

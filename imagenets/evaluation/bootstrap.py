@@ -190,8 +190,10 @@ def bootstrap(counts: Counts, samples: int = 1000, seed: int = 0) -> Values:
         R float64 values of each of `SCALARS`, R x (K + 1) of `IoUs`, in percent.
 
     Raises:
-        UsageError: There is no image.
+        UsageError: There is no image, or no sample is asked for.
     """
+    if samples < 1:
+        raise UsageError(f"{samples} samples: at least 1 is needed.")
     return _bootstrap(Statistics(counts), samples, seed)
 
 

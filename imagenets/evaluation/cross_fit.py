@@ -118,10 +118,15 @@ def before_matching(scores: Scores) -> Counts:
 
     Returns:
         Counts of the same images; those of the scores themselves where there is no match.
+
+    Raises:
+        UsageError: The match gives two ids one class, or an id none: it cannot be undone.
     """
     if scores.matched is None:
         return scores.counts
     table = matching.as_table(scores.matched, scores.counts.num_classes)
+    if not np.array_equal(np.sort(table), np.arange(len(table))):
+        raise UsageError("the match is not one to one: what was predicted cannot be told from it.")
     return scores.counts.relabelled(np.argsort(table))
 
 

@@ -127,7 +127,7 @@ class ImageNetSDataModule(lightning.LightningDataModule):
         """Makes the loader that `Trainer.test` reads.
 
         Returns:
-            The validation images: no masks of the test images were released.
+            The validation images, as no masks of the test images were released.
         """
         return self.val_dataloader()
 

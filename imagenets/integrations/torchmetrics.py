@@ -37,6 +37,13 @@ class EvaluatorMetric(torchmetrics.Metric):
 
     Example: `metric.update(ids, batch.masks, batch.repeated)`, then
     `self.log_dict(metric.compute())`.
+
+    Attributes:
+        images: Their number, int64, shape (1,).
+        pixels: 5 x 2 x 3 x (K + 1) int64, as of the evaluator.
+        sums: Of hits and of F-measures over images, int64, shape (2,).
+        keys_: Entries of the confusion matrix, int64, part by part.
+        numbers_: Pixels of each of them, int64.
     """
 
     is_differentiable = False

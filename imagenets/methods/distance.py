@@ -163,11 +163,12 @@ class Matching:
             BadMasksError: Some are missing or cannot be scored.
         """
         data = self._data("validation", masks=True)
-        pred = self.out / "validation"
-        if not pred.is_dir():
-            raise MissingError(f"{pred}: not there. Predict the validation images first.")
+        pred, record = self.out / "validation", self.out / MADE_FROM
+        for path in (pred, record):
+            if not path.exists():
+                raise MissingError(f"{path}: not there. Predict the validation images first.")
         scores = score(pred, data.mask_files(), len(data.classes), workers=workers)
-        made_from = json.loads((self.out / MADE_FROM).read_bytes())
+        made_from = json.loads(record.read_bytes())
         notes = {"distance": made_from} | used_by(self.out).document()
         write_json(self.out / SCORES, scores.document(data.classes) | notes)
         return scores

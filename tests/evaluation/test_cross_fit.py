@@ -171,3 +171,11 @@ def test_a_result_says_what_it_is_and_how_sure() -> None:
     assert f"{low:.2f} to {high:.2f}" in text
     assert "0.3, 0.31" in text
     assert "labels, cross-fit: threshold from the other half of the images" in text
+
+
+def test_a_match_that_cannot_be_undone_is_refused() -> None:
+    ids = np.array([[1, 2], [2, 1]])
+    counts = count(ids, ids, 2)
+    many = Scores(counts, ["one"], [], matched={0: 0, 1: 2, 2: 2})
+    with pytest.raises(UsageError, match="not one to one"):
+        before_matching(many)

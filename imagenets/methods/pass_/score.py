@@ -219,9 +219,12 @@ def class_names(out: Path) -> Sequence[str]:
         K + 1 names, the first one that of background; none of scores without names.
 
     Raises:
-        FileNotFoundError: The run is not scored.
+        MissingError: The run is not scored.
     """
-    names: list[str] = json.loads((out / SCORES).read_bytes()).get("names", [])
+    path = out / SCORES
+    if not path.is_file():
+        raise MissingError(f"{path}: not there. Run `imagenets-baseline score` on this run first.")
+    names: list[str] = json.loads(path.read_bytes()).get("names", [])
     return names
 
 
