@@ -21,6 +21,8 @@ include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 default_role = "code"
 root_doc = "docs/README"
 html_extra_path = ["site"]
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 html_theme = "furo"
 html_title = f"imagenets {version}"
 
@@ -61,7 +63,8 @@ def contents(index: str) -> str:
     return "\n\n".join(blocks)
 
 
-def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
+def prepare_page(app: Sphinx, page: str, source: list[str]) -> None:
+    source[0] = source[0].replace(" ± ", "\u00a0±\u00a0")  # a cell keeps a mean and its spread
     if page == root_doc:
         source[0] += f"\n\n{contents(source[0])}\n"
 
@@ -83,6 +86,6 @@ def put_text_back(
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", add_contents)
+    app.connect("source-read", prepare_page)
     app.connect("autodoc-process-docstring", keep_text, priority=400)
     app.connect("autodoc-process-docstring", put_text_back, priority=600)

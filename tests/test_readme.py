@@ -13,6 +13,7 @@ import pytest
 from tiny import tiny
 
 from imagenets import ImageNetS, masks
+from imagenets.data.raw import synthetic
 
 TOP = Path(__file__).parents[1]
 
@@ -28,10 +29,11 @@ SHORT = {
 """Options that make them take seconds, and read lists and masks that lie here."""
 
 
-def lines() -> list[str]:
-    """The commands of the README, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (TOP / "README.md").read_text("utf-8"), re.M | re.S)
-    spans = re.findall(r"`(imagenets [a-z]+ --[^`]*)`", (TOP / "README.md").read_text("utf-8"))
+def lines(page: str = "README.md") -> list[str]:
+    """The commands of a page, without their comments."""
+    text = (TOP / page).read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    spans = re.findall(r"`(imagenets [a-z]+ --[^`]*)`", text)
     every = "".join(blocks).splitlines() + spans
     return [line for text in every if (line := shlex.join(shlex.split(text, comments=True)))]
 
@@ -83,6 +85,20 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert run(line, archive) == 0, line
     assert (tmp_path / "imagenet-s" / "runs" / "3" / "report.html").is_file()
     assert (tmp_path / "look" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_first_five_minutes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of docs/start.md, over a smaller sample; its Python: test_docs.py."""
+    for name, count in {"TRAIN": 6, "SEMI": 2, "VALIDATION": 2, "TEST": 1}.items():
+        monkeypatch.setattr(synthetic, name, count)
+    monkeypatch.chdir(tmp_path)
+    ours = [line for line in lines("docs/start.md") if line.startswith("imagenets")]
+    assert [line.split()[1] for line in ours] == ["sample", "info", "train", "score", "report"]
+    for line in ours:
+        more = {"info": "", "train": " --workers 1 --batch-size 8"}
+        assert run(line + more.get(line.split()[1], " --workers 1"), "") == 0, line
+    assert (tmp_path / "sample" / "runs" / "6" / "report.html").is_file()
 
 
 def test_every_other_command_is_one_that_there_is() -> None:
