@@ -14,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 44
 """Room around the lines."""
 
 MOST = 500
-"""Points of a line; of longer ones some are left out, evenly."""
+"""Points of a line; of longer ones some are left out, evenly, but never the last."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Series:
         found = [
             (float(x), float(y)) for x, y in zip(self.xs, self.ys, strict=True) if math.isfinite(y)
         ]
-        step = -(-len(found) // MOST)
-        return found[:: max(1, step)]
+        step = max(1, -(-len(found) // MOST))
+        return [*found[::step][:-1], *found[-1:]]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def write_report(
         f"{len(run.data.classes):,} classes",
         *(str(run.settings[name]) for name in ("arch", "model") if name in run.settings),
     )
-    note = f"Run {out.name}. Metrics in percent."
+    note = f"Run {out.absolute().name}. Metrics in percent."
     text = page(f"ImageNet-S {tier}: {run.method}", facts, SECTIONS, run, note)
     path = path or out / "report.html"
     write_file(path, text)

@@ -18,7 +18,7 @@ from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation import matching
 from imagenets.evaluation.mask_folders import CountedMasks, count_masks
-from imagenets.evaluation.metrics import SCALARS
+from imagenets.evaluation.metrics import SCALARS, Evaluator
 from imagenets.evaluation.tables import ClassRow, ImageRow, class_rows, image_rows
 from imagenets.methods.pass_.label_files import PseudoLabels, validation_labels
 from imagenets.methods.pass_.mask_files import PREDICTS
@@ -31,6 +31,9 @@ from imagenets.training.stage import CONFIG
 
 LOG = "log.jsonl"
 """What a trained stage logs, one row an epoch."""
+
+_SEEN = 0.01
+"""Percentage points: smaller differences are hardly seen on a page."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,22 @@ class RunFiles:
         )
 
     @cached_property
+    def mismatch(self) -> str:
+        """What to say where `scores.json` is not of the masks and ground truth of now; else ""."""
+        evaluator = Evaluator(len(self.data.classes))
+        evaluator.add(self.counted.counts)
+        now: Mapping[str, Any] = evaluator.compute()
+        for name in SCALARS:
+            if abs(now[name] - self.scores[name]) > _SEEN:
+                return (
+                    f"{self.out / 'scores.json'}: is not of the masks and the ground truth that "
+                    f"are here now: it says {name} {self.scores[name]:.2f}, they give "
+                    f"{now[name]:.2f}. Tables of classes, confusions and images are of now. Run "
+                    "`imagenets score` on this run again."
+                )
+        return ""
+
+    @cached_property
     def classes(self) -> list[ClassRow]:
         """What is to be said of each id 0..K."""
         return class_rows(self.counted.counts, self.data.classes)
@@ -182,6 +201,11 @@ class RunFiles:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(row) for row in path.read_text("utf-8").splitlines() if row.strip()]
+        rows = [json.loads(row) for row in path.read_text("utf-8").splitlines() if row.strip()]
     except ValueError as error:
         raise CorruptError(f"{path}: not readable ({error}). Remove the damaged line.") from error
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), (int, float)):
+            text = f"{json.dumps(row):.60}"
+            raise CorruptError(f"{path}: a line is no epoch ({text}). Remove the damaged line.")
+    return rows

@@ -11,7 +11,7 @@ from made_run import HOSTILE, change, make_run
 from page_facts import check
 
 from imagenets.cli.main import main
-from imagenets.pages.comparison import SECTIONS
+from imagenets.pages.comparison import SECTIONS, write_comparison
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,15 @@ def test_two_runs_side_by_side(
     assert 1 <= len(cards) <= 16
     for i, one in zip((0, 1, 2, 3), b["IoUs"], strict=True):
         assert f'data-value="{one}"' in text, i
+
+
+def test_a_run_beside_itself_neither_gains_nor_loses(
+    made: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    text = write_comparison(tiny_root, "3", (made, made), tmp_path / "page.html", 1).read_text()
+    assert '<td class="number ">+0.00</td>' in text
+    assert 'class="number gain"' not in text
+    assert 'class="number loss"' not in text
 
 
 def test_what_cannot_be_compared_is_told(

@@ -8,12 +8,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_run import HOSTILE, change, make_run
 from page_facts import Parsed, check
 
+from imagenets import masks
 from imagenets.cli.main import main
+from imagenets.errors import CorruptError
 from imagenets.pages.charts import Chart, Series, ticks
+from imagenets.pages.comparison import write_comparison
 from imagenets.pages.pictures import Card, Key, Picture
 from imagenets.pages.report import SECTIONS, write_report
 from imagenets.pages.templating import fill, short
@@ -169,6 +173,27 @@ def test_a_damaged_log_is_told(
     assert not (run / "report.html").exists()
 
 
+def test_a_line_that_is_no_epoch_is_told(made: Path, tiny_root: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(made, tmp_path / "run")
+    for line in ("3", '{"i2i": 1.0}', '{"epoch": null, "i2i": 1.0}'):
+        (run / "pretrain" / "log.jsonl").write_text(f"{line}\n")
+        with pytest.raises(CorruptError, match="a line is no epoch"):
+            write_report(tiny_root, "3", run, workers=1)
+
+
+def test_scores_of_other_masks_than_those_of_now_are_told(tiny_root: Path, tmp_path: Path) -> None:
+    run = make_run(tiny_root, tmp_path / "run")
+    said = "is not of the masks and the ground truth that are here now: it says"
+    assert said not in write_report(tiny_root, "3", run, workers=1).read_text("utf-8")
+    for path in (run / "predict").rglob("*.png"):
+        masks.save(path, np.zeros_like(masks.load(path)))
+    page = check(write_report(tiny_root, "3", run, workers=1).read_text("utf-8"), list(SECTIONS))
+    assert said in page.all("p", **{"class": "warning"})[0][1]
+    text = write_comparison(tiny_root, "3", (run, run), tmp_path / "both.html", 1).read_text()
+    warned = [words for _, words in Parsed(text).all("p", **{"class": "warning"})]
+    assert [words[:3] for words in warned if said in words] == ["A: ", "B: "]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "around", "want"),
     [
@@ -188,7 +213,8 @@ def test_a_chart_places_its_points_and_leaves_out_what_is_not_finite() -> None:
     chart = Chart("t", "epoch", "y", [line])
     assert line.points == [(1, 0), (3, 10)]
     assert chart.line(line) == "56.0,226.0 466.0,12.0"
-    assert len(Series("long", range(5000), [0.0] * 5000).points) == 500
+    long = Series("long", range(5000), [0.0] * 5000).points
+    assert (len(long), long[0][0], long[-1][0]) == (500, 0, 4999)
     assert Chart("t", "epoch", "y", [Series("a", [1, 2], [1, 2])]).x_ticks == [1, 2]
 
 

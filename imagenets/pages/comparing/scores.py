@@ -27,6 +27,7 @@ def _render(pair: Pair) -> Markup:
     ]
     return fill(
         "comparing/scores.html",
+        warnings=[f"{k}: {run.mismatch}" for k, run in pair.runs.items() if run.mismatch],
         metrics={name: one for name, one in found.items() if name not in empty},
         sure=1 - LEVEL,
         forest=forest(drawn),

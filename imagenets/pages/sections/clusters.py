@@ -37,7 +37,8 @@ def _sheets(run: RunFiles) -> list[dict[str, Any]]:
     train, matched = run.train, run.matched
     assert train is not None
     assert matched is not None
-    rows = {name: number for number, name in enumerate(train.names)}
+    wanted = {name for names in run.nearest.values() for name in names}
+    rows = {name: number for number, name in enumerate(train.names) if name in wanted}
     each = min(MOST, max(FEWEST, THUMBNAILS // len(run.data.classes)))
     wnids = ("", *run.data.classes)
     made = []

@@ -44,7 +44,7 @@ def _render(run: RunFiles) -> Markup:
         names=[name for name in SCALARS if name in run.scores],
         scores=run.scores,
         empty=run.scores.get("empty", []),
-        warnings=run.scores.get("warnings", []),
+        warnings=[*filter(None, [run.mismatch]), *run.scores.get("warnings", [])],
         rows=[_row(row) for row in rows],
         forest=forest([(f"{row['masks']}, {row['protocol']}", row, 0) for row in rows]),
     )
