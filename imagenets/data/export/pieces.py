@@ -110,9 +110,25 @@ class MaskFiles:
         return 256
 
     def check(self, data: Split) -> None:
-        """Raises UsageError without masks."""
+        """Raises UsageError without masks, and for a view that has a sample twice."""
         if not data.has_masks:
             raise UsageError(f"the split {data.split} of tier {data.tier} has no masks to write.")
+        each_once(data)
+
+
+def each_once(data: Split) -> None:
+    """Refuses a view that has a sample twice, for formats whose files are named after samples.
+
+    Raises:
+        UsageError: It has one.
+    """
+    rows, first = np.unique(data.rows, return_index=True)
+    if len(rows) < len(data):
+        twice = int(np.setdiff1d(np.arange(len(data)), first)[0])
+        raise UsageError(
+            f"{data.names[twice]}: is in this view twice, and its files would have one name. "
+            "Leave it out once, or export to parquet or coco."
+        )
 
 
 def facts(data: Split, piece: Piece) -> list[dict[str, Any]]:

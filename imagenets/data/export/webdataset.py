@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from imagenets.core.files import atomic
 from imagenets.data.dataset.split import Split
-from imagenets.data.export.pieces import Piece, Shards, facts, same_bytes, stored
+from imagenets.data.export.pieces import Piece, Shards, each_once, facts, same_bytes, stored
 from imagenets.errors import UsageError
 
 
@@ -37,6 +37,7 @@ class WebDataset(Shards):
     def check(self, data: Split) -> None:
         """Raises UsageError for names that readers would take for one another."""
         super().check(data)
+        each_once(data)
         for name in data.names:
             if "." in name.rpartition("/")[2]:
                 raise UsageError(

@@ -219,6 +219,17 @@ def test_other_masks_are_never_taken_for_done(tiny_root: Path, tmp_path: Path) -
         assert export(mute, form, tmp_path / "mute", workers=1).made == 1
 
 
+@pytest.mark.parametrize("name", ["webdataset", "gray16", "imagefolder"])
+def test_a_sample_that_is_there_twice_is_refused(
+    name: str, tiny_root: Path, tmp_path: Path
+) -> None:
+    data = ImageNetS(tiny_root, "validation", "3")
+    with pytest.raises(UsageError, match=f"{data.names[4]}: is in this view twice"):
+        export(data.subset([4, 0, 4]), make(name), tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+    assert export(data.subset([4, 0]), make(name), tmp_path / "out", workers=1).samples == 2
+
+
 def test_names_with_dots_are_no_webdataset(tiny_root: Path, tmp_path: Path) -> None:
     class Dotted(ImageNetS):
         names = ("n01/a.b", "n01/a.c")  # type: ignore[assignment]
