@@ -58,7 +58,7 @@ class ImageNetSDataModule(lightning.LightningDataModule):
         Args:
             root: The prepared set.
             classes: The tier.
-            train_split: "train-semi", whose images have masks, or "train".
+            train_split: "train-semi", whose images have masks, "train" or "train-full".
             batch_size: Images a step, on each rank.
             crop: Of training images; None: `RandomResizedCrop(224)`, bytes.
             validation_crop: Of validation images; None gives whole images, which the benchmark
@@ -109,8 +109,17 @@ class ImageNetSDataModule(lightning.LightningDataModule):
 
         Returns:
             Full batches in a new order each epoch.
+
+        Raises:
+            UsageError: The split does not fill one batch on each rank; Lightning would go on, and
+                train nothing.
         """
         loader = self._loader(self.train, 0, shuffle=True, drop_last=True)
+        if not len(loader):
+            raise UsageError(
+                f"batch_size {self._sizes[0]}: {self._train_split} has {len(self.train):,} images, "
+                "which do not fill one batch on each rank. Give a smaller one."
+            )
         if self.trainer is not None:
             loader.set_epoch(self.trainer.current_epoch)
         return loader

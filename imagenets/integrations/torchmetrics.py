@@ -107,17 +107,23 @@ class EvaluatorMetric(torchmetrics.Metric):
         self._add_keys(*evaluator.sparse_sums()[0])
         self._fold()
 
-    def forward(self, *arguments: Any, **named: Any) -> Any:
+    def forward(
+        self, pred: Any, gt: Any, repeated: Sequence[bool] | Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Adds a batch, and says what it scores alone.
 
         Args:
-            *arguments: As of `update`.
-            **named: As of `update`.
+            pred: As of `update`.
+            gt: As of `update`.
+            repeated: As of `update`.
 
         Returns:
-            What `compute` gives, of this batch.
+            What `compute` gives, of this batch; NaN where it has no image of its own.
         """
-        found = super().forward(*arguments, **named)
+        if repeated is not None and all(repeated) and not self.dist_sync_on_step:
+            self.update(pred, gt, repeated)
+            return self._values(dict.fromkeys(SCALARS, np.nan), [np.nan] * (self.num_classes + 1))
+        found: dict[str, Tensor] = super().forward(pred, gt, repeated)
         self._fold()  # torchmetrics has put the batch beside those before it
         return found
 
@@ -131,11 +137,7 @@ class EvaluatorMetric(torchmetrics.Metric):
             UsageError: Nothing was added yet.
         """
         found = self.evaluator().compute(self.absent)
-        numbers: Mapping[str, Any] = found
-        values = {name: numbers[name] for name in SCALARS}
-        if self.per_class:
-            values["IoUs"] = found["IoUs"]
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        return self._values(found, found["IoUs"])
 
     def evaluator(self) -> Evaluator:
         """Gives what was added as an `Evaluator`, for its confusion matrix or a match.
@@ -160,6 +162,12 @@ class EvaluatorMetric(torchmetrics.Metric):
             self._add_keys(*self._empty().sparse_sums()[0])  # ranks must gather alike
         super().sync(*arguments, **named)
 
+    def _values(self, found: Mapping[str, Any], ious: Any) -> dict[str, Tensor]:
+        values = {name: found[name] for name in SCALARS}
+        if self.per_class:
+            values["IoUs"] = ious
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+
     def _fold(self) -> None:
         """Sums what waits into one."""
         if len(self.keys_) > _WAITING:
@@ -180,6 +188,8 @@ class EvaluatorMetric(torchmetrics.Metric):
 
 def _kept(several: Any, repeated: Sequence[bool] | Tensor) -> list[Any]:
     """The images of a batch that are not repeated."""
+    if several is None:
+        raise UsageError("None stands where masks are needed: does the split have masks?")
     images, left_out = list(several), [bool(one) for one in repeated]
     if len(images) != len(left_out):
         raise UsageError(

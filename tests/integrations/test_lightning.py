@@ -132,6 +132,11 @@ def test_it_validates_alone_and_knows_its_classes(tiny_root: Path, tmp_path: Pat
         module(tmp_path).setup("fit")
 
 
+def test_a_split_that_fills_no_batch_is_told(tiny_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="batch_size 7: train-semi has 6 images"):
+        trainer(tmp_path, max_epochs=1).fit(network(), module(tiny_root, batch_size=7))
+
+
 def test_lightning_brings_whole_batches_to_a_device(tiny_root: Path) -> None:
     from lightning.fabric.utilities import move_data_to_device
 

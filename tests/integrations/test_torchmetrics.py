@@ -94,6 +94,23 @@ def test_repeated_images_are_left_out() -> None:
     assert alike(metric.compute(), expected)
     with pytest.raises(UsageError, match="2 entries for 3 images"):
         metric.update(pred, gt, [True, False])
+    with pytest.raises(UsageError, match="does the split have masks"):
+        metric.update(pred, None, [True, False, False])
+
+
+@extras
+def test_a_batch_of_repeated_images_alone_scores_nothing_and_loses_nothing() -> None:
+    from imagenets.integrations.torchmetrics import EvaluatorMetric
+
+    metric, expected = EvaluatorMetric(K, per_class=True), Evaluator(K)
+    metric(*batch(0))
+    expected.update(*batch(0))
+    alone = metric(*batch(1), repeated=[True, True, True])
+    assert all(value.isnan().all() for value in alone.values())
+    assert alone["IoUs"].shape == (K + 1,)
+    found = metric.compute()
+    assert found.pop("IoUs").tolist() == expected.compute()["IoUs"]
+    assert alike(found, expected)
 
 
 def of_a_loader(root: Path, images: int) -> list[float]:
