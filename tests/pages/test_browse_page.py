@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,36 @@ def test_a_missing_piece_is_told(
     assert opened.run(WAIT.format("!document.getElementById('trouble').hidden"))
     text = opened.run("document.getElementById('trouble').textContent")
     assert "thumbs-0.js cannot be loaded" in text
+
+
+def test_images_beyond_the_tallest_page_are_told(
+    opened: Chromium, tiny_root: Path, tmp_path: Path
+) -> None:
+    """Rows of pieces are repeated by hand: 90,000 images would take minutes to draw."""
+    page = write_browser(tiny_root, "3", ["validation"], tmp_path / "look", workers=1).page
+    count, reach = 90_000, 16_000_000 // 182
+    text = page.read_text("utf-8")
+    assert text.count("&#34;count&#34;: 12") == 1
+    page.write_text(text.replace("&#34;count&#34;: 12", f"&#34;count&#34;: {count}"), "utf-8")
+    (folder,) = page.parent.glob("validation-*")
+    for kind, size in (("index", 256), ("thumbs", 32)):
+        head, _, rest = (folder / f"{kind}-0.js").read_text("utf-8").partition("0, [")
+        rows = json.loads(f"[{rest.rstrip()[:-1]}")
+        for first in range(0, count, size):
+            part = json.dumps([rows[i % 12] for i in range(first, min(first + size, count))])
+            number = first // size
+            (folder / f"{kind}-{number}.js").write_text(f"{head}{number}, {part})\n", "utf-8")
+    start(opened, page, width=320)  # one in a row
+    assert found(opened) == "90,000 of 90,000"
+    beyond = "document.getElementById('beyond')"
+    assert f"the first {reach:,} can be scrolled to" in opened.run(f"{beyond}.textContent")
+    assert opened.run(f"{beyond}.hidden") is False
+    opened.run("scrollTo(0, document.documentElement.scrollHeight)")
+    assert opened.run(WAIT.format(f"document.querySelector('[data-place=\"{reach - 1}\"]')"))
+    opened.run(set_to("class", "'n90000001'"))
+    assert found(opened) == "30,000 of 90,000"
+    assert opened.run(f"{beyond}.hidden") is True
+    assert opened.problems == []
 
 
 def test_many_images_are_scrolled_without_gaps(

@@ -107,8 +107,9 @@
 
   /* The grid: only the cells near the window are there. */
   const WIDE = 152, LINE = 182, GAP = 8;
+  const LINES = Math.floor(16e6 / LINE);  /* browsers cut pages off: Firefox at 17.9 million pixels, Chromium at 33.5 */
   const cells = new Map();
-  let columns = 1, current = 0, first = true;
+  let columns = 1, reach = 0, current = 0, first = true;
   const cell = (place, at) => {
     const own = images[at], button = document.createElement("button");
     const picture = document.createElement("img"), words = document.createElement("span");
@@ -135,10 +136,13 @@
     const width = grid.clientWidth;
     columns = Math.max(1, Math.floor((width + GAP) / (WIDE + GAP)));
     const step = (width + GAP) / columns;
-    grid.style.height = `${Math.ceil(found.length / columns) * LINE}px`;
+    reach = Math.min(found.length, LINES * columns);
+    grid.style.height = `${Math.ceil(reach / columns) * LINE}px`;
+    by("beyond").hidden = reach === found.length;
+    by("beyond").textContent = `Only the first ${reach.toLocaleString("en")} can be scrolled to: filter for the others.`;
     const top = -grid.getBoundingClientRect().top;
     const from = Math.max(0, Math.floor((top - innerHeight) / LINE)) * columns;
-    const to = Math.min(found.length, Math.ceil((top + 2 * innerHeight) / LINE) * columns);
+    const to = Math.min(reach, Math.ceil((top + 2 * innerHeight) / LINE) * columns);
     for (const [place, button] of cells) {
       const gone = place < from || place >= to || Number(button.dataset.at) !== found[place];
       if (gone) { button.remove(); cells.delete(place); }
@@ -167,7 +171,7 @@
     requestAnimationFrame(() => { planned.delete(what); what(); });
   }
   const go = (place) => {
-    current = Math.max(0, Math.min(found.length - 1, place));
+    current = Math.max(0, Math.min(reach - 1, place));
     const line = Math.floor(current / columns) * LINE, bar = document.querySelector(".controls").offsetHeight;
     const top = grid.getBoundingClientRect().top + scrollY + line;
     if (top - bar < scrollY) scrollTo(0, top - bar - GAP);
