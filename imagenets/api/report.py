@@ -54,9 +54,10 @@ def report(
             return write_report(place, tier, run, file, workers)
         if out is not None:
             raise UsageError("--out names one run, --compare two: give one of them.")
-        if len(compare) != 2:
-            raise UsageError(f"--compare: give two runs, not {len(compare)}.")
-        first, second = (Path(run).expanduser() for run in compare)
+        several = (compare,) if isinstance(compare, str | Path) else tuple(compare)
+        if len(several) != 2:
+            raise UsageError(f"--compare: give two runs, not {len(several)}.")
+        first, second = (Path(run).expanduser() for run in several)
         tier, first = tier_and_run(place, tier, first)
         file = file or second / "comparison.html"
         return write_comparison(place, tier, (first, second), file, workers)

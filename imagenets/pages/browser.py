@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import escape
+
 from imagenets.core.files import part_of, remove_parts, write_file
 from imagenets.core.lock import hold, wait_for_workers
 from imagenets.core.pool import Pool, worker_count
 from imagenets.data.dataset.imagenets import ImageNetS
 from imagenets.errors import UsageError
 from imagenets.pages.browsing import drawing
-from imagenets.pages.browsing.page import MARK, Shown, browser_page
+from imagenets.pages.browsing.page import MARK, Shown, browser_page, title
 from imagenets.pages.browsing.pieces import KINDS, Piece, open_split, write_piece
 from imagenets.paths import is_own
 from imagenets.tiers import SPLITS
@@ -84,7 +86,7 @@ def write_browser(
     opened = {split: open_split(root, tier, split) for split in dict.fromkeys(splits)}
     for unknown in filter(None, (unknown for _, unknown in opened.values())):
         log.warning("labels are left out: %s", unknown)
-    _check(root, out)
+    _check(root, out, tier)
     with hold(out / _WORK, out):
         wait_for_workers(out / _WORK / "workers")
         shown = [
@@ -103,18 +105,24 @@ def write_browser(
     return Browser(page, images, made, sum(sizes) + page.stat().st_size)
 
 
-def _check(root: Path, out: Path) -> None:
+def _check(root: Path, out: Path, tier: str) -> None:
     """Refuses a folder in which something else lies."""
     if is_own(root, out):
         raise UsageError(f"{out}: belongs to the prepared root. Name another folder for the page.")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file. Name a folder for the page.")
     page = out / PAGE
-    if page.exists() and f'content="{MARK}"' not in page.read_text("utf-8", errors="replace"):
+    text = page.read_text("utf-8", errors="replace") if page.exists() else None
+    if text is not None and f'content="{MARK}"' not in text:
         raise UsageError(
             f"{page}: was not written by `imagenets browse`. Choose another folder, or move it."
         )
-    if page.exists() or not out.exists():
+    if text is not None and f"<title>{escape(title(tier))}</title>" not in text:
+        raise UsageError(
+            f"{page}: is over another tier than {tier}, and its pictures would be removed. Choose "
+            "another folder, or delete this one."
+        )
+    if text is not None or not out.exists():
         return
     for path in out.iterdir():  # of a run that was stopped before it wrote the page
         if path.name not in (_WORK, part_of(page).name) and not _FOLDER.fullmatch(path.name):

@@ -172,8 +172,16 @@ class RunFiles:
 
     @cached_property
     def sweep(self) -> dict[str, Any]:
-        """Every threshold and its mIoU on validation; empty: not kept."""
-        return read_object(self.out / "pseudo" / "threshold.json")
+        """Every threshold and its mIoU on validation; empty: not kept.
+
+        Raises:
+            CorruptError: The file cannot be read, or lacks some of it.
+        """
+        path = self.out / "pseudo" / "threshold.json"
+        found = read_object(path)
+        if found and not {"best", "thresholds", "mIoU"} <= found.keys():
+            raise CorruptError(f"{path}: lacks thresholds. Delete it, and label again.")
+        return found
 
     @cached_property
     def reports(self) -> dict[str, dict[str, float]]:

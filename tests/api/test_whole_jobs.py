@@ -145,6 +145,9 @@ def test_a_page_is_written_as_the_command_line_writes_it(
         imagenets.report(tiny_root, compare=[run, other])
     with pytest.raises(UsageError, match="give two runs, not 1"):
         imagenets.report(tiny_root, compare=[run])
+    for one in (run, "ab"):
+        with pytest.raises(UsageError, match="give two runs, not 1"):
+            imagenets.report(tiny_root, compare=one)  # type: ignore[arg-type]  # a wrong one
     with pytest.raises(UsageError, match="give one of them"):
         imagenets.report(tiny_root, out=run, compare=[run, other])
     with pytest.raises(MissingError, match="there is no folder"):

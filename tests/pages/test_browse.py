@@ -163,6 +163,16 @@ def test_a_folder_of_others_is_refused(tiny_root: Path, tmp_path: Path) -> None:
         write_browser(tiny_root, "3", ["validation"], tmp_path, workers=1)
 
 
+def test_the_page_of_another_tier_is_refused(tiny_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "look"
+    page = write_browser(tiny_root, "3", ["validation"], out, workers=1).page
+    page.write_text(page.read_text("utf-8").replace("ImageNet-S 3", "ImageNet-S 50"), "utf-8")
+    before = times(out)
+    with pytest.raises(UsageError, match="is over another tier than 3"):
+        write_browser(tiny_root, "3", ["validation"], out, workers=1)
+    assert times(out) == before
+
+
 def test_the_prepared_root_is_no_place_for_the_page(
     tiny_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

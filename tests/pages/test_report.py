@@ -181,6 +181,13 @@ def test_a_line_that_is_no_epoch_is_told(made: Path, tiny_root: Path, tmp_path: 
             write_report(tiny_root, "3", run, workers=1)
 
 
+def test_a_sweep_that_lacks_thresholds_is_told(made: Path, tiny_root: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(made, tmp_path / "run")
+    (run / "pseudo" / "threshold.json").write_text('{"best": 0.3}')
+    with pytest.raises(CorruptError, match=r"threshold\.json: lacks thresholds"):
+        write_report(tiny_root, "3", run, workers=1)
+
+
 def test_scores_of_other_masks_than_those_of_now_are_told(tiny_root: Path, tmp_path: Path) -> None:
     run = make_run(tiny_root, tmp_path / "run")
     said = "is not of the masks and the ground truth that are here now: it says"

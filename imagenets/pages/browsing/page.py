@@ -33,6 +33,11 @@ class Shown:
     labelled: bool
 
 
+def title(tier: str) -> str:
+    """The title of the page over a tier."""
+    return f"ImageNet-S {tier}"
+
+
 def browser_page(tier: str, shown: Sequence[Shown]) -> str:
     """The HTML of a browser.
 
@@ -67,7 +72,7 @@ def browser_page(tier: str, shown: Sequence[Shown]) -> str:
     return fill(
         "browse.html",
         mark=MARK,
-        title=f"ImageNet-S {tier}",
+        title=title(tier),
         facts=facts if len(shown) > 1 else facts[:1],
         about=about,
         splits=splits,
