@@ -46,7 +46,7 @@ class Asked:
         source_kind: The only raw form to take, one of `imagenets.data.raw.KINDS`; None: any, told
             by looking.
         index: Folder of the lists; None: they are downloaded.
-        annotations: Mask archives, one path or several; none: they are downloaded.
+        annotations: Mask archives, one path or several; None: they are downloaded.
         mirror: URL that lists and archives are fetched from; None: the publishers'.
         offline: Whether nothing is fetched.
         allow_missing: Whether to go on without images that are not found.
@@ -64,7 +64,7 @@ class Asked:
 
     source_kind: str | None = None
     index: str | Path | None = None
-    annotations: Places = ()
+    annotations: Places | None = None
     mirror: str | None = None
     offline: bool = False
     allow_missing: bool = False
@@ -151,7 +151,7 @@ def prepare(
     *,
     source_kind: str | None = None,
     index: str | Path | None = None,
-    annotations: Places = (),
+    annotations: Places | None = None,
     mirror: str | None = None,
     offline: bool = False,
     allow_missing: bool = False,
@@ -177,7 +177,7 @@ def prepare(
         root: Where everything goes; None: $IMAGENETS_ROOT, else ./imagenet-s.
         source_kind: Take only this raw form; None tells by looking.
         index: Folder of the lists; None downloads them.
-        annotations: Mask archives; without any they are downloaded.
+        annotations: Mask archives, one path or several; None: they are downloaded.
         mirror: URL that lists and archives are fetched from.
         offline: Fetch nothing.
         allow_missing: Go on without images that are not found.
@@ -338,6 +338,6 @@ def _imagenet(given: Places | None) -> tuple[Path, ...]:
     return found
 
 
-def _each(given: Places) -> tuple[Path, ...]:
-    several = (given,) if isinstance(given, str | Path) else given
+def _each(given: Places | None) -> tuple[Path, ...]:
+    several = (given,) if isinstance(given, str | Path) else given or ()
     return tuple(absolute(path) for path in several)

@@ -113,12 +113,16 @@ class EvaluatorMetric(torchmetrics.Metric):
         """Adds a batch, and says what it scores alone.
 
         Args:
-            pred: As of `update`.
-            gt: As of `update`.
-            repeated: As of `update`.
+            pred: H x W or N x H x W predicted ids, or a list of such, as of `update`.
+            gt: The true ids likewise.
+            repeated: N booleans, as of `update`.
 
         Returns:
             What `compute` gives, of this batch; NaN where it has no image of its own.
+
+        Raises:
+            UsageError: Shapes or types do not fit.
+            CorruptError: The ground truth holds an id above K that is not the ignored one.
         """
         if repeated is not None and all(repeated) and not self.dist_sync_on_step:
             self.update(pred, gt, repeated)

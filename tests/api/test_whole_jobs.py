@@ -84,6 +84,11 @@ def test_preparing_has_the_options_of_the_command_line() -> None:
         assert getattr(empty, field.name) in (field.default, list(field.default or ()))
 
 
+def test_masks_that_are_not_named_are_none(tmp_path: Path) -> None:
+    for none in (None, (), []):
+        assert Asked(annotations=none).config(tmp_path, tmp_path).origin.annotations == ()
+
+
 def test_a_run_is_scored_as_the_command_line_scores_it(
     tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,8 @@ def _finished(folder: Path) -> dict[str, dict[str, Any]]:
     found, state = {}, paths.export_state(folder)
     for path in sorted(state.glob(f"{_SPLIT}*.json")):
         split, one = path.stem.removeprefix(_SPLIT), _load(path)
+        if not {"samples", "masks", "pieces"} <= one.keys():
+            raise CorruptError(f"{path}: is damaged. Delete it and run the command again.")
         records = [state / _name(split, number) for number in range(one["pieces"])]
         if all(_is_done(folder, record) for record in records):
             found[split] = one

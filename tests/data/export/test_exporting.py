@@ -195,6 +195,17 @@ def test_what_stands_beside_the_pieces_names_whole_splits_alone(
     assert "| train | 24 | no |" in (out / "README.md").read_text("utf-8")
 
 
+def test_a_damaged_record_of_another_split_is_told(tiny_root: Path, tmp_path: Path) -> None:
+    data, out = ImageNetS(tiny_root, "validation", "3"), tmp_path / "out"
+    export(data, make("gray16"), out, workers=1)
+    damaged = out / ".export" / "split-test.json"
+    damaged.write_text("{}")
+    with pytest.raises(CorruptError, match=r"split-test\.json: is damaged. Delete it"):
+        export(data, make("gray16"), out, workers=1)
+    damaged.unlink()
+    assert export(data, make("gray16"), out, workers=1).made == 0
+
+
 def test_other_masks_are_never_taken_for_done(tiny_root: Path, tmp_path: Path) -> None:
     data, form = ImageNetS(tiny_root, "validation", "3"), make("gray16")
     folder, out = tmp_path / "masks", tmp_path / "out"
