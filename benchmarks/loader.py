@@ -7,9 +7,11 @@ normalised float32. Ours reads shards of the same photographs, stored in four wa
 same decoding and resizing in bare loops, one process a processor, no loader. Whole images with
 masks, and evaluation views with targets, are measured against DataLoader and Pillow on the same;
 `--only views` measures the latter alone. With `--rivals`,
-WebDataset, MosaicML Streaming, LitData and DALI are installed into an environment of their own
-(.rivals beside this file) and run in the same rounds; one that does not install is named and left
-out. `--scale` measures what a set of 1,281,167 samples costs to open and to shuffle instead.
+WebDataset, MosaicML Streaming, LitData, DALI and FFCV (or those that are named) are installed into
+an environment of their own (.rivals beside this file) and run in the same rounds; one that does not
+install is named and left out. FFCV is built there: it needs a C++ compiler, pkg-config and the
+headers of OpenCV and TurboJPEG (Debian: g++, pkg-config, libopencv-dev, libturbojpeg0-dev).
+`--scale` measures what a set of 1,281,167 samples costs to open and to shuffle instead.
 """
 
 from __future__ import annotations
@@ -66,6 +68,15 @@ EVALUATED: dict[str, Crop] = {
 WHOLE = "whole images and masks"
 PILLOWS = "DataLoader + Pillow"
 RIVALS = Path(__file__).with_name("loader_rivals.py")
+PACKAGES = {
+    "webdataset": "webdataset",
+    "streaming": "mosaicml-streaming",
+    "litdata": "litdata",
+    "dali": "nvidia-dali-cuda120",
+    "ffcv": "ffcv",
+    "ffcv_recipe": "ffcv",
+}
+"""What can be measured beside ours, and what it is called on PyPI."""
 
 Epoch = Callable[[], float]
 
@@ -76,7 +87,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of JPEGs")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rivals", action="store_true")
+    parser.add_argument("--rivals", nargs="*", choices=PACKAGES, help="these, or all of them")
     parser.add_argument("--stored", nargs="+", default=STORED, choices=STORED)
     parser.add_argument("--only", choices=["views"], help="measure these alone")
     parser.add_argument("--scale", action="store_true")
@@ -116,8 +127,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             whole = ImageNetS(folder / arguments.stored[0].replace(" ", "-"), "validation")
             contenders[f"{WHOLE}: {PILLOWS}"] = dataloader(Whole(whole), BATCH)
             contenders[WHOLE] = ours(whole, None)
-        if arguments.rivals:
-            contenders |= rivals(stack, folder, paths)
+        if arguments.rivals is not None:
+            contenders |= rivals(stack, folder, paths, arguments.rivals or [*PACKAGES])
         for epoch in contenders.values():
             epoch()  # starts workers, compiles, warms the page cache
         speeds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -356,13 +367,13 @@ def blobs(size: tuple[int, int], seed: int) -> Any:
     return np.select([abs(distance - 0.7) < 0.02, distance < 0.7], [1000, 1 + seed % 919], 0)
 
 
-def rivals(stack: ExitStack, folder: Path, paths: list[Path]) -> dict[str, Epoch]:
+def rivals(stack: ExitStack, folder: Path, paths: list[Path], names: list[str]) -> dict[str, Epoch]:
     """Other people's loaders, each in a process of their own environment."""
-    python = environment()
+    python = environment(names)
     listing = folder / "paths.json"
     listing.write_text(json.dumps([str(path) for path in paths]))
     found: dict[str, Epoch] = {}
-    for name in ("webdataset", "streaming", "litdata", "dali"):
+    for name in names:
         process = stack.enter_context(
             subprocess.Popen(
                 [python, RIVALS, name, listing, folder / name, str(BATCH), str(WORKERS)],
@@ -393,23 +404,18 @@ def asked(process: subprocess.Popen[str]) -> Epoch:
     return epoch
 
 
-def environment() -> Path:
+def environment(names: list[str]) -> Path:
     """The rivals' Python, with what of them can be installed."""
     home = Path(__file__).parent / ".rivals"
     python = home / "bin" / "python"
+    torch_here = f"torch=={version('torch').partition('+')[0]}"
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", torch_here]
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, f"torch=={version('torch').partition('+')[0]}", "pillow"], check=True)
-        for package in (
-            "webdataset",
-            "mosaicml-streaming",
-            "litdata",
-            "nvidia-dali-cuda120",
-            "ffcv",
-        ):
-            if subprocess.run([*pip, package], capture_output=True).returncode:
-                print(f"{package}: does not install here", file=sys.stderr)
+        subprocess.run([*pip, "pillow"], check=True)
+    for package in dict.fromkeys(PACKAGES[name] for name in names):
+        if subprocess.run([*pip, package], capture_output=True).returncode:
+            print(f"{package}: does not install here", file=sys.stderr)
     return python
 
 

@@ -140,11 +140,82 @@ def dali(files, folder, batch, workers):
     return Epoch()
 
 
+def ffcv(files, folder, batch, workers):
+    """FFCV, with the photographs' own bytes: its image field would decode and encode them anew."""
+    from ffcv.fields import RGBImageField
+    from ffcv.fields.rgb_image import IMAGE_MODES
+
+    class AsTheyAre(RGBImageField):
+        """Stores the bytes of a JPEG."""
+
+        @staticmethod
+        def from_binary(binary):
+            return AsTheyAre()
+
+        def encode(self, destination, image, malloc):
+            stored = np.frombuffer(image, np.uint8)
+            destination["mode"] = IMAGE_MODES["jpg"]
+            with Image.open(io.BytesIO(image)) as opened:
+                destination["width"], destination["height"] = opened.size
+            destination["data_ptr"], storage = malloc(stored.nbytes)
+            storage[:] = stored
+
+    return beton([(path.read_bytes(),) for path in files], AsTheyAre(), folder, batch, workers)
+
+
+def ffcv_recipe(files, folder, batch, workers):
+    """FFCV as its authors store ImageNet: 500 pixels, every other image as pixels, the rest q90."""
+    from ffcv.fields import RGBImageField
+
+    class Photos:
+        def __len__(self):
+            return len(files)
+
+        def __getitem__(self, index):
+            return (Image.open(files[index]).convert("RGB"),)
+
+    field = RGBImageField("proportion", max_resolution=500, jpeg_quality=90)
+    return beton(Photos(), field, folder, batch, workers)
+
+
+def beton(data, field, folder, batch, workers):
+    """Writes a file of FFCV and reads crops of it, all with FFCV's own operations."""
+    from ffcv.fields.decoders import RandomResizedCropRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, ToTensor, ToTorchImage
+    from ffcv.writer import DatasetWriter
+
+    path = folder / "train.beton"
+    DatasetWriter(str(path), {"image": field}, num_workers=workers).from_indexed_dataset(data)
+    print(f"{path.stat().st_size / len(data) / 1000:.0f} KB an image", file=sys.stderr)
+    centre, spread = (255 * np.array(values) for values in (MEAN, STD))
+    steps = [
+        RandomResizedCropRGBImageDecoder((SIDE, SIDE)),
+        RandomHorizontalFlip(),
+        NormalizeImage(centre, spread, np.float32),
+        ToTensor(),
+        ToTorchImage(),
+    ]
+    return Loader(
+        str(path),
+        batch,
+        workers,
+        order=OrderOption.RANDOM,
+        pipelines={"image": steps},
+        custom_fields={"image": type(field)},
+        drop_last=False,
+    )
+
+
 def main() -> None:
     """Serves epochs."""
     name, listing, folder, batch, workers = sys.argv[1:]
     files = [Path(path) for path in json.loads(Path(listing).read_text())]
-    packages = {"streaming": "mosaicml-streaming", "dali": "nvidia-dali-cuda120"}
+    packages = {
+        "streaming": "mosaicml-streaming",
+        "dali": "nvidia-dali-cuda120",
+        "ffcv_recipe": "ffcv",
+    }
     torch.set_num_threads(1)
     try:
         where = Path(folder)
