@@ -299,6 +299,14 @@ def test_it_predicts_and_scores(tiny_root: Path, tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "scores.json").read_text())
     assert kept["mIoU"] == scores.metrics["mIoU"]
     assert len(kept["network"]) == 64
+    assert "ground_truth" not in kept
+    truth = tmp_path / "truth"
+    for index, mask_name in enumerate(data.names):
+        (truth / mask_name).parent.mkdir(parents=True, exist_ok=True)
+        masks.save(truth / f"{mask_name}.png", data.mask(index))
+    score_run(data, tmp_path, 1, truth)
+    told = json.loads((tmp_path / "scores.json").read_text())
+    assert told["ground_truth"] == str(truth)
     source = kept["provenance"]
     assert source["settings"]["model"] == "resnet18w05"
     assert source["results"]["train"] == kept["network"]

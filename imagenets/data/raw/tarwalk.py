@@ -72,7 +72,14 @@ def _facts(header: bytes, extra: dict[str, bytes]) -> tuple[bytes, bytes, int]:
         size = int(extra["size"])
     else:
         size = _number(header[124:136])
-    return extra.get("path") or header[:100].partition(b"\0")[0], flag, size
+    return extra.get("path") or _name(header), flag, size
+
+
+def _name(header: bytes) -> bytes:
+    """The path of a member; one of more than 100 bytes has its first folders elsewhere in ustar."""
+    name = header[:100].partition(b"\0")[0]
+    folders = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
+    return folders + b"/" + name if folders else name
 
 
 def _link(header: bytes, extra: dict[str, bytes]) -> bytes:

@@ -44,7 +44,7 @@ _NETWORK = "network"
 _MASKS = "masks"
 """In the scores: digest of the masks."""
 
-_TRUTH = "ground_truth"
+TRUTH = "ground_truth"
 """In the scores: folder of the ground truth, where it is not that of the prepared set."""
 
 
@@ -89,9 +89,7 @@ def score_run(
         "provenance": source,
     } | used_by(out, source["settings"]).document()
     document = scores.document(data.classes) | _made_by(out, data.split) | notes
-    if truth is not None:
-        document[_TRUTH] = str(truth.absolute())
-    on_first(lambda: write_json(out / SCORES, document))
+    on_first(lambda: write_json(out / SCORES, document | told_truth(truth)))
     return scores
 
 
@@ -173,8 +171,20 @@ def score_test(
     source = provenance(out, PREDICTS[data.split])
     notes = {"match_from": ALL, "provenance": source} | used_by(out, source["settings"]).document()
     document = scores.document(data.classes) | _made_by(out, data.split) | notes
-    on_first(lambda: write_json(out / TEST_SCORES, document))
+    on_first(lambda: write_json(out / TEST_SCORES, document | told_truth(truth)))
     return scores
+
+
+def told_truth(truth: Path | Masks | None) -> dict[str, str]:
+    """Gives what the scores say of the ground truth.
+
+    Args:
+        truth: Its folder, or the masks of the prepared set.
+
+    Returns:
+        Nothing where it is that of the prepared set.
+    """
+    return {TRUTH: str(truth.absolute())} if isinstance(truth, Path) else {}
 
 
 def load_match(out: Path, num_classes: int) -> matching.Match:
@@ -204,7 +214,7 @@ def load_match(out: Path, num_classes: int) -> matching.Match:
         )
     if scores.get(_MASKS, masks := _made_by(out, "validation").get(_MASKS)) != masks:
         raise CorruptError(f"{out / MATCH}: was found on other masks than the run has now. {again}")
-    if truth := scores.get(_TRUTH):
+    if truth := scores.get(TRUTH):
         log.warning("%s: this match was found with the ground truth of %s.", out / MATCH, truth)
     return matching.load(out / MATCH, num_classes)
 

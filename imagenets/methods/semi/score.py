@@ -13,6 +13,7 @@ from imagenets.errors import CorruptError, MissingError
 from imagenets.evaluation.mask_folders import Masks
 from imagenets.evaluation.score import Scores, score
 from imagenets.methods.pass_.mask_files import PREDICTS
+from imagenets.methods.pass_.score import told_truth
 from imagenets.protocols import TUNING, UNTRAINED, Used
 from imagenets.training.ledger import Ledger
 from imagenets.training.provenance import declared, provenance
@@ -44,7 +45,7 @@ def score_run(
     notes: dict[str, Any] = {"network": entry.result} if entry else {}
     notes["provenance"] = provenance(out, PREDICTS[data.split])
     notes |= used_by(out, notes["provenance"]["settings"]).document()
-    document = scores.document(data.classes) | notes
+    document = scores.document(data.classes) | notes | told_truth(truth)
     on_first(lambda: write_json(out / SCORES[data.split], document))
     return scores
 

@@ -16,6 +16,7 @@ from beside import SHARED, needs_shared
 
 from imagenets.core.files import listing
 from imagenets.data.raw import RawImages, open_sources
+from imagenets.data.raw.tarwalk import walk
 from imagenets.errors import CorruptError, DependencyError, MissingError, UsageError
 
 TRAIN = {
@@ -327,6 +328,15 @@ def test_odd_tars(tmp_path: Path) -> None:
         path.write_bytes(buffer.getvalue())
         expected = {first: b"6" * 700, second: b"7" * 700, third: b"6" * 700}
         assert contents(open_sources([path])) == expected
+
+
+def test_the_folders_of_long_paths_are_read_in_ustar_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo(f"{'a' * 60}/train/{'b' * 60}/x.JPEG"))
+    with path.open("rb") as file:
+        (member,) = walk(file.fileno(), 0, path.stat().st_size, "x.tar")
+    assert member[0].decode() == f"{'a' * 60}/train/{'b' * 60}/x.JPEG"
 
 
 def test_base_256_size(tmp_path: Path) -> None:
