@@ -6,7 +6,7 @@
 normalised float32. Ours reads shards of the same photographs, stored in four ways; `floor` is the
 same decoding and resizing in bare loops, one process a processor, no loader. Whole images with
 masks, and evaluation views with targets, are measured against DataLoader and Pillow on the same;
-`--only views` measures the latter alone. With `--rivals`,
+`--only views` measures the latter alone, `--only crops` neither. With `--rivals`,
 WebDataset, MosaicML Streaming, LitData, DALI and FFCV (or those that are named) are installed into
 an environment of their own (.rivals beside this file) and run in the same rounds; one that does not
 install is named and left out. FFCV is built there: it needs a C++ compiler, pkg-config and the
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", nargs="*", choices=PACKAGES, help="these, or all of them")
     parser.add_argument("--stored", nargs="+", default=STORED, choices=STORED)
-    parser.add_argument("--only", choices=["views"], help="measure these alone")
+    parser.add_argument("--only", choices=["views", "crops"], help="measure these alone")
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -111,13 +111,15 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         contenders: dict[str, Epoch] = {}
         sizes = {}
-        if arguments.only is None:
+        if arguments.only != "views":
             contenders[PILLOWS] = dataloader(Photos(paths), BATCH)
         for stored in arguments.stored:
             root = folder / stored.replace(" ", "-")
             sizes[stored] = write_set(root, paths, stored)
-            if arguments.only is None:
+            if arguments.only != "views":
                 contenders |= crops(stack, stored, root)
+            if arguments.only == "crops":
+                continue
             validation = ImageNetS(root, "validation", target="label")
             for view, crop in EVALUATED.items():
                 rival = Viewed(validation, crop.output == "float32")
