@@ -12,14 +12,26 @@ from contextlib import contextmanager, suppress
 from functools import cache, cached_property, update_wrapper
 from multiprocessing import parent_process
 from pathlib import Path
+from platform import python_version
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar, cast
 
-import numba
-from numba.core.caching import FunctionCache
-from numba.extending import typeof_impl
-
 from imagenets.core.lock import FileLock
+from imagenets.errors import DependencyError
+
+try:  # here alone: what compiles takes `types` and `carray` from this module
+    import numba
+    from numba import carray as carray  # type: ignore[attr-defined]
+    from numba import types as types
+    from numba.core.caching import FunctionCache
+    from numba.extending import intrinsic as intrinsic
+    from numba.extending import typeof_impl
+except ImportError as error:
+    raise DependencyError(
+        f"Numba, which compiles the loops of this package, cannot be imported ({error}). Try "
+        "`pip install --upgrade numba`. Where pip finds no wheel for this Python "
+        f"({python_version()}), take one for which there are: 3.11 to 3.13."
+    ) from error
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+
+from imagenets.core.jit import intrinsic, types
 
 PRECISION = 22
 """Bits behind the point of a weight: 32 less 8 of a pixel and 2 of overshoot, as in Pillow."""

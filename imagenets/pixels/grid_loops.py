@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from imagenets.core.jit import compiled_for, inlined
+from imagenets.core.jit import compiled_for, inlined, types
 
 _LONG = types.int64
 _FLOAT = types.float32

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
-
-from imagenets.core.jit import compiled_for
+from imagenets.core.jit import compiled_for, types
 
 _LONG = types.int64
 

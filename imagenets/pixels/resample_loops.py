@@ -10,10 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray, types  # type: ignore[attr-defined]
 
 from imagenets.core import simd
-from imagenets.core.jit import compiled_for, inlined
+from imagenets.core.jit import carray, compiled_for, inlined, types
 from imagenets.core.simd import PRECISION, pointer, transpose_16, weigh_16, weigh_32
 
 BLOCK = 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -139,6 +138,8 @@ def measured(images: int, seconds: float, waiting: float, device: torch.device) 
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device)
     else:
+        import resource
+
         unit = 1 if sys.platform == "darwin" else 1024
         memory = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     shares = (images / seconds, min(1.0, waiting / seconds), memory)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
 
-from imagenets.core.jit import compiled_for, inlined
+from imagenets.core.jit import compiled_for, inlined, types
 from imagenets.evaluation.localization import measures, ranks, sorting
 from imagenets.evaluation.localization.measures import (
     CONSTANT,

@@ -5,9 +5,7 @@ T.81, annex C and F.1.2.3. Nothing here trusts the file, as in `recode`.
 
 from __future__ import annotations
 
-from numba import types
-
-from imagenets.core.jit import compiled_for
+from imagenets.core.jit import compiled_for, types
 from imagenets.pixels.jpeg.types import BYTES, COUNTS, INT, OUT, Array, i64, u16, u64
 
 TABLES = types.Array(types.uint16, 1, "C")

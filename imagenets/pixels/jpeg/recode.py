@@ -13,9 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from imagenets.core.jit import compiled_for, inlined
+from imagenets.core.jit import compiled_for, inlined, types
 from imagenets.pixels.jpeg.entropy import DC_SIZES, END, ROW, SHORT, TABLES
 from imagenets.pixels.jpeg.types import COUNTS, INT, Array, i64, u64
 

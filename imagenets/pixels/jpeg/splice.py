@@ -13,9 +13,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from numba import types
-
-from imagenets.core.jit import compiled_for, inlined
+from imagenets.core.jit import compiled_for, inlined, types
 from imagenets.pixels.jpeg.header import Layout
 from imagenets.pixels.jpeg.types import (
     BYTES,

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
+
+from imagenets.core.jit import types
 
 Array: TypeAlias = npt.NDArray[Any]
 

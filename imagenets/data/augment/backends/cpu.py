@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import types
 from numpy.typing import NDArray
 from torch import Tensor
 
 from imagenets.core import simd
-from imagenets.core.jit import compiled_for, inlined
+from imagenets.core.jit import compiled_for, inlined, types
 from imagenets.data.augment.backends import Target, blur
 from imagenets.data.augment.backends import color as colour
 from imagenets.data.augment.params import Params
