@@ -2,6 +2,7 @@
 # `make test-quick`: the fast ones, on the files as they are. `make test-extras`: the ones that
 # need optional libraries. `make lint`: style, types, import rules. `make docs`: the site, in
 # build/docs; a link that leads nowhere is an error.
+# `make figures PHOTOS=FOLDER LISTS=FOLDER`: measures again what docs/performance.md says, an hour.
 # Each sets up what it needs; all it takes is Python 3.11 or newer and a package registry.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -27,7 +28,7 @@ INSTALL = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --n
 	site=$$($(1)/bin/python -Pc 'import imagenets; print(imagenets.__path__[0])') && \
 	(cd imagenets && find . -name '*.py' -exec sh -c 'touch -c -r "$$1" "$$0/$$1"' "$$site" {} \;)
 
-.PHONY: demo test test-quick test-extras lint docs clean
+.PHONY: demo test test-quick test-extras lint docs figures clean
 
 $(VENV)/.packages: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; set PYTHON=..." >&2; exit 2; }
@@ -80,6 +81,10 @@ lint: $(VENV)/.packages
 
 docs: $(VENV)/.packages
 	PYTHONPATH=$(CURDIR) $(BIN)/sphinx-build -q -W --keep-going -c docs . build/docs
+
+figures: $(VENV)/.packages
+	$(BIN)/python benchmarks/figures.py measure --photos "$(PHOTOS)" --lists "$(LISTS)" $(ARGS)
+	$(BIN)/python benchmarks/figures.py write
 
 clean:
 	rm -rf $(VENV) $(EXTRAS) $(DEMO) build

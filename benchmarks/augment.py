@@ -21,13 +21,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from as_json import Figures, told
 from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -290,8 +292,12 @@ def remote_arm(python: Path, words: list[str]) -> Callable[[], float]:
     return measure
 
 
-def compare(name: str, files: list[bytes], args: argparse.Namespace) -> None:
-    """One recipe: a line for each arm, with its median, range and ratio to ours."""
+def compare(name: str, files: list[bytes], args: argparse.Namespace) -> Figures:
+    """One recipe: a line for each arm, with its median, range and ratio to ours.
+
+    Returns:
+        Images a second by `<recipe>: <arm>`.
+    """
     recipe = RECIPES[name]
     arms: dict[str, Callable[[], float]] = {}
     for arm, make in (("imagenets", our_arm), (f"Pillow, {args.cores} workers", pillow_arm)):
@@ -317,20 +323,23 @@ def compare(name: str, files: list[bytes], args: argparse.Namespace) -> None:
             f"({min(ratios):.1f}-{max(ratios):.1f}) |",
             flush=True,
         )
+    return {f"{name}: {arm}": values for arm, values in rates.items()}
 
 
-def resize_table(files: list[bytes], rounds: int) -> None:
+def resize_table(files: list[bytes], rounds: int) -> Figures:
     """One core: crops of decoded images resized to 224 and 96, antialiased bilinear."""
+    found: dict[str, Sequence[float]] = {}
     torch.set_num_threads(1)
     arrays = [decode(file) for file in files[:64]]
     print("\n| resize, one core | microseconds a crop | imagenets is faster by |\n|---|---:|---:|")
     for size, scale in ((224, (0.08, 1.0)), (96, (0.05, 0.14))):
-        resize_rows(arrays, size, scale, rounds)
+        found |= resize_rows(arrays, size, scale, rounds)
+    return found
 
 
 def resize_rows(
     arrays: list[np.ndarray], size: int, scale: tuple[float, float], rounds: int
-) -> None:
+) -> Figures:
     """One box of each image, resized to one size by each contender in turn."""
     from imagenets.data.augment import ViewGroup, draw_boxes
     from imagenets.pixels.resample import resize_crop_into
@@ -369,6 +378,7 @@ def resize_rows(
             f"| to {size}: {name} | {statistics.median(values):.0f} "
             f"({min(values):.0f}-{max(values):.0f}) | {statistics.median(ratios):.1f} |"
         )
+    return {f"to {size}: {name}": values for name, values in times.items()}
 
 
 def photos_option(args: argparse.Namespace) -> list[str]:
@@ -383,23 +393,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", type=Path, help="where kornia's environment is made")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="the figures alone on stdout")
     args = parser.parse_args()
     files = read(args.photos, args.images)
     if args.serve:
         serve(files, RECIPES[args.serve], args.cores)
         return
+    told(partial(run_all, files, args), args.json)
+
+
+def run_all(files: list[bytes], args: argparse.Namespace) -> Figures:
+    """Measures everything that can be measured here."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     torch.set_num_threads(args.cores)
     print(f"torch {torch.__version__}, Python {platform.python_version()}, ", end="")
     print(f"{args.cores} cores, {len(files)} images, median of {args.rounds} rounds (range)\n")
     print("| crops | by | images/s | imagenets is faster by |\n|---|---|---:|---:|")
+    found: dict[str, Sequence[float]] = {}
     for name in RECIPES:
-        compare(name, files, args)
-    resize_table(files, args.rounds)
+        found |= compare(name, files, args)
+    found |= resize_table(files, args.rounds)
     if torch.cuda.is_available():
         from augment_gpu import gpu_table
 
         gpu_table(files, RECIPES, kornia_views)
+    return found
 
 
 if __name__ == "__main__":

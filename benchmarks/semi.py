@@ -14,9 +14,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from as_json import Figures, told
 
 from imagenets.data.augment import apply, draw_groups
 from imagenets.methods.semi.presets import Config, make_config
@@ -35,7 +37,13 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=224)
     parser.add_argument("--classes", type=int, default=50)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true", help="the ratios alone on stdout")
     words = parser.parse_args()
+    told(partial(run_all, words), words.json)
+
+
+def run_all(words: argparse.Namespace) -> Figures:
+    """Compares steps; returns the ratios."""
     config = make_config(words.model, "few", batch=words.batch, crop=words.crop)
     device = pick_device(words.device)
     with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +55,7 @@ def main() -> None:
     )
     print("step / (forward + backward):", " ".join(f"{ratio:.3f}" for ratio in ratios))
     print(f"median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+    return {"step / bare": ratios}
 
 
 def measure(run: SemiRun, config: Config, classes: int) -> list[float]:

@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from as_json import Figures, told
 from torch import Tensor, nn
 
 from imagenets.core.pool import available_cpus
@@ -77,23 +79,31 @@ def main() -> None:
         help="one thread, and processor time instead of the clock: on a machine that others use",
     )
     parser.add_argument("--memory", action="store_true", help="of fine-tuning 919 classes instead")
+    parser.add_argument("--json", action="store_true", help="the ratios alone on stdout")
     arguments = parser.parse_args()
+    told(partial(run_all, arguments), arguments.json)
+
+
+def run_all(arguments: argparse.Namespace) -> Figures:
+    """Compares every stage that is asked for; returns its ratios."""
     clock = time.process_time if arguments.busy else time.perf_counter
     if arguments.busy:
         torch.set_num_threads(1)
     print(machine() + (", processor time" if arguments.busy else ""))
     if arguments.memory:
         memory()
-        return
+        return {}
     config = PRESETS[arguments.preset]
     config = replace(config, batch=arguments.batch or config.batch, restarts=1)
     epochs = {name: replace(getattr(config, name), epochs=0) for name in TRAINED}
     with tempfile.TemporaryDirectory() as folder:
         run = prepared(Path(folder), replace(config, **epochs))
         print(f"{arguments.preset}, {config.arch}, batches of {config.batch} images")
-        for name, (kind, ours, bare) in works(run).items():
-            if not arguments.only or name in arguments.only:
-                print(compare(name, GOALS[kind], ours, bare, arguments.pairs, clock), flush=True)
+        return {
+            name: compare(name, GOALS[kind], ours, bare, arguments.pairs, clock)
+            for name, (kind, ours, bare) in works(run).items()
+            if not arguments.only or name in arguments.only
+        }
 
 
 def machine() -> str:
@@ -217,8 +227,8 @@ def inference(run: Run[Config]) -> dict[str, tuple[Work, Bare]]:
 
 def compare(
     name: str, goal: float, ours: Work, bare: Bare, pairs: int, clock: Callable[[], float]
-) -> str:
-    """One line: the stage's work over the bare network's, in the faster of its layouts."""
+) -> list[float]:
+    """Prints and returns the stage's work over the bare network's, in the faster of its layouts."""
 
     def elapsed(work: Work) -> float:
         start = clock()
@@ -233,11 +243,13 @@ def compare(
     ratios = sorted(own / alone for own, alone in rows)
     own, alone = (1000 * statistics.median(column) for column in zip(*rows, strict=True))
     gain = tried[torch.contiguous_format] / tried[torch.channels_last]
-    return (
+    print(
         f"{name:<10} {statistics.median(ratios):5.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f}), goal "
         f"{goal:.2f}   ours {own:8.1f} ms, bare {alone:8.1f} ms ({str(fastest)[6:]}); "
-        f"channels-last is {gain:.2f} times as fast"
+        f"channels-last is {gain:.2f} times as fast",
+        flush=True,
     )
+    return ratios
 
 
 def memory() -> None:
