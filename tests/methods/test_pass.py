@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_a_run_is_scored_and_shown(
     assert source["results"] == {stage: ledger[stage]["result"] for stage in STAGES}
     assert source["code"] == {stage: ledger[stage]["key"]["code"] for stage in STAGES}
     assert source["made_on"]["predict"]["device"].startswith("cpu")
-    assert source["made_on"]["finetune"]["versions"]["torch"] == torch.__version__
+    assert source["made_on"]["finetune"]["versions"]["torch"] == version("torch")
     assert baseline.main(["score", *place]) == 0
     said = capsys.readouterr().out
     assert "optimistic, as published" in said
