@@ -21,7 +21,7 @@ from imagenets.errors import DependencyError
 
 try:  # here alone: what compiles takes `types` and `carray` from this module
     import numba
-    from numba import carray as carray  # type: ignore[attr-defined]
+    from numba import carray as carray  # type: ignore[attr-defined]  # made at run time
     from numba import types as types
     from numba.core.caching import FunctionCache
     from numba.extending import intrinsic as intrinsic

@@ -111,7 +111,7 @@ def test_arguments_that_mean_nothing_are_said_in_an_exception(tmp_path: Path) ->
             epochs_of(epochs)  # type: ignore[arg-type]  # wrong ones
     assert assignments_of({"regions": tmp_path}) == (f"regions={tmp_path}",)
     with pytest.raises(UsageError, match="overlays 'gif'"):
-        imagenets.predict(tmp_path, images=tmp_path, out="x", overlays="gif")  # type: ignore[arg-type]
+        imagenets.predict(tmp_path, images=tmp_path, out="x", overlays="gif")  # type: ignore[arg-type]  # wrong
 
 
 def test_a_score_that_cannot_be_is_said_in_an_exception(tiny_root: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,8 +38,9 @@ def network() -> nn.Module:
 
 
 def matching(root: Path, out: Path, settings: Settings = SMALL) -> Matching:
-    own = Matching(Wrapped(network(), name="tiny"), str(root), "3", str(out), settings)  # type: ignore[arg-type]
-    assert (own.root, own.out) == (root, out)  # text will do
+    texts: Any = (str(root), str(out))  # which will do
+    own = Matching(Wrapped(network(), name="tiny"), texts[0], "3", texts[1], settings)
+    assert (own.root, own.out) == (root, out)
     return own
 
 

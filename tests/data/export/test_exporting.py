@@ -243,7 +243,7 @@ def test_a_sample_that_is_there_twice_is_refused(
 
 def test_names_with_dots_are_no_webdataset(tiny_root: Path, tmp_path: Path) -> None:
     class Dotted(ImageNetS):
-        names = ("n01/a.b", "n01/a.c")  # type: ignore[assignment]
+        names = ("n01/a.b", "n01/a.c")  # type: ignore[assignment]  # fixed ones
 
     data = Dotted(tiny_root, "validation", "3")
     with pytest.raises(UsageError, match=r"n01/a\.b: WebDataset"):
