@@ -21,11 +21,11 @@ from imagenets.errors import DependencyError
 
 try:  # here alone: what compiles takes `types` and `carray` from this module
     import numba
-    from numba import carray as carray  # type: ignore[attr-defined]  # made at run time
     from numba import types as types
     from numba.core.caching import FunctionCache
     from numba.extending import intrinsic as intrinsic
     from numba.extending import typeof_impl
+    from numba.np.numpy_support import carray as carray
 except ImportError as error:
     raise DependencyError(
         f"Numba, which compiles the loops of this package, cannot be imported ({error}). Try "

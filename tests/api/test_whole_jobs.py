@@ -106,12 +106,14 @@ def test_a_run_is_scored_as_the_command_line_scores_it(
 
 
 def test_arguments_that_mean_nothing_are_said_in_an_exception(tmp_path: Path) -> None:
-    for epochs in (1.5, "two", {"pretrain": "1"}, {"pretrain": 0.5}):
+    wrong: list[Any] = [1.5, "two", {"pretrain": "1"}, {"pretrain": 0.5}]
+    for epochs in wrong:
         with pytest.raises(UsageError, match="--epochs"):
-            epochs_of(epochs)  # type: ignore[arg-type]  # wrong ones
+            epochs_of(epochs)
+    kind: Any = "gif"
     assert assignments_of({"regions": tmp_path}) == (f"regions={tmp_path}",)
     with pytest.raises(UsageError, match="overlays 'gif'"):
-        imagenets.predict(tmp_path, images=tmp_path, out="x", overlays="gif")  # type: ignore[arg-type]  # wrong
+        imagenets.predict(tmp_path, images=tmp_path, out="x", overlays=kind)
 
 
 def test_a_score_that_cannot_be_is_said_in_an_exception(tiny_root: Path, tmp_path: Path) -> None:
@@ -150,9 +152,10 @@ def test_a_page_is_written_as_the_command_line_writes_it(
         imagenets.report(tiny_root, compare=[run, other])
     with pytest.raises(UsageError, match="give two runs, not 1"):
         imagenets.report(tiny_root, compare=[run])
-    for one in (run, "ab"):
+    wrong: list[Any] = [run, "ab"]
+    for one in wrong:
         with pytest.raises(UsageError, match="give two runs, not 1"):
-            imagenets.report(tiny_root, compare=one)  # type: ignore[arg-type]  # a wrong one
+            imagenets.report(tiny_root, compare=one)
     with pytest.raises(UsageError, match="give one of them"):
         imagenets.report(tiny_root, out=run, compare=[run, other])
     with pytest.raises(MissingError, match="there is no folder"):

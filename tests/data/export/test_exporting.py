@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,9 @@ def test_a_sample_that_is_there_twice_is_refused(
 
 def test_names_with_dots_are_no_webdataset(tiny_root: Path, tmp_path: Path) -> None:
     class Dotted(ImageNetS):
-        names = ("n01/a.b", "n01/a.c")  # type: ignore[assignment]  # fixed ones
+        @property
+        def names(self) -> Sequence[str]:
+            return ("n01/a.b", "n01/a.c")
 
     data = Dotted(tiny_root, "validation", "3")
     with pytest.raises(UsageError, match=r"n01/a\.b: WebDataset"):
