@@ -1,6 +1,6 @@
-# `make demo`: the main job on a generated sample. `make test`: all tests, on the built wheel.
-# `make test-quick`: the fast ones, on the files as they are. `make test-extras`: the ones that
-# need optional libraries. `make lint`: style, types, import rules. `make docs`: the site, in
+# `make demo`: the main job on a generated sample. `make test`: all tests, on the built wheel, two
+# files at a time. `make test-quick`: the fast ones, on the files as they are. `make test-extras`:
+# the ones that need optional libraries. `make lint`: style, types, import rules. `make docs`: the site, in
 # build/docs; a link that leads nowhere is an error.
 # `make figures PHOTOS=FOLDER LISTS=FOLDER`: measures again what docs/performance.md says, an hour.
 # Each sets up what it needs; all it takes is Python 3.11 or newer and a package registry.
@@ -19,7 +19,10 @@ ELSEWHERE := build/elsewhere
 PYTEST = mkdir -p $(ELSEWHERE) && \
 	ln -sfn $(CURDIR)/tests $(CURDIR)/docs $(CURDIR)/benchmarks $(CURDIR)/Makefile $(CURDIR)/*.md $(CURDIR)/*.cff $(CURDIR)/*.txt \
 		$(CURDIR)/pyproject.toml $(ELSEWHERE) && \
-	cd $(ELSEWHERE) && $(CURDIR)/$(1)/bin/python -m pytest --installed $(ARGS)
+	cd $(ELSEWHERE) && $(CURDIR)/$(1)/bin/python -m pytest --installed $(2) $(ARGS)
+
+# Two processes, each with whole files in turn: what a file prepares is prepared once.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 # Installs the wheel again. The files keep the times of their sources: by these Numba knows
 # whether the code that it has compiled is still good.
@@ -65,10 +68,10 @@ demo: $(VENV)/.ready
 	$(BIN)/imagenets-baseline report --root $(DEMO)
 
 test: $(VENV)/.ready
-	$(call PYTEST,$(VENV)) -m 'not extras'
+	$(call PYTEST,$(VENV),$(PARALLEL)) -m 'not extras'
 
 test-quick: $(VENV)/.packages
-	PYTHONPATH=$(CURDIR) $(BIN)/pytest -m 'not slow and not extras' $(ARGS)
+	PYTHONPATH=$(CURDIR) $(BIN)/pytest $(PARALLEL) -m 'not slow and not extras' $(ARGS)
 
 test-extras: $(EXTRAS)/.ready
 	$(call PYTEST,$(EXTRAS)) -m extras

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,13 @@ from imagenets.core.launch import joined
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port below those that the system gives out itself: until a rank listens there, seconds
+    later, no connection of another test is given it."""
+    for port in random.SystemRandom().sample(range(10_000, 32_000), 100):
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.bind(("127.0.0.1", port))
+            return port
+    raise OSError("100 ports of 127.0.0.1 are taken")
 
 
 def environment(rank: int, count: int, port: int) -> dict[str, str]:

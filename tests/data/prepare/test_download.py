@@ -347,13 +347,15 @@ def test_every_try_that_fails_is_told_before_the_wait(
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/x"
-    told: list[list[str]] = []
-    monkeypatch.setattr(
-        "imagenets.data.prepare.download.time.sleep", lambda _: told.append(list(caplog.messages))
-    )
-    with caplog.at_level("INFO"), pytest.raises(DownloadError, match=r"no connection \(3 tries\)"):
-        fetch(url, tmp_path / "x", retries=2)
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/x"  # taken, and nobody listens
+        told: list[list[str]] = []
+        monkeypatch.setattr(
+            "imagenets.data.prepare.download.time.sleep",
+            lambda _: told.append(list(caplog.messages)),
+        )
+        refused = pytest.raises(DownloadError, match=r"no connection \(3 tries\)")
+        with caplog.at_level("INFO"), refused:
+            fetch(url, tmp_path / "x", retries=2)
     assert [len(lines) for lines in told] == [2, 3]
     assert told[0][0] == f"fetching {url}"
     assert told[0][1].startswith(f"{url}: no connection (try 1 of 3); the next one in ")
@@ -363,9 +365,10 @@ def test_every_try_that_fails_is_told_before_the_wait(
 def test_no_server(tmp_path: Path, waits: list[float], server: Server) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/x"
-    with pytest.raises(DownloadError, match=re.escape(f"{url}: could not be fetched: no conn")):
-        fetch(url, tmp_path / "x", retries=1)
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/x"  # taken, and nobody listens
+        refused = re.escape(f"{url}: could not be fetched: no conn")
+        with pytest.raises(DownloadError, match=refused):
+            fetch(url, tmp_path / "x", retries=1)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "gopher://x/y", "http://"])
