@@ -16,11 +16,12 @@ STORED = {
 }
 PILLOWS = "DataLoader + Pillow"
 RIVALS = {
-    "webdataset": "WebDataset with Pillow",
-    "streaming": "MosaicML Streaming with Pillow",
-    "litdata": "LitData with Pillow",
-    "dali": "DALI on the CPU",
-    "ffcv": "FFCV",
+    "webdataset": "WebDataset {} with Pillow",
+    "streaming": "MosaicML Streaming {} with Pillow",
+    "litdata": "LitData {} with Pillow",
+    "dali": "DALI {} on the CPU",
+    "ffcv": "FFCV {}, original bytes",
+    "ffcv_recipe": "FFCV {} as its authors store ImageNet",
 }
 
 
@@ -110,8 +111,9 @@ def loader(found: Mapping[str, Any]) -> list[str]:
         told = f"loader / bare loops (floor), {view}: original, restart, 500, 256"
         lines.append(row(told, ", ".join(f"{one:.2f}" for one in floors), ""))
     for name, values in speeds.items():
-        if name.partition(" ")[0] in RIVALS:
-            told = RIVALS[name.partition(" ")[0]] + name.removeprefix(name.partition(" ")[0])
+        rival, _, version = name.partition(" ")
+        if rival in RIVALS:
+            told = RIVALS[rival].format(version)
             lines.append(row(told, f"{median(values) / unit:.2f}", spread(values, 0)))
     return lines
 

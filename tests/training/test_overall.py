@@ -11,7 +11,8 @@ import pytest
 import torch
 from small_run import SMALL, job, run_stages
 
-from imagenets.core.log import progress, setup, watched
+from imagenets.core import log
+from imagenets.core.log import progress, watched
 from imagenets.methods.pass_ import STAGES
 from imagenets.methods.pass_.work import work
 from imagenets.training import overall
@@ -76,7 +77,7 @@ class Terminal(io.StringIO):
 def test_one_line_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    setup()
+    log.setup()
     with Overall(lambda: WORK).shown():
         for loop in ("pretrain 1/2", "pretrain 2/2", "cluster: features", "finetune 1/1"):
             for _ in progress(range(4), loop, 4):
