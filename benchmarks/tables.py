@@ -14,6 +14,7 @@ STORED = {
     "500 px q90": "500 px q90, restart-marked",
     "256 q90": "short side 256 q90, restart-marked",
 }
+STEPS = ("pretrain", "attention", "finetune")
 PILLOWS = "DataLoader + Pillow"
 RIVALS = {
     "webdataset": "WebDataset {} with Pillow",
@@ -144,7 +145,7 @@ def augment(found: Mapping[str, Sequence[float]]) -> list[str]:
     """From JPEG bytes to crops, and the resampler alone."""
     lines = head("crops", "by", "images/s", "imagenets is faster by")
     names = [name for name in found if not name.startswith("to ")]
-    for name in names:
+    for name in sorted(names, key=lambda name: (name.partition(":")[0], "imagenets" not in name)):
         recipe, _, arm = name.partition(": ")
         ratios = by_round(found[f"{recipe}: imagenets"], found[name])
         faster = "" if arm == "imagenets" else spread(ratios, 1)
@@ -163,8 +164,8 @@ def augment(found: Mapping[str, Sequence[float]]) -> list[str]:
 def train(found: Mapping[str, Sequence[float]]) -> list[str]:
     """Steps and predictions beside the bare network."""
     lines = head("", "goal", "work / bare network")
-    for name, ratios in found.items():
-        goal = 1.10 if name in ("pretrain", "attention", "finetune") else 1.15
+    for name in (*STEPS, *(name for name in found if name not in STEPS)):
+        ratios, goal = found[name], 1.10 if name in STEPS else 1.15
         missed = ", missed" if round(median(ratios), 2) > goal else ""
         lines.append(row(f"`{name}`", f"{goal:.2f}", f"{spread(ratios)}{missed}"))
     return lines

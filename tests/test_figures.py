@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,15 @@ def test_a_table_follows_its_figures(figures: Any) -> None:
     assert "Step / bare pass: 1.10 (1.00-1.20)." in figures.written(page, found)
     with pytest.raises(SystemExit, match="no benchmark 'soup'"):
         figures.written(page.replace("semi-vit", "soup"), found)
+
+
+def test_a_rival_stands_with_its_version(figures: Any) -> None:
+    speeds: dict[str, list[float]] = defaultdict(lambda: [10.0])
+    assert figures.tables.loader(figure_of(speeds))  # asks for all that it shows
+    speeds["webdataset 1.0.2"] = [5.0, 4.0, 6.0]
+    lines = figures.tables.loader(figure_of(speeds))
+    assert "| WebDataset 1.0.2 with Pillow | 0.50 | 5 (4-6) |" in lines
+
+
+def figure_of(speeds: dict[str, list[float]]) -> dict[str, Any]:
+    return {"images a second": speeds, "bytes an image": defaultdict(int)}

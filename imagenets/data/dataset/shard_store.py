@@ -30,16 +30,18 @@ class ShardStore:
         self.unlisted = 0  # packing needs the lists
         infos = manifest.of_split(split)
         self._digest = digest(f"{info.file} {info.sha256}" for info in infos)
-        readers = [ShardReader(folder / info.file, verify=True) for info in infos]
-        tables = [reader.samples for reader in readers]
-        for info, table in zip(infos, tables, strict=True):
-            if len(table) != info.samples:
+        readers, rows = [], bytearray()  # which grows in place: no table is held twice
+        for info in infos:
+            reader = ShardReader(folder / info.file, verify=True)
+            if len(reader) != info.samples:
                 raise CorruptError(
-                    f"{folder / info.file}: holds {len(table)} samples, the manifest says "
+                    f"{reader.path}: holds {len(reader)} samples, the manifest says "
                     f"{info.samples}. Delete this file and run imagenets-prepare again."
                 )
-        self._starts = np.cumsum([0, *(len(table) for table in tables)])
-        self._table = np.concatenate(tables) if tables else np.zeros(0, SAMPLE_DTYPE)
+            rows += reader.samples.tobytes()
+            readers.append(reader.without_table())
+        self._starts = np.cumsum([0, *(info.samples for info in infos)])
+        self._table = np.frombuffer(rows, SAMPLE_DTYPE)
         self._readers = self._with_tables(readers)
         self._raw = split == "train-full"
         # raw ILSVRC is ordered by class and stem, which is by stem, as it starts so: two runs, fast

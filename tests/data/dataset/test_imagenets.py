@@ -9,6 +9,7 @@ import pickle
 import re
 import shutil
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -579,3 +580,19 @@ def test_many_shards_open_fast_and_small(tmp_path: Path) -> None:
     assert time.process_time() - start < 1.5  # some 0.3 s; the bound allows for a busy machine
     assert len(dataset) == count * each
     assert len(pickle.dumps(dataset)) < 1.1 * len(dataset) * (SAMPLE_DTYPE.itemsize + 4)
+    tracemalloc.start()
+    again = ImageNetS(tmp_path, "train")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1.4 * len(again) * SAMPLE_DTYPE.itemsize  # no table is held twice
+
+
+def test_a_shard_of_another_length_is_named(tmp_path: Path) -> None:
+    linked_shards(tmp_path, 2, 3)
+    manifest = Manifest.load(tmp_path / "ImageNetS919.shards")
+    manifest.shards[1] = replace(manifest.shards[1], samples=4)
+    manifest.splits["train"] = replace(manifest.splits["train"], samples=7)
+    manifest.save(tmp_path / "ImageNetS919.shards")
+    said = r"train-00001\.h5: holds 3 samples, the manifest says 4\. Delete this file"
+    with pytest.raises(CorruptError, match=said):
+        ImageNetS(tmp_path, "train")
