@@ -90,8 +90,9 @@ def load_weights(
     """Fills a network with weights of the same names and shapes.
 
     Args:
-        network: Changed in place. What it holds as `backbone` must be filled completely; of a
-            network without one, everything must but `naming.HEADS`.
+        network: Changed in place, but not where an error is raised. What it holds as `backbone`
+            must be filled completely; of a network without one, everything must but
+            `naming.HEADS`.
         state: Name -> tensor, as any of `naming.NAMINGS` has them, with or without the usual
             prefixes.
         source: Where they come from, for messages.
@@ -105,24 +106,25 @@ def load_weights(
     """
     own = network.state_dict()
     given = _by_own_name(state, {plain_name(name) for name in own}, source)
-    matched, missing, reshaped, used = [], [], [], set()
-    with torch.no_grad():
-        for name, value in own.items():
-            found = given.get(plain_name(name), "")
-            fitting = _fitted(plain_name(name), state[found], value) if found else None
-            if fitting is None:
-                missing.append(name)
-                continue
-            value.copy_(fitting)
-            matched.append(name)
-            used.add(found)
-            if state[found].shape != value.shape:
-                reshaped.append(name)
+    fits, missing, reshaped, used = {}, [], [], set()
+    for name, value in own.items():
+        found = given.get(plain_name(name), "")
+        fitting = _fitted(plain_name(name), state[found], value) if found else None
+        if fitting is None:
+            missing.append(name)
+            continue
+        fits[name] = fitting
+        used.add(found)
+        if state[found].shape != value.shape:
+            reshaped.append(name)
     unused = tuple(name for name in state if name not in used)
-    report = LoadReport(tuple(matched), tuple(missing), unused, tuple(reshaped))
+    report = LoadReport(tuple(fits), tuple(missing), unused, tuple(reshaped))
     log.debug("%s: %s", source, report)
     if not allow_partial:
         _refuse_gaps(network, report, source)
+    with torch.no_grad():
+        for name, fitting in fits.items():
+            own[name].copy_(fitting)
     return report
 
 

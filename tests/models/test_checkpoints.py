@@ -52,8 +52,11 @@ def test_a_backbone_with_a_gap_is_refused_and_a_missing_head_is_reported(
     assert report.missing == ("last_layer.weight",)
     del given["module.layer3.0.conv1.weight"]
     given["module.layer3.0.convolution.weight"] = torch.zeros(1)
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    given = {name: value + 1 for name, value in given.items()}
     with pytest.raises(UsageError, match=r"1 weights of the backbone.*layer3\.0\.conv1\.weight"):
         load_weights(network, given, source="a.pt")
+    torch.testing.assert_close(dict(network.state_dict()), kept, rtol=0, atol=0)  # none was filled
     report = load_weights(network, given, allow_partial=True)
     assert report.unused == ("module.layer3.0.convolution.weight",)
     assert "layer3.0.conv1.weight" in str(report)
