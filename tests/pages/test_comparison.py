@@ -58,6 +58,16 @@ def test_a_run_beside_itself_neither_gains_nor_loses(
     assert 'class="number loss"' not in text
 
 
+def test_settings_that_differ_by_little_are_told_in_full(
+    made: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    runs = [shutil.copytree(made, tmp_path / name) for name in "ab"]
+    for run, tau in zip(runs, (0.25, 0.25000001), strict=True):
+        change(run / "config.json", tau=tau)
+    text = write_comparison(tiny_root, "3", (runs[0], runs[1]), tmp_path / "page.html", 1)
+    assert "<td>0.25</td><td>0.25000001</td>" in text.read_text()
+
+
 def test_what_cannot_be_compared_is_told(
     made: Path, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

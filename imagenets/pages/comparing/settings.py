@@ -8,13 +8,13 @@ from typing import Any
 from markupsafe import Markup
 
 from imagenets.pages.comparison import Pair
-from imagenets.pages.templating import Section, fill
+from imagenets.pages.templating import Section, fill, short
 from imagenets.training.ledger import changes
 
 
 def _render(pair: Pair) -> Markup:
     a, b = pair.a.settings, pair.b.settings
-    differ = [(name, _at(a, name), _at(b, name)) for name in changes(a, b)]
+    differ = [(name, *_told(_at(a, name), _at(b, name))) for name in changes(a, b)]
     shared = {name: value for name, value in a.items() if name in b and b[name] == value}
     return fill("comparing/settings.html", differ=differ, shared=shared)
 
@@ -25,6 +25,12 @@ def _at(settings: Mapping[str, Any], name: str) -> Any:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def _told(a: Any, b: Any) -> tuple[str, str]:
+    """Two settings that differ: in full where they look the same in short."""
+    found = short(a), short(b)
+    return found if found[0] != found[1] else (repr(a), repr(b))
 
 
 SECTION = Section("Settings", _render)
